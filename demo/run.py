@@ -1,0 +1,80 @@
+"""`make demo`: the main job on the recordings that the repository carries, with every part real.
+
+An S3 server in this process holds the bucket; ffmpeg, Ray, vLLM and the small checkpoint in demo/model do what they do
+anywhere else. The tables are copied to build/demo to look at.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import jiwer
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.console import Console
+from rich.table import Table
+
+from demo.s3 import embedded_s3, upload
+from jobs import transcribe
+from pipeline import store
+
+HERE = Path(__file__).parent
+KEPT = Path("build/demo")
+# The checkpoint knows these languages. Few and short windows: a small batch is enough.
+ENGINE = ["--engine.model", str(HERE / "model"), "--engine.device", "cpu", "--engine.languages", "en,es,fr,de"]
+
+
+def main() -> int:
+    """Run the demo; returns the job's exit status."""
+    console = Console()
+    with embedded_s3("demo"):
+        upload(HERE / "recordings", "s3://demo/recordings")
+        arguments = ["--input", "s3://demo/recordings/", "--output", "s3://demo/transcripts", *ENGINE, *sys.argv[1:]]
+        console.print(f"$ python -m jobs.transcribe {' '.join(arguments)}\n", highlight=False, soft_wrap=True)
+        status = transcribe.main(arguments)
+        if status == 0 and "--dry-run" not in arguments:
+            rows = _published()
+            _show(rows, console)
+    return status
+
+
+def _published() -> pa.Table:
+    """Copy all that the job wrote to build/demo, and read the transcripts of the run."""
+    shutil.rmtree(KEPT, ignore_errors=True)
+    s3 = store.filesystem("s3")
+    for name in s3.find("demo/transcripts"):
+        copy = KEPT / name.removeprefix("demo/transcripts/")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(store.read(f"s3://{name}"))
+    (report,) = [json.loads(path.read_text()) for path in KEPT.glob("runs/*.json")]
+    return pa.concat_tables(pq.read_table(KEPT / name, partitioning=None) for name in report["transcripts"])
+
+
+def _show(rows: pa.Table, console: Console) -> None:
+    lines = [json.loads(line) for line in (HERE / "references.jsonl").read_text("utf-8").splitlines()]
+    references = {line["path"]: line for line in lines}
+    table = Table("recording", "seconds", "language", "transcript", "word errors", title="transcripts")
+    said, heard = [], []
+    for row in sorted(rows.to_pylist(), key=lambda row: row["uri"]):
+        name = row["uri"].removeprefix("s3://demo/recordings/")
+        reference = references[name]["reference"]
+        language = f"{row['language']} {row['language_probability']:.2f}" if row["language"] else ""
+        text = row["text"] if row["outcome"] == "ok" else f"[red]{row['outcome']}: {row['failure_code']}[/] {row['text'] or ''}"
+        errors = ""
+        if reference and row["outcome"] == "ok":
+            said.append(reference)
+            heard.append(row["text"])
+            words = jiwer.process_words(reference, row["text"])
+            errors = f"{words.substitutions + words.deletions + words.insertions} of {len(reference.split())}"
+        short = text if len(text) < 120 else f"{text[:110]} ..."
+        table.add_row(name, f"{row['duration_s'] or 0:.1f}", language, short or "[dim](silence)[/]", errors)
+    console.print(table)
+    console.print(f"word error rate {jiwer.wer(said, heard):.1%} over {len(said)} recordings with a reference")
+    console.print(f"tables: {KEPT}; to look: duckdb -c \"from '{KEPT}/transcripts/*/*.parquet'\"", highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

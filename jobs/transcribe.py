@@ -1,0 +1,59 @@
+"""Transcribe a bucket of recordings: `python -m jobs.transcribe --input ... --output ... --engine.model ...`.
+
+Exit status: 0 done, or nothing to do; 1 too many recordings failed; 2 the job was asked for something impossible.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+from pipeline import report, run, settings
+from pipeline.errors import ConfigurationError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the job; returns the exit status."""
+    console = Console(stderr=True)
+    try:
+        wanted = settings.load(sys.argv[1:] if arguments is None else arguments)
+        plan = run.plan(wanted)
+        print_plan(plan, console)
+        if wanted.dry_run or not plan.count:
+            return 0
+        facts = run.execute(plan, console)
+    except ConfigurationError as error:
+        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        return 2
+    report.print_summary(facts, console)
+    failed = facts["numbers"]["failed"] / facts["numbers"]["recordings"]
+    if failed >= wanted.max_failed_share:
+        limit = f"--max-failed-share {wanted.max_failed_share:g}"
+        console.print(f"error: {failed:.0%} of the recordings failed, {limit} is reached", style="red", highlight=False)
+        return 1
+    return 0
+
+
+def print_plan(plan: run.Plan, console: Console) -> None:
+    """Say what there is, what is done already, and what would run."""
+    total, todo, listing = len(plan.todo), plan.count, plan.listing
+    sizes = listing.recordings.filter(plan.todo)["size_bytes"]
+    size = sum(value or 0 for value in sizes.to_pylist())
+    lines = [
+        f"{total} recordings in {plan.settings.input}: {total - todo} done already, {todo} to do ({size / 1e6:,.1f} MB)"
+    ]
+    if listing.skipped:
+        kinds = ", ".join(f"{count} {extension}" for extension, count in listing.skipped.most_common())
+        lines.append(f"not recordings, left out: {kinds}")
+    if listing.repeated:
+        lines.append(f"{listing.repeated} rows of the manifest repeat earlier ones, left out")
+    if todo:
+        lines.append(f"run {plan.output.run_id}: {plan.settings.engine.model} -> {plan.output.uri}")
+    else:
+        lines.append("nothing to do")
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

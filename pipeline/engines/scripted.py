@@ -1,0 +1,39 @@
+"""An engine that hears nothing and says what it is told: for forcing an engine's behaviour in tests and simulations.
+
+The text of a window names its length. The environment may hold a folder of instructions: see the tests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from pipeline.engines.base import EngineError, Hypothesis, Utterance
+
+
+class ScriptedEngine:
+    """`VOXTRAL_SCRIPT` in the environment: `delay=SECONDS`, `fail` (every utterance), `gpus` (say which it owns)."""
+
+    def __init__(self) -> None:
+        parts = [part.split("=", 1) for part in os.environ.get("VOXTRAL_SCRIPT", "").split(",") if part]
+        self._script: dict[str, str] = {part[0]: part[-1] for part in parts}
+
+    async def transcribe(self, utterance: Utterance) -> Hypothesis:
+        await asyncio.sleep(float(self._script.get("delay", 0)))
+        if "fail" in self._script:
+            raise EngineError("the script says so")
+        text = f"{utterance.duration_s:.1f} s"
+        if "gpus" in self._script:
+            text = f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}"
+        return Hypothesis(
+            text=text,
+            language=utterance.language or "en",
+            language_probability=None if utterance.language else 1.0,
+            finish_reason="stop",
+            token_count=len(text.split()),
+            mean_logprob=-0.1,
+            padded_s=utterance.duration_s,
+        )
+
+    def shutdown(self) -> None:
+        pass

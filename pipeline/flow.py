@@ -1,0 +1,131 @@
+"""The only file that knows Ray: recordings through decode workers and engine actors, streamed."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+import ray
+from ray.data import ActorPoolStrategy, DataContext
+
+from pipeline import engines, stages
+from pipeline.engines.checkpoint import Checkpoint
+from pipeline.errors import ConfigurationError
+from pipeline.schema import HYPOTHESIS
+from pipeline.settings import Engine, Settings
+
+MAX_BLOCKS = 4_096  # input blocks: enough to balance any cluster, few enough to schedule
+MAX_BLOCK_ROWS = 64
+# Ray Data holds a stage's output back until a block of this size is full: 16 windows of 30 s.
+TARGET_BLOCK_BYTES = 16 << 20
+# Batches that are inside one engine actor at once, together twice what its engine computes at once.
+BATCHES_IN_FLIGHT = 8
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the cluster gives this job. `engine` has device, count and tensor_parallel_size decided."""
+
+    engine: Engine
+    decode_workers: int | None  # None: as many as there are free CPUs
+
+
+@contextmanager
+def cluster(settings: Settings) -> Iterator[Resources]:
+    """Join the cluster that RAY_ADDRESS names, or start a local one; leave it at the end.
+
+    Raises:
+        ConfigurationError: the engines asked for do not fit the cluster.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not settings.verbose:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    level = logging.INFO if settings.verbose else logging.ERROR
+    ray.init(log_to_driver=settings.verbose, logging_level=level, include_dashboard=False, ignore_reinit_error=True)
+    try:
+        for name in ("ray.data", "ray"):
+            logging.getLogger(name).setLevel(level)
+        yield decide(settings, ray.cluster_resources())
+    finally:
+        ray.shutdown()
+
+
+def decide(settings: Settings, available: Mapping[str, float]) -> Resources:
+    """Fill in what the settings leave open, from the cluster's CPUs and GPUs.
+
+    Raises:
+        ConfigurationError: the engines asked for do not fit.
+    """
+    engine, gpus, cpus = settings.engine, int(available.get("GPU", 0)), int(available.get("CPU", 1))
+    device = ("gpu" if gpus else "cpu") if engine.device == "auto" else engine.device
+    ranks = engine.tensor_parallel_size or (2 if device == "gpu" else 1)
+    if device == "gpu":
+        count = engine.count or gpus // ranks
+        if not count or count * ranks > gpus:
+            raise ConfigurationError(
+                f"{max(1, count)} engine(s) of {ranks} GPU(s) each do not fit {gpus} GPU(s);"
+                " set --engine.count, --engine.tensor-parallel-size or --engine.device"
+            )
+    else:
+        count = engine.count or 1
+    if (cpus <= count and device == "gpu") or cpus < count:
+        raise ConfigurationError(f"{count} engine(s) and a decode worker need {count + 1} CPUs; the cluster has {cpus}")
+    decided = engine.model_copy(update={"device": device, "count": count, "tensor_parallel_size": ranks})
+    return Resources(decided, settings.audio.workers)
+
+
+def transcribe(
+    recordings: pa.Table, settings: Settings, resources: Resources, checkpoint: Checkpoint
+) -> Generator[pa.Table]:
+    """RECORDING rows -> HYPOTHESIS tables, in any order, as they come."""
+    max_window_s = settings.segmentation.max_window_s or checkpoint.chunk_s
+    engine = resources.engine
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.target_max_block_size = TARGET_BLOCK_BYTES
+    per_block = max(1, min(MAX_BLOCK_ROWS, math.ceil(len(recordings) / MAX_BLOCKS)))
+    blocks = [recordings.slice(at, per_block) for at in range(0, len(recordings), per_block)]
+    windows = ray.data.from_arrow(blocks).map_batches(  # pyright: ignore[reportArgumentType]
+        stages.prepare,  # pyright: ignore[reportArgumentType]
+        fn_kwargs={"settings": settings, "max_window_s": max_window_s},
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=1,
+        concurrency=resources.decode_workers,
+    )
+    hypotheses = windows.map_batches(
+        EngineActor,
+        fn_constructor_args=(engine, checkpoint, max_window_s, settings.verbose),
+        batch_size=max(1, 2 * engine.max_num_seqs // BATCHES_IN_FLIGHT),
+        batch_format="pyarrow",
+        num_cpus=1 if engine.device == "gpu" else 0.5,
+        num_gpus=engine.tensor_parallel_size if engine.device == "gpu" else None,
+        compute=ActorPoolStrategy(
+            size=engine.count,
+            max_tasks_in_flight_per_actor=BATCHES_IN_FLIGHT,
+            max_concurrent_calls_per_actor=BATCHES_IN_FLIGHT,
+        ),
+    )
+    for table in hypotheses.iter_batches(batch_size=None, batch_format="pyarrow"):
+        yield table.cast(HYPOTHESIS)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class EngineActor:
+    """One engine in one Ray actor, which owns its GPUs."""
+
+    def __init__(self, settings: Engine, checkpoint: Checkpoint, max_window_s: float, verbose: bool) -> None:
+        self._engine = engines.start(settings, checkpoint, max_window_s, verbose)
+        self._transcribe = stages.Transcribe(self._engine)
+
+    async def __call__(self, windows: pa.Table) -> pa.Table:
+        return await self._transcribe(windows)
+
+    def __del__(self) -> None:
+        if engine := getattr(self, "_engine", None):
+            engine.shutdown()

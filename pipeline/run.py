@@ -1,0 +1,156 @@
+"""One run, end to end: list, subtract what is done, transcribe, collate, write, report."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+
+from pipeline import __version__, audio, collate, flow, manifest, store
+from pipeline.engines.checkpoint import Checkpoint, inspect
+from pipeline.report import Tally, Watch
+from pipeline.settings import Settings, fingerprint
+
+ROWS_PER_PART = 10_000  # transcripts; a part is written earlier when flush_interval_s has passed
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do. `todo` marks the rows of `listing` that no published run has done yet."""
+
+    settings: Settings
+    checkpoint: Checkpoint
+    fingerprint: str
+    output: store.Output
+    listing: manifest.Listing
+    todo: pa.Array
+
+    @property
+    def count(self) -> int:
+        return pc.sum(self.todo).as_py() or 0
+
+
+def plan(settings: Settings) -> Plan:
+    """Look at everything that can be wrong before an engine is started, and at what there is to do.
+
+    Raises:
+        ConfigurationError: model, input, output or tools are not as they should be.
+    """
+    audio.check_tools()
+    checkpoint = inspect(settings.engine)
+    run_id = settings.run_id or datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    output = store.Output(settings.output, run_id)
+    output.check()
+    listing = manifest.read(settings.input, output.uri, settings.limit)
+    mark = fingerprint(settings, checkpoint.revision)
+    todo = pc.invert(output.done(listing.recordings, mark))
+    return Plan(settings, checkpoint, mark, output, listing, todo)
+
+
+def execute(plan: Plan, console: Console) -> Row:
+    """Carry a plan out, write its tables and publish its report, which is returned.
+
+    Raises:
+        ConfigurationError: the engines do not fit the cluster, or the output may not be written.
+    """
+    settings, output = plan.settings, plan.output
+    started, clock = datetime.now(UTC), time.monotonic()
+    about: Row = {
+        "run_id": output.run_id,
+        "output": output.uri,
+        "input": settings.input,
+        "started_at": started.isoformat(),
+        "pipeline_version": __version__,
+        "model": settings.engine.model,
+        "model_revision": plan.checkpoint.revision,
+        "fingerprint": plan.fingerprint,
+        "settings": settings.model_dump(mode="json"),
+    }
+    output.start(about)
+    tally, first_text_s = Tally(), None
+    writer = _Writer(plan, tally)
+    watch = Watch(plan.count, console)
+    recordings = plan.listing.recordings.filter(plan.todo)
+    with watch.display(), flow.cluster(settings) as resources:
+        with closing(flow.transcribe(recordings, settings, resources, plan.checkpoint)) as tables:
+            for table in tables:
+                first_text_s = first_text_s or time.monotonic() - clock
+                writer.add(table)
+                watch.show(tally)
+        writer.finish()
+        watch.show(tally)
+    facts = about | {
+        "finished_at": datetime.now(UTC).isoformat(),
+        "already_done": len(plan.todo) - plan.count,
+        "skipped_files": dict(plan.listing.skipped),
+        "repeated_rows": plan.listing.repeated,
+        "engine_start_s": round(first_text_s or 0.0, 3),
+        "numbers": tally.facts(time.monotonic() - clock),
+        "segments": output.segment_files,
+        "transcripts": output.transcript_files,
+    }
+    output.publish(facts)
+    return facts
+
+
+class _Writer:
+    """Turns hypotheses into rows of both tables, and writes them part by part."""
+
+    def __init__(self, plan: Plan, tally: Tally) -> None:
+        self._plan, self._tally = plan, tally
+        self._assembly = collate.Assembly()
+        listing = plan.listing
+        self._row_of = {row_id: at for at, row_id in enumerate(listing.recordings["recording_id"].to_pylist())}
+        self._waiting = {str(row_id) for row_id in listing.recordings.filter(plan.todo)["recording_id"].to_pylist()}
+        self._schema = store.transcripts_schema(listing.extra.schema)
+        self._provenance = {
+            "model": plan.settings.engine.model,
+            "model_revision": plan.checkpoint.revision,
+            "fingerprint": plan.fingerprint,
+            "pipeline_version": __version__,
+            "run_id": plan.output.run_id,
+        }
+        self._segments: list[Row] = []
+        self._transcripts: list[Row] = []
+        self._flushed = time.monotonic()
+
+    def add(self, hypotheses: pa.Table) -> None:
+        for recording_id, segments in self._assembly.add(hypotheses):
+            self._finished(recording_id, segments)
+        overdue = time.monotonic() - self._flushed > self._plan.settings.flush_interval_s
+        if len(self._transcripts) >= ROWS_PER_PART or (overdue and self._transcripts):
+            self._flush()
+
+    def finish(self) -> None:
+        """Write what is left. A recording that never came back is a failure with a row like any other."""
+        for recording_id, segments in list(self._assembly.unfinished()):
+            self._finished(recording_id, segments, complete=False)
+        for recording_id in list(self._waiting):
+            self._finished(recording_id, [], complete=False)
+        if self._transcripts:
+            self._flush()
+
+    def _finished(self, recording_id: str, segments: list[Row], complete: bool = True) -> None:
+        if recording_id not in self._waiting:  # a stage that Ray ran twice
+            return
+        self._waiting.remove(recording_id)
+        at = self._row_of[recording_id]
+        recording = self._plan.listing.recordings.slice(at, 1).to_pylist()[0]
+        extra = self._plan.listing.extra.slice(at, 1).to_pylist()[0] if self._plan.listing.extra.num_columns else {}
+        known = {key: recording[key] for key in ("recording_id", "uri", "channel", "content_version")}
+        row = known | self._provenance | collate.transcript(segments, complete)
+        self._transcripts.append(row | extra)
+        self._segments += [segment | known | self._provenance for segment in segments]
+        self._tally.add(row, segments)
+
+    def _flush(self) -> None:
+        self._plan.output.write(self._segments, pa.Table.from_pylist(self._transcripts, self._schema))
+        self._segments, self._transcripts, self._flushed = [], [], time.monotonic()

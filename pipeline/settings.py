@@ -1,0 +1,192 @@
+"""Every setting of a job, from flags, environment and a YAML file, in that order of precedence."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from pipeline import __version__
+from pipeline.errors import ConfigurationError
+from pipeline.schema import SCHEMA_VERSION
+
+# The languages of Voxtral's model card.
+LANGUAGES = ("en", "es", "fr", "pt", "hi", "de", "nl", "it")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Audio(_Frozen):
+    """Decoding with ffmpeg."""
+
+    max_duration_s: float = Field(default=43_200.0, gt=0)
+    """Seconds of a recording that are decoded at most; the rest is reported as too_long. [seconds]"""
+    stall_timeout_s: float = Field(default=60.0, gt=0)
+    """ffmpeg is stopped after this long without a byte of output. [seconds]"""
+    cpu_limit_s: int = Field(default=1_800, gt=0)
+    """CPU time one ffmpeg may use for one recording. [seconds]"""
+    memory_limit_mb: int = Field(default=1_024, ge=256)
+    """Address space one ffmpeg may use. [MB]"""
+    workers: int | None = Field(default=None, ge=1)
+    """Decode workers, one CPU each. Default: every CPU that the engines leave free."""
+
+
+class Segmentation(_Frozen):
+    """Finding speech and cutting it into windows for the model."""
+
+    max_window_s: float | None = Field(default=None, gt=0, le=1_800)
+    """Longest window. Default: the model's own chunk length, 30 s for Voxtral, to whose multiples it pads. [seconds]"""
+    max_pause_s: float = Field(default=2.0, gt=0)
+    """A pause longer than this ends a window; shorter ones may stay inside. [seconds]"""
+    speech_threshold: float = Field(default=0.5, gt=0, lt=1)
+    """Speech begins where the voice activity detector's probability reaches this (and ends 0.15 below it)."""
+    padding_s: float = Field(default=0.2, ge=0, le=1)
+    """Audio kept before and after speech, so that no word loses its edge. [seconds]"""
+    min_speech_s: float = Field(default=0.1, ge=0)
+    """A window with less speech than this is taken for noise, not for speech. [seconds]"""
+
+
+class Engine(_Frozen):
+    """The speech model and the engines that run it."""
+
+    model: str = "mistralai/Voxtral-Small-24B-2507"
+    """A Hugging Face name, or a folder with params.json, tekken.json and the weights."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face model."""
+    family: Literal["auto", "voxtral", "scripted"] = "auto"
+    """What kind of model it is. `auto` reads the checkpoint; `scripted` computes nothing and serves tests."""
+    device: Literal["auto", "gpu", "cpu"] = "auto"
+    """`auto`: gpu where the cluster has any, else cpu."""
+    tensor_parallel_size: int | None = Field(default=None, ge=1)
+    """GPUs (or CPU ranks) that share one engine. Default: 2 on gpu, 1 on cpu."""
+    count: int | None = Field(default=None, ge=1)
+    """Engines. Default: as many as the GPUs allow; 1 on cpu."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Number format of weights and activations. `auto`: bfloat16 on gpu, float32 on cpu."""
+    max_model_len: int | None = Field(default=None, ge=128)
+    """Context. Default: what one window and its text need. [tokens]"""
+    max_num_seqs: int = Field(default=64, ge=1)
+    """Windows in one engine's batch at most."""
+    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
+    """Share of each GPU's memory for weights and cache."""
+    cpu_kv_cache_gb: int = Field(default=1, ge=1)
+    """Cache of an engine on the CPU. [GB]"""
+    max_tokens_per_s: float = Field(default=12.0, gt=0)
+    """Longest text that a window may have; reaching it is reported as finish_reason `length`. [tokens per second]"""
+    tag_language: bool = True
+    """Ask the model for the language of every window that has none declared."""
+    languages: tuple[str, ...] = LANGUAGES
+    """ISO 639-1 codes among which the language is found."""
+
+
+class Settings(BaseSettings):
+    """Transcribe a bucket of recordings into a table of transcripts.
+
+    Settings are taken from these flags, then from the environment (VOXTRAL_ENGINE__MODEL=...), then from the YAML
+    file named by --config. Object storage takes endpoint, region and credentials from the usual AWS settings.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix="VOXTRAL_",
+        env_nested_delimiter="__",
+        use_attribute_docstrings=True,
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+        cli_exit_on_error=False,
+        cli_prog_name="python -m jobs.transcribe",
+    )
+
+    input: str
+    """Where the recordings are: a bucket prefix (s3://bucket/calls/), a directory, one recording, or a manifest
+    (.jsonl, .csv or .parquet with a column `uri` or `path`)."""
+    output: str
+    """Where the tables are written: a bucket prefix or a directory."""
+    config: Path | None = None
+    """A YAML file with any of these settings."""
+    run_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    """Name of this run in the output. Default: the time it started."""
+    dry_run: bool = False
+    """Say what would be done, and stop."""
+    limit: int | None = Field(default=None, ge=1)
+    """Take only the first so many recordings."""
+    max_failed_share: float = Field(default=1.0, gt=0, le=1)
+    """Exit with status 1 when this share of the recordings, or more, has failed."""
+    flush_interval_s: float = Field(default=60.0, gt=0)
+    """Finished recordings are written at least this often. [seconds]"""
+    verbose: bool = False
+    """Show the logs of Ray and vLLM."""
+    audio: Audio = Audio()
+    segmentation: Segmentation = Segmentation()
+    engine: Engine = Engine()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load` passes the YAML file's content as arguments: it comes last. Flags come first by themselves.
+        return env_settings, init_settings
+
+
+def load(arguments: Sequence[str]) -> Settings:
+    """Settings from command line arguments, environment and YAML file; `--help` prints and exits.
+
+    Raises:
+        ConfigurationError: naming each setting that is missing, unknown or out of its limits.
+    """
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--config", default=os.environ.get("VOXTRAL_CONFIG"))
+    path = finder.parse_known_args(arguments)[0].config
+    from_file: dict[str, Any] = {}
+    try:
+        if path:
+            from_file = yaml.safe_load(Path(path).read_text("utf-8")) or {}
+            if not isinstance(from_file, dict):
+                raise ConfigurationError(f"--config {path}: expected settings by name, found {from_file!r:.80}")
+        return Settings(_cli_parse_args=list(arguments), **from_file)  # pyright: ignore[reportCallIssue]
+    except OSError as error:
+        raise ConfigurationError(f"--config {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"--config {path}: not YAML: {error}") from error
+    except SettingsError as error:
+        raise ConfigurationError(f"{str(error).removeprefix('error parsing CLI: ')} (see --help)") from error
+    except ValidationError as error:
+        raise ConfigurationError("; ".join(map(_explain, error.errors()))) from error
+
+
+def _explain(problem: ErrorDetails) -> str:
+    name = ".".join(str(part) for part in problem["loc"]).replace("_", "-")
+    if problem["type"] == "missing":
+        return f"--{name} is missing"
+    if problem["type"] == "extra_forbidden":
+        return f"there is no setting {name}"
+    return f"--{name} {problem['input']!r:.80}: {problem['msg']}"
+
+
+def fingerprint(settings: Settings, model_revision: str) -> str:
+    """Hash of everything that changes a transcript: model, decoding, segmentation, engine settings, versions."""
+    engine = settings.engine.model_dump(
+        include={"model", "family", "dtype", "max_tokens_per_s", "tag_language", "languages"}
+    )
+    audio = settings.audio.model_dump(include={"max_duration_s"})
+    facts = [SCHEMA_VERSION, __version__, model_revision, engine, audio, settings.segmentation.model_dump()]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
