@@ -62,7 +62,11 @@ def _show(rows: pa.Table, console: Console) -> None:
         name = row["uri"].removeprefix("s3://demo/recordings/")
         reference = references[name]["reference"]
         language = f"{row['language']} {row['language_probability']:.2f}" if row["language"] else ""
-        text = row["text"] if row["outcome"] == "ok" else f"[red]{row['outcome']}: {row['failure_code']}[/] {row['text'] or ''}"
+        text = (
+            row["text"]
+            if row["outcome"] == "ok"
+            else f"[red]{row['outcome']}: {row['failure_code']}[/] {row['text'] or ''}"
+        )
         errors = ""
         if reference and row["outcome"] == "ok":
             said.append(reference)

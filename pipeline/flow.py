@@ -46,13 +46,16 @@ def cluster(settings: Settings) -> Iterator[Resources]:
     if not settings.verbose:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     level = logging.INFO if settings.verbose else logging.ERROR
-    ray.init(log_to_driver=settings.verbose, logging_level=level, include_dashboard=False, ignore_reinit_error=True)
+    joined = ray.is_initialized()
+    if not joined:
+        ray.init(log_to_driver=settings.verbose, logging_level=level, include_dashboard=False)
     try:
         for name in ("ray.data", "ray"):
             logging.getLogger(name).setLevel(level)
         yield decide(settings, ray.cluster_resources())
     finally:
-        ray.shutdown()
+        if not joined:
+            ray.shutdown()
 
 
 def decide(settings: Settings, available: Mapping[str, float]) -> Resources:

@@ -68,10 +68,10 @@ def _from_listing(scheme: str, path: str, output: str, limit: int | None, source
     if scheme != "file" and not files.exists(bucket):
         raise ConfigurationError(f"--input {source}: there is no bucket {bucket}, or it is not ours")
     if files.isfile(path) and not source.endswith("/"):
-        found = {path: files.info(path)}
+        found: dict[str, Row] = {path: files.info(path)}
     else:
         # A prefix ends at a folder's border: s3://bucket/call does not mean s3://bucket/callback/.
-        found = files.find(path.rstrip("/") + "/", detail=True)
+        found = dict(files.find(path.rstrip("/") + "/", detail=True))
     ours = store.split(output)[1].rstrip("/") + "/" if store.split(output)[0] == scheme else None
     skipped: Counter[str] = Counter()
     rows = []
@@ -132,7 +132,7 @@ def _csv_rows(reader: csv.DictReader) -> Iterator[Row]:
 
 
 def _json_rows(text: str) -> Iterator[Row]:
-    for line in text.splitlines():
+    for line in text.split("\n"):  # not splitlines: U+2028 and others may stand in a JSON string
         if not line.strip():
             continue
         try:
@@ -163,7 +163,11 @@ def _checked(entry: Row, number: int, base: str) -> tuple[Row, Row]:
         if entry.get("recording_id") is not None:
             fields["recording_id"] = str(entry["recording_id"])
     except (ValueError, ConfigurationError) as error:
-        fields["failure_code"], fields["failure_detail"] = FailureCode.INVALID_ROW.value, f"row {number}: {error}"
+        fields |= {
+            "failure_code": FailureCode.INVALID_ROW.value,
+            "failure_detail": f"row {number}: {error}",
+            "row": number,
+        }
     return entry, fields
 
 
@@ -208,7 +212,7 @@ def _recording(uri: str, info: Row, fields: Row) -> Row:
     etag, modified = info.get("ETag"), info.get("mtime") or info.get("LastModified")
     version = etag.strip('"') if etag else f"{info['size']}-{modified}" if info else None
     start_s, end_s = fields.get("start_s"), fields.get("end_s")
-    identity = json.dumps([uri, version, start_s, end_s])
+    identity = json.dumps([uri, version, start_s, end_s, fields.get("row")])
     return {
         "recording_id": fields.get("recording_id") or hashlib.sha256(identity.encode()).hexdigest()[:24],
         "uri": uri,

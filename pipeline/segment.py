@@ -70,7 +70,7 @@ def windows(
         if not open_window.has_speech:
             open_window.drop_front(len(open_window) - padding)
         elif open_window.trailing_pause >= max_pause:
-            end = open_window.last_speech + padding
+            end = min(open_window.last_speech + padding, len(open_window))
             yield from close(end, max(end, len(open_window) - padding))
         elif len(open_window) >= limit:
             end, keep_from = open_window.best_cut(padding)

@@ -30,8 +30,12 @@ AUDIO_TOKENS = POSITIONS // DOWNSAMPLE
 
 # ------------------------------------------------------------------------------------------------- vocabulary
 BOS, EOS, INST, END_INST, PAD, AUDIO, BEGIN_AUDIO, TRANSCRIBE = 1, 2, 3, 4, 11, 24, 25, 34
-SPECIAL = {0: "<unk>", BOS: "<s>", EOS: "</s>", INST: "[INST]", END_INST: "[/INST]", PAD: "<pad>"}
-SPECIAL |= {AUDIO: "[AUDIO]", BEGIN_AUDIO: "[BEGIN_AUDIO]", TRANSCRIBE: "[TRANSCRIBE]"}
+SPECIAL = {
+    **dict(enumerate("<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS]".split())),
+    **dict(enumerate("[/TOOL_RESULTS] [TOOL_CALLS] [IMG] <pad> [IMG_BREAK] [IMG_END] [PREFIX] [MIDDLE]".split(), 8)),
+    **dict(enumerate("[SUFFIX] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [TOOL_CONTENT]".split(), 16)),
+    **{AUDIO: "[AUDIO]", BEGIN_AUDIO: "[BEGIN_AUDIO]", 32: "[ARGS]", 33: "[CALL_ID]", TRANSCRIBE: "[TRANSCRIBE]"},
+}
 SPECIAL_COUNT = 64
 # Tekken's published pre-tokeniser pattern.
 PATTERN = (

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import json
+import os
+import wave
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from demo.s3 import embedded_s3, upload
+from jobs import transcribe
+from pipeline import store
+
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "demo"
+DEMO_ENGINE = ["--engine.model", str(DEMO / "model"), "--engine.device", "cpu", "--engine.languages", "en,es,fr,de"]
+SCRIPTED = ["--engine.family", "scripted", "--engine.model", "none"]
+# Words that must appear in no output: they lie in a file and in the environment beside the hostile recordings.
+CANARY = "canary-6f1c9e"
+os.environ["CANARY"] = CANARY
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """An S3 server with an empty bucket `test`; yields its endpoint."""
+    with embedded_s3("test") as endpoint:
+        yield endpoint
+
+
+@dataclass(frozen=True)
+class JobRun:
+    """A finished job: where it wrote, its report, its rows."""
+
+    arguments: list[str]
+    output: str
+    report: dict[str, Any]
+    transcripts: list[dict[str, Any]]
+    segments: list[dict[str, Any]]
+
+    def of(self, name: str) -> dict[str, Any]:
+        (row,) = [row for row in self.transcripts if row["uri"].endswith(name)]
+        return row
+
+
+def published(output: str, table: str) -> list[dict[str, Any]]:
+    """All rows of one table that published runs below `output` name."""
+    scheme, path = store.split(output)
+    rows: list[dict[str, Any]] = []
+    for name in store.filesystem(scheme).ls(f"{path}/runs", detail=False):
+        for part in json.loads(store.read(store.join(scheme, name)))[table]:
+            rows += pq.read_table(pa.BufferReader(store.read(f"{output}/{part}"))).to_pylist()
+    return rows
+
+
+def run_job(arguments: list[str], output: str) -> JobRun:
+    assert transcribe.main([*arguments, "--output", output]) == 0
+    scheme, path = store.split(output)
+    (name,) = store.filesystem(scheme).ls(f"{path}/runs", detail=False)
+    report = json.loads(store.read(store.join(scheme, name)))
+    return JobRun(arguments, output, report, published(output, "transcripts"), published(output, "segments"))
+
+
+def hostile_files(folder: Path, secret: Path) -> None:
+    """Files that try to make ffmpeg open something else."""
+    folder.mkdir(parents=True, exist_ok=True)
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nfile://{secret}\n#EXT-X-ENDLIST\n"
+    (folder / "playlist.mp3").write_text(playlist)
+    (folder / "script.wav").write_text(f"ffconcat version 1.0\nfile '{secret}'\n")
+    (folder / "concat:name|odd $(touch pwned).mp3").write_text(playlist)
+
+
+@pytest.fixture(scope="session")
+def demo_run(s3: str, tmp_path_factory: pytest.TempPathFactory) -> JobRun:
+    """The job on everything: the demo's recordings, the held-out clips, hostile files; with the one real engine."""
+    folder = tmp_path_factory.mktemp("hostile")
+    write_wav(folder / "secret.wav", tone(2.0))
+    hostile_files(folder / "in", folder / "secret.wav")
+    upload(DEMO / "recordings", "s3://test/in/recordings")
+    upload(DEMO / "held_out", "s3://test/in/held_out")
+    upload(folder / "in", "s3://test/in/hostile")
+    return run_job(["--input", "s3://test/in/", *DEMO_ENGINE], "s3://test/out")
+
+
+def tone(seconds: float, rate: int = 16_000) -> np.ndarray:
+    return (8000 * np.sin(np.arange(int(seconds * rate)) * 2 * np.pi * 440 / rate)).astype(np.int16)
+
+
+def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples.astype("<i2").tobytes())
+    return path
+
+
+@pytest.fixture
+def speech_wav(tmp_path: Path) -> Callable[..., Path]:
+    """A recording with real (synthetic) speech: one held-out clip, made into a wav of 16 kHz."""
+    from pipeline import audio
+    from pipeline.settings import Audio
+
+    def make(name: str = "in/speech.wav", clip: str = "en-00.ogg") -> Path:
+        samples = np.concatenate(list(audio.decode(DEMO / "held_out" / clip, Audio())))
+        return write_wav(tmp_path / name, samples)
+
+    return make

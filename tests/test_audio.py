@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from pipeline import audio
+from pipeline.errors import ConfigurationError, RecordingError
+from pipeline.schema import FailureCode
+from pipeline.settings import Audio
+from tests.conftest import CANARY, DEMO, hostile_files, tone, write_wav
+
+LIMITS = Audio()
+GOOD = sorted(
+    json.loads(line)["path"]
+    for line in (DEMO / "references.jsonl").read_text("utf-8").splitlines()
+    if json.loads(line)["reference"] is not None
+)
+
+
+def seconds(path: Path, **options: float) -> float:
+    return sum(len(block) for block in audio.decode(path, LIMITS, **options)) / 16_000
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_every_format_decodes_to_its_length(name: str) -> None:
+    path = DEMO / "recordings" / name
+    decoded, facts = seconds(path), audio.probe(path, LIMITS)
+    assert decoded > 1.0
+    if facts.duration_s:
+        assert decoded == pytest.approx(facts.duration_s, abs=0.3)
+        assert not audio.is_truncated(decoded, facts.duration_s)
+
+
+def test_a_decoded_tone_is_that_tone(tmp_path: Path) -> None:
+    samples = tone(5.0)
+    blocks = list(audio.decode(write_wav(tmp_path / "tone.wav", samples), LIMITS))
+    assert max(len(block) for block in blocks) <= 2 * 16_000
+    assert np.array_equal(np.concatenate(blocks), samples)
+
+
+def test_a_time_range(tmp_path: Path) -> None:
+    samples = np.arange(16_000 * 5, dtype=np.int16)
+    path = write_wav(tmp_path / "ramp.wav", samples)
+    part = np.concatenate(list(audio.decode(path, LIMITS, start_s=1.0, end_s=2.5)))
+    assert np.array_equal(part, samples[16_000:40_000])
+
+
+def test_telephone_stereo_is_mixed_and_resampled(tmp_path: Path) -> None:
+    path = DEMO / "recordings/calls/0003 stereo.wav"
+    facts = audio.probe(path, LIMITS)
+    assert (facts.channels, facts.sample_rate_hz) == (2, 8000)
+    assert seconds(path) == pytest.approx(facts.duration_s, abs=0.1)
+
+
+def failure(path: Path, limits: Audio = LIMITS) -> RecordingError:
+    with pytest.raises(RecordingError) as caught:
+        audio.probe(path, limits)
+        for _ in audio.decode(path, limits):
+            pass
+    assert str(path) not in caught.value.detail
+    assert "voxtral-" not in caught.value.detail
+    return caught.value
+
+
+def test_what_is_no_recording_says_so(tmp_path: Path) -> None:
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.mp3").write_text("no media at all\n" * 50)
+    (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5_000))
+    assert failure(tmp_path / "empty.wav").code is FailureCode.EMPTY_FILE
+    assert failure(tmp_path / "text.mp3").code is FailureCode.NOT_MEDIA
+    assert failure(tmp_path / "noise.mp4").code in (FailureCode.NOT_MEDIA, FailureCode.DECODE_ERROR)
+
+
+def test_a_video_without_sound(tmp_path: Path) -> None:
+    path = tmp_path / "silent film.mp4"
+    picture = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=5:duration=1", "-c:v", "mpeg4"]
+    subprocess.run(["ffmpeg", "-v", "error", *picture, path], check=True)
+    error = failure(path)
+    assert error.code is FailureCode.NO_AUDIO
+    assert "video" in error.detail
+
+
+def test_truncation_shows_in_the_probe() -> None:
+    path = DEMO / "recordings/odd/truncated.wav"
+    facts = audio.probe(path, LIMITS)
+    assert audio.is_truncated(seconds(path), facts.duration_s)
+
+
+def test_playlists_open_nothing(tmp_path: Path) -> None:
+    secret = write_wav(tmp_path / "secret.wav", tone(2.0))
+    hostile_files(tmp_path / "in", secret)
+    for path in (tmp_path / "in").iterdir():
+        assert failure(path).code is FailureCode.NOT_MEDIA, path.name
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_limits_stop_ffmpeg(tmp_path: Path) -> None:
+    endless = tmp_path / "long.flac"
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", "anullsrc=r=16000:cl=mono", "-t", "36000", endless]
+    subprocess.run(command, check=True)
+    assert seconds_with(endless, Audio(max_duration_s=100.0)) == pytest.approx(100.0)
+    error = failure(endless, Audio(cpu_limit_s=1))
+    assert error.code is FailureCode.DECODE_LIMIT
+    assert "CPU" in error.detail
+    error = failure(
+        write_wav(tmp_path / "short.wav", tone(1.0)),
+        Audio.model_construct(**{**LIMITS.model_dump(), "memory_limit_mb": 8}),
+    )
+    assert error.code in (FailureCode.DECODE_LIMIT, FailureCode.NOT_MEDIA, FailureCode.DECODE_ERROR)
+
+
+def seconds_with(path: Path, limits: Audio) -> float:
+    return sum(len(block) for block in audio.decode(path, limits)) / 16_000
+
+
+def test_a_reader_that_leaves_early_leaves_no_process(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "long.wav", np.tile(tone(10.0), 30))
+    blocks = audio.decode(path, LIMITS)
+    next(blocks)
+    assert [child.name() for child in psutil.Process().children() if child.name() == "ffmpeg"]
+    blocks.close()  # pyright: ignore[reportAttributeAccessIssue]
+    assert not [child.name() for child in psutil.Process().children() if child.name() == "ffmpeg"]
+
+
+def test_ffmpeg_sees_no_environment_and_only_our_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spy = tmp_path / "bin" / "ffprobe"
+    spy.parent.mkdir()
+    spy.write_text('#!/bin/sh\nenv >&2; echo "$@" >&2; exit 1\n')
+    spy.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{spy.parent}:/usr/bin:/bin")
+    seen: list[str] = []
+    monkeypatch.setattr(audio, "_complaint", lambda folder: seen.append((folder / "stderr").read_text()) or "x")
+    path = write_wav(tmp_path / "-i $(secret) name.wav", tone(1.0))
+    assert failure(path).code is FailureCode.NOT_MEDIA
+    assert CANARY not in seen[0]
+    assert "secret" not in seen[0]
+    assert "-format_whitelist" in seen[0]
+    assert "-protocol_whitelist file" in seen[0]
+
+
+def test_missing_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    audio.check_tools()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ConfigurationError, match="ffmpeg cannot be started"):
+        audio.check_tools()

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from pipeline import flow
+from pipeline.errors import ConfigurationError
+from pipeline.settings import Engine, Settings
+
+
+def decide(available: dict[str, float], **engine: object) -> tuple[str, int | None, int | None]:
+    settings = Settings(input="in", output="out", engine=Engine.model_validate(engine))
+    found = flow.decide(settings, available).engine
+    return found.device, found.count, found.tensor_parallel_size
+
+
+def test_engines_follow_the_cluster() -> None:
+    assert decide({"CPU": 2}) == ("cpu", 1, 1)
+    assert decide({"CPU": 16, "GPU": 2}) == ("gpu", 1, 2)
+    assert decide({"CPU": 64, "GPU": 9}) == ("gpu", 4, 2)
+    assert decide({"CPU": 64, "GPU": 8}, tensor_parallel_size=1) == ("gpu", 8, 1)
+    assert decide({"CPU": 64, "GPU": 8}, count=2) == ("gpu", 2, 2)
+    assert decide({"CPU": 4, "GPU": 2}, device="cpu", tensor_parallel_size=2) == ("cpu", 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("available", "engine", "words"),
+    [
+        ({"CPU": 8, "GPU": 1}, {}, "of 2 GPU"),
+        ({"CPU": 8}, {"device": "gpu"}, "0 GPU"),
+        ({"CPU": 8, "GPU": 4}, {"count": 3}, "3 engine"),
+        ({"CPU": 2, "GPU": 8}, {}, "CPUs; the cluster has 2"),
+    ],
+)
+def test_what_does_not_fit_is_refused(available: dict[str, float], engine: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        decide(available, **engine)

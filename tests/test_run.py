@@ -1,0 +1,97 @@
+"""The whole corridor with a scripted engine: Ray, ffmpeg and storage are real, the words are not."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import ray
+
+from jobs import transcribe
+from tests.conftest import CANARY, DEMO, SCRIPTED, published, run_job
+
+
+def test_a_manifest_is_carried_through(tmp_path: Path) -> None:
+    clips = [json.loads(line) for line in (DEMO / "held_out/manifest.jsonl").read_text("utf-8").splitlines()][::20]
+    entries = [
+        {"path": str(DEMO / "held_out" / clip["path"]), "language": clip["language"], "speaker": at, "tags": ["a", "b"]}
+        for at, clip in enumerate(clips)
+    ]
+    entries += [{"path": "missing.wav", "speaker": 99}, {"uri": 5}]
+    (tmp_path / "list.jsonl").write_text("\n".join(json.dumps(entry) for entry in entries))
+    done = run_job(["--input", str(tmp_path / "list.jsonl"), *SCRIPTED], str(tmp_path / "out"))
+    assert Counter(row["outcome"] for row in done.transcripts) == {"ok": len(clips), "failed": 2}
+    by_speaker = {row["speaker"]: row for row in done.transcripts}
+    assert by_speaker[0]["tags"] == ["a", "b"]
+    assert by_speaker[0]["language_source"] == "declared"
+    assert by_speaker[99]["failure_code"] == "not_found"
+    assert by_speaker[99]["text"] is None
+    assert {row["recording_id"] for row in done.segments} == {row["recording_id"] for row in done.transcripts}
+
+
+def test_each_engine_owns_one_pair_of_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOXTRAL_SCRIPT", "gpus,delay=0.3")
+    ray.init(num_cpus=4, num_gpus=4, include_dashboard=False, log_to_driver=False)  # logical GPUs: there are none
+    try:
+        arguments = ["--input", str(DEMO / "held_out"), "--engine.max-num-seqs", "4", *SCRIPTED]
+        done = run_job(arguments, str(tmp_path / "out"))
+    finally:
+        ray.shutdown()
+    owners: dict[str, set[str]] = {}
+    for row in done.segments:
+        process, gpus = row["text"].split()
+        owners.setdefault(process, set()).add(gpus)
+    assert len(owners) == 2, "four GPUs hold two engines"
+    assert all(len(gpus) == 1 for gpus in owners.values())
+    pairs = [set(next(iter(gpus)).split(",")) for gpus in owners.values()]
+    assert sorted(len(pair) for pair in pairs) == [2, 2]
+    assert not pairs[0] & pairs[1]
+
+
+def test_failures_past_the_limit_set_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--input", str(DEMO / "recordings/odd"), "--output", str(tmp_path / "out"), *SCRIPTED]
+    assert transcribe.main([*arguments, "--max-failed-share", "0.5"]) == 1
+    assert "--max-failed-share 0.5 is reached" in capsys.readouterr().err
+    # Published all the same: the rows say what failed.
+    assert Counter(row["outcome"] for row in published(str(tmp_path / "out"), "transcripts")) == {
+        "ok": 1,
+        "failed": 2,
+        "partial": 1,
+    }
+    # The same command again: nothing to do.
+    assert transcribe.main([*arguments, "--max-failed-share", "0.5"]) == 0
+    assert "nothing to do" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--input", "s3://no-such-bucket/x", *SCRIPTED], "no-such-bucket"),
+        (["--input", str(DEMO / "held_out"), "--engine.model", "/no/such/model"], "/no/such/model"),
+        (["--input", str(DEMO / "nothing"), *SCRIPTED], "nothing"),
+        ([], "--input is missing"),
+    ],
+)
+def test_a_wrong_command_stops_at_once(
+    arguments: list[str], words: str, s3: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert transcribe.main([*arguments, "--output", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert words in error
+    assert error.count("\n") == 1
+    assert not ray.is_initialized()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--input", str(DEMO / "recordings"), "--output", str(tmp_path / "out"), "--dry-run", *SCRIPTED]
+    assert transcribe.main(arguments) == 0
+    said = capsys.readouterr().err
+    assert "16 recordings" in said
+    assert "16 to do" in said
+    assert "1 .txt" in said
+    assert CANARY not in said
+    assert not (tmp_path / "out").exists()
