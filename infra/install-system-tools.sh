@@ -1,10 +1,12 @@
 #!/bin/sh
-# Install what pip cannot: ffmpeg with ffprobe, and Python's venv module where the distribution splits it off.
+# Install what pip cannot: ffmpeg with ffprobe, libnuma (vLLM on the CPU loads it), and Python's venv module where the
+# distribution splits it off.
 # Does nothing where they are there already. Further packages may be named as arguments.
 set -eu
 
 missing="$*"
 command -v ffmpeg >/dev/null 2>&1 && command -v ffprobe >/dev/null 2>&1 || missing="$missing ffmpeg"
+"${PYTHON:-python3}" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' >/dev/null 2>&1 || missing="$missing libnuma1"
 "${PYTHON:-python3}" -c 'import ensurepip' >/dev/null 2>&1 || missing="$missing python3-venv"
 [ -n "$missing" ] || exit 0
 

@@ -1,6 +1,7 @@
 """Transcribe a bucket of recordings: `python -m jobs.transcribe --input ... --output ... --engine.model ...`.
 
-Exit status: 0 done, or nothing to do; 1 too many recordings failed; 2 the job was asked for something impossible.
+Exit status: 0 done, or nothing to do; 1 too many recordings failed, or the job broke down; 2 it was asked for something
+impossible; 130 it was interrupted.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sys
 from rich.console import Console
 
 from pipeline import report, run, settings
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, JobError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,12 +21,21 @@ def main(arguments: list[str] | None = None) -> int:
         wanted = settings.load(sys.argv[1:] if arguments is None else arguments)
         plan = run.plan(wanted)
         print_plan(plan, console)
+        if wanted.dry_run and plan.count:
+            seconds, exact = run.audio_length(plan)
+            console.print(f"{'' if exact else 'about '}{report.duration(seconds)} of audio to do", highlight=False)
         if wanted.dry_run or not plan.count:
             return 0
         facts = run.execute(plan, console)
     except ConfigurationError as error:
         console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         return 2
+    except JobError as error:
+        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("interrupted: this run is not published; start it again to do its recordings")
+        return 130
     report.print_summary(facts, console)
     failed = facts["numbers"]["failed"] / facts["numbers"]["recordings"]
     if failed >= wanted.max_failed_share:

@@ -42,13 +42,18 @@ PROBE_TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What the container says of its first audio stream. `duration_s` is None where the container does not say."""
+    """What the container says of its first audio stream.
+
+    `duration_s` is None where ffprobe knows none. `duration_is_stated` tells whether the container states it, so that
+    a recording with less audio must be truncated; elsewhere it is ffprobe's estimate.
+    """
 
     format: str
     codec: str
     channels: int
     sample_rate_hz: int
     duration_s: float | None
+    duration_is_stated: bool
 
 
 def check_tools() -> None:
@@ -91,7 +96,8 @@ def probe(path: Path, limits: Audio) -> Probe:
         codec=stream.get("codec_name", "unknown"),
         channels=int(stream.get("channels") or 0),
         sample_rate_hz=int(stream.get("sample_rate") or 0),
-        duration_s=float(duration) * _missing_share(path) if duration and STATES_DURATION & set(names) else None,
+        duration_s=float(duration) * _missing_share(path) if duration else None,
+        duration_is_stated=bool(STATES_DURATION & set(names)),
     )
 
 

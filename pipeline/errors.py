@@ -14,3 +14,7 @@ class RecordingError(Exception):
 
 class ConfigurationError(Exception):
     """The job cannot do what was asked: a wrong path, bucket, model, setting. It stops with this one line."""
+
+
+class JobError(Exception):
+    """The job broke down under way: an engine would not start, the cluster is gone. It stops with this one line."""

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
+from ray.exceptions import RayError
 
 from pipeline import engines, stages
 from pipeline.engines.checkpoint import Checkpoint
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, JobError
 from pipeline.schema import HYPOTHESIS
 from pipeline.settings import Engine, Settings
 
@@ -85,7 +86,11 @@ def decide(settings: Settings, available: Mapping[str, float]) -> Resources:
 def transcribe(
     recordings: pa.Table, settings: Settings, resources: Resources, checkpoint: Checkpoint
 ) -> Generator[pa.Table]:
-    """RECORDING rows -> HYPOTHESIS tables, in any order, as they come."""
+    """RECORDING rows -> HYPOTHESIS tables, in any order, as they come.
+
+    Raises:
+        JobError: an engine did not start or died, or the cluster broke down.
+    """
     max_window_s = settings.segmentation.max_window_s or checkpoint.chunk_s
     engine = resources.engine
     context = DataContext.get_current()
@@ -115,8 +120,12 @@ def transcribe(
             max_concurrent_calls_per_actor=BATCHES_IN_FLIGHT,
         ),
     )
-    for table in hypotheses.iter_batches(batch_size=None, batch_format="pyarrow"):
-        yield table.cast(HYPOTHESIS)  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        for table in hypotheses.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield table.cast(HYPOTHESIS)  # pyright: ignore[reportAttributeAccessIssue]
+    except RayError as error:
+        cause = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
+        raise JobError(f"an engine or a worker broke down: {cause} (--verbose shows the logs)") from error
 
 
 class EngineActor:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import random
 import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -14,9 +19,11 @@ from rich.console import Console
 
 from pipeline import __version__, audio, collate, flow, manifest, store
 from pipeline.engines.checkpoint import Checkpoint, inspect
+from pipeline.errors import RecordingError
 from pipeline.report import Tally, Watch
-from pipeline.settings import Settings, fingerprint
+from pipeline.settings import Audio, Settings, fingerprint
 
+SAMPLE, SAMPLE_BYTES = 64, 256_000_000  # recordings that a dry run looks into
 ROWS_PER_PART = 10_000  # transcripts; a part is written earlier when flush_interval_s has passed
 
 Row = dict[str, Any]
@@ -53,6 +60,45 @@ def plan(settings: Settings) -> Plan:
     mark = fingerprint(settings, checkpoint.revision)
     todo = pc.invert(output.done(listing.recordings, mark))
     return Plan(settings, checkpoint, mark, output, listing, todo)
+
+
+def audio_length(plan: Plan) -> tuple[float, bool]:
+    """Audio seconds still to do, and whether that is exact.
+
+    Small inputs are looked at whole. Of larger ones a fixed random sample is, and the rest follows from its seconds
+    per byte, by file extension.
+    """
+    rows = plan.listing.recordings.filter(plan.todo).select(["uri", "size_bytes"]).to_pylist()
+    rows = [row for row in rows if row["size_bytes"]]
+    random.Random(0).shuffle(rows)
+    sample: list[Row] = []
+    for row in rows:
+        if sample and (len(sample) == SAMPLE or sum(r["size_bytes"] for r in sample) > SAMPLE_BYTES):
+            break
+        sample.append(row)
+    with ThreadPoolExecutor(4) as pool:
+        lengths = list(pool.map(partial(_length, limits=plan.settings.audio), (row["uri"] for row in sample)))
+    seconds: Counter[str] = Counter()
+    size: Counter[str] = Counter()
+    for row, length in zip(sample, lengths, strict=True):
+        for key in ("", _extension(row)):  # "": all extensions together, for those that the sample misses
+            seconds[key] += length  # pyright: ignore[reportArgumentType]
+            size[key] += row["size_bytes"]
+    rate = {key: seconds[key] / size[key] for key in size}
+    rest = sum(row["size_bytes"] * rate.get(_extension(row), rate[""]) for row in rows[len(sample) :])
+    return sum(lengths) + rest, len(sample) == len(rows)
+
+
+def _extension(row: Row) -> str:
+    return os.path.splitext(row["uri"])[1].lower() or "none"
+
+
+def _length(uri: str, limits: Audio) -> float:
+    try:
+        with store.local_copy(uri) as path:
+            return audio.probe(path, limits).duration_s or 0.0
+    except RecordingError:
+        return 0.0
 
 
 def execute(plan: Plan, console: Console) -> Row:

@@ -183,10 +183,11 @@ def _explain(problem: ErrorDetails) -> str:
 
 
 def fingerprint(settings: Settings, model_revision: str) -> str:
-    """Hash of everything that changes a transcript: model, decoding, segmentation, engine settings, versions."""
-    engine = settings.engine.model_dump(
-        include={"model", "family", "dtype", "max_tokens_per_s", "tag_language", "languages"}
-    )
+    """Hash of everything that changes a transcript: model, decoding, segmentation, engine settings, versions.
+
+    The model is meant by its revision: a commit of the hub, or the digest of a folder, wherever that lies.
+    """
+    engine = settings.engine.model_dump(include={"family", "dtype", "max_tokens_per_s", "tag_language", "languages"})
     audio = settings.audio.model_dump(include={"max_duration_s"})
     facts = [SCHEMA_VERSION, __version__, model_revision, engine, audio, settings.segmentation.model_dump()]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -61,9 +61,10 @@ def _windows(recording: Row, settings: Settings, max_window_s: float) -> Iterato
         with store.local_copy(recording["uri"]) as path:
             facts = audio.probe(path, settings.audio)
             end_s = recording["range_end_s"]
-            stated_end_s = min(end_s or facts.duration_s, facts.duration_s) if facts.duration_s else None
-            if facts.duration_s and start_s >= facts.duration_s:
-                detail = f"start_s {start_s} lies behind the end of the recording, {facts.duration_s:.2f} s"
+            stated_s = facts.duration_s if facts.duration_is_stated else None
+            stated_end_s = min(end_s or stated_s, stated_s) if stated_s else None
+            if stated_s and start_s >= stated_s:
+                detail = f"start_s {start_s} lies behind the end of the recording, {stated_s:.2f} s"
                 raise RecordingError(FailureCode.INVALID_ROW, detail)
             blocks = clock.counting(audio.decode(path, settings.audio, start_s, end_s))
             spoke = False

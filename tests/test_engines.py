@@ -66,7 +66,7 @@ def test_one_question_does_where_one_token_tells(tokenizer: MistralTokenizer, la
 
 def test_the_checkpoint_says_what_it_is() -> None:
     found = checkpoint.inspect(Engine(model=str(DEMO / "model")))
-    assert (found.family, found.chunk_s) == ("voxtral", 6.0)
+    assert (found.model, found.family, found.chunk_s) == (str(DEMO / "model"), "voxtral", 6.0)
     assert found.revision == checkpoint.inspect(Engine(model=str(DEMO / "model"))).revision
 
 

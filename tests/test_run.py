@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -93,5 +94,6 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "16 recordings" in said
     assert "16 to do" in said
     assert "1 .txt" in said
+    assert re.search(r"^\d min \d\d s of audio to do", said, re.M)
     assert CANARY not in said
     assert not (tmp_path / "out").exists()

@@ -137,7 +137,7 @@ def main() -> None:
         "--work", type=Path, default=Path("build/demo-training"), help="speech and progress are kept here"
     )
     parser.add_argument("--phrases", type=int, default=24_000)
-    parser.add_argument("--steps", type=int, default=9_000)
+    parser.add_argument("--steps", type=int, default=7_500)
     parser.add_argument("--decay-steps", type=int, default=3_000, help="the last steps, with the rate falling to zero")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1.5e-3)

@@ -18,9 +18,13 @@ _DIGEST_BYTES = 1 << 20  # of each large file: its first and last so many
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """`revision` is the commit of a hub model, or a digest of a folder's files. `chunk_s`: the model pads to its
-    multiples."""
+    """What a run needs to know of a model before it starts an engine.
 
+    `model` is a hub name or an absolute path, `revision` the commit of a hub model or a digest of a folder's files,
+    `chunk_s` the length to whose multiples the model pads every window.
+    """
+
+    model: str
     family: str
     revision: str
     chunk_s: float
@@ -33,11 +37,12 @@ def inspect(settings: Engine) -> Checkpoint:
         ConfigurationError: there is no such model, or none of the families fits it.
     """
     if settings.family == "scripted":
-        return Checkpoint("scripted", "scripted", 30.0)
+        return Checkpoint("scripted", "scripted", "scripted", 30.0)
     if Path(settings.model).exists() or settings.model.startswith((".", "/", "~")):
-        folder = Path(settings.model).expanduser()
-        revision = _digest(folder) if folder.is_dir() else ""
+        folder = Path(settings.model).expanduser().absolute()
+        model, revision = str(folder), _digest(folder) if folder.is_dir() else ""
     else:
+        model = settings.model
         folder, revision = _download_descriptions(settings)
     params, tekken = _read_json(folder / "params.json"), _read_json(folder / "tekken.json")
     audio = tekken.get("audio") or {}
@@ -47,7 +52,7 @@ def inspect(settings: Engine) -> Checkpoint:
             f"--engine.model {settings.model}: not a Voxtral checkpoint in Mistral's format"
             " (params.json needs multimodal.whisper_model_args, tekken.json needs audio.chunk_length_s)"
         )
-    return Checkpoint("voxtral", revision, float(chunk_s))
+    return Checkpoint(model, "voxtral", revision, float(chunk_s))
 
 
 def _read_json(path: Path) -> dict:

@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,8 +41,9 @@ class VllmEngine:
         needed = math.ceil(padded_s * AUDIO_TOKENS_PER_S) + PROMPT_TOKENS + self._max_tokens
         on_cpu, ranks = settings.device == "cpu", settings.tensor_parallel_size or 1
         arguments = vllm.AsyncEngineArgs(
-            model=settings.model,
-            revision=settings.revision,
+            model=checkpoint.model,
+            # A name is pinned to the commit that was looked at.
+            revision=None if Path(checkpoint.model).is_absolute() else checkpoint.revision,
             tokenizer_mode="mistral",
             config_format="mistral",
             load_format="mistral",
@@ -87,7 +89,9 @@ class VllmEngine:
         )
 
     def shutdown(self) -> None:
+        """Stop vLLM's processes."""
         self._llm.shutdown()
+        del self._llm  # now, while Python can still run its finaliser
 
     async def _language(self, name: str, audio: np.ndarray) -> tuple[str, float]:
         """Ask for the language. The audio's prefix is in the cache: each question costs one token."""

@@ -1,0 +1,70 @@
+"""Measure the demo checkpoint through the real engine: `make demo-check`.
+
+Word error rate and language accuracy on demo/held_out, whose voices training never heard; and whether vLLM says what
+the training code says on the same audio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import jiwer
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from demo.training.model import CHUNK_S, SmallVoxtral
+from demo.training.speech import DIGITS, SAMPLE_RATE_HZ
+from demo.training.train import decode
+from pipeline import audio, engines
+from pipeline.engines.base import Hypothesis, Utterance
+from pipeline.engines.checkpoint import inspect
+from pipeline.settings import Audio, Engine
+
+HERE = Path(__file__).parents[1]
+
+
+def training_code_texts(utterances: Sequence[np.ndarray]) -> list[str]:
+    """What the training code's model says of int16 utterances of at most one chunk each."""
+    model = SmallVoxtral()
+    model.load_state_dict(load_file(HERE / "model/consolidated.safetensors"))
+    model.eval()
+    waveforms = torch.zeros(len(utterances), CHUNK_S * SAMPLE_RATE_HZ)
+    for at, samples in enumerate(utterances):
+        waveforms[at, : len(samples)] = torch.from_numpy(samples / np.float32(32768))
+    return [decode(ids) for ids in model.transcribe(waveforms)]
+
+
+async def engine_answers(utterances: Sequence[np.ndarray]) -> list[Hypothesis]:
+    """What the engine says of them."""
+    settings = Engine(model=str(HERE / "model"), device="cpu", languages=tuple(DIGITS))
+    engine = engines.start(settings, inspect(settings), float(CHUNK_S))
+    try:
+        return await asyncio.gather(*(engine.transcribe(Utterance(samples)) for samples in utterances))
+    finally:
+        engine.shutdown()
+
+
+def main() -> None:
+    clips = [json.loads(line) for line in (HERE / "held_out/manifest.jsonl").read_text("utf-8").splitlines()]
+    utterances = [np.concatenate(list(audio.decode(HERE / "held_out" / clip["path"], Audio()))) for clip in clips]
+    answers = asyncio.run(engine_answers(utterances))
+    expected = training_code_texts(utterances)
+    for language in DIGITS:
+        own = [at for at, clip in enumerate(clips) if clip["language"] == language]
+        wer = jiwer.wer([clips[at]["reference"] for at in own], [answers[at].text for at in own])
+        right = np.mean([answers[at].language == language for at in own])
+        print(f"{language}: word error rate {wer:.1%}, language right {right:.1%}, {len(own)} clips")
+    words = jiwer.process_words([clip["reference"] for clip in clips], [answer.text for answer in answers])
+    right = np.mean([answer.language == clip["language"] for answer, clip in zip(answers, clips, strict=True)])
+    count = words.hits + words.substitutions + words.deletions
+    print(f"all: word error rate {words.wer:.1%} over {count} words, language right {right:.1%}")
+    same = sum(answer.text == text for answer, text in zip(answers, expected, strict=True))
+    print(f"vLLM and the training code agree on {same} of {len(clips)} clips")
+
+
+if __name__ == "__main__":
+    main()
