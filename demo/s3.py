@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,6 +10,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
 
 from pipeline import store
 
@@ -19,6 +21,7 @@ def embedded_s3(bucket: str) -> Iterator[str]:
 
     Yields the endpoint. Settings, and the server with all that is in it, are gone at the end.
     """
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
@@ -29,18 +32,22 @@ def embedded_s3(bucket: str) -> Iterator[str]:
         "AWS_SECRET_ACCESS_KEY": "demo",
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",
+        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1"])),
     }
-    store.filesystem.cache_clear()
     try:
         with patch.dict(os.environ, settings):
-            s3 = store.filesystem("s3")
-            s3.clear_instance_cache()
-            store.filesystem.cache_clear()
+            _forget_clients()
             store.filesystem("s3").mkdir(bucket)
             yield endpoint
     finally:
-        store.filesystem.cache_clear()
+        _forget_clients()
         server.stop()
+
+
+def _forget_clients() -> None:
+    """Clients keep the settings that they were made with."""
+    store.filesystem.cache_clear()
+    S3FileSystem.clear_instance_cache()
 
 
 def upload(folder: Path, prefix: str) -> None:

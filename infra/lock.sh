@@ -15,4 +15,4 @@ else
 fi
 # shellcheck disable=SC2086
 compile "$1" pip compile pyproject.toml --extra cpu --extra dev -o requirements/cpu.txt $torch
-compile "$1" pip compile pyproject.toml --extra gpu -o requirements/gpu.txt
+compile "$1" pip compile pyproject.toml --extra gpu --extra dev -o requirements/gpu.txt

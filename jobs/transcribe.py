@@ -10,7 +10,7 @@ import sys
 
 from rich.console import Console
 
-from pipeline import report, run, settings
+from pipeline import estimate, report, run, settings
 from pipeline.errors import ConfigurationError, JobError
 
 
@@ -22,8 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
         plan = run.plan(wanted)
         print_plan(plan, console)
         if wanted.dry_run and plan.count:
-            seconds, exact = run.audio_length(plan)
-            console.print(f"{'' if exact else 'about '}{report.duration(seconds)} of audio to do", highlight=False)
+            seconds = estimate.audio_s(plan.listing.recordings.filter(plan.todo), wanted.audio)
+            console.print(f"about {report.duration(seconds)} of audio to do", highlight=False)
         if wanted.dry_run or not plan.count:
             return 0
         facts = run.execute(plan, console)

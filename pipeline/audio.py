@@ -36,8 +36,11 @@ FORMATS = (
 STATES_DURATION = {"aiff", "caf", "flac", "matroska", "mov", "w64", "wav"}
 # Header and sum of decoded frames differ by encoder padding: up to 0.3 s was seen in mp4; 2% is for edited headers.
 TRUNCATION_TOLERANCE_S, TRUNCATION_TOLERANCE = 0.5, 0.02
+# Audio that begins later than its container, or has holes, keeps the recording's own clock: the gaps become silence.
+FILTER = "aresample=async=1:first_pts=0"
 BLOCK_BYTES = 2 * SAMPLE_RATE_HZ * 2
 PROBE_TIMEOUT_S = 30.0
+ENTRIES = "format=format_name,duration:stream=codec_type,codec_name,channels,sample_rate,duration:stream_tags=DURATION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def check_tools() -> None:
     """Raise ConfigurationError unless ffmpeg and ffprobe can be started."""
     for tool in ("ffmpeg", "ffprobe"):
         try:
-            subprocess.run([tool, "-version"], capture_output=True, check=True)
+            subprocess.run([tool, "-version"], capture_output=True, check=True, env=_environment())
         except (OSError, subprocess.CalledProcessError) as error:
             raise ConfigurationError(
                 f"{tool} cannot be started ({error}); install ffmpeg, or put it on PATH"
@@ -75,7 +78,7 @@ def probe(path: Path, limits: Audio) -> Probe:
     """
     if path.stat().st_size == 0:
         raise RecordingError(FailureCode.EMPTY_FILE, "the object has no bytes")
-    command = ["ffprobe", "-v", "error", *_INPUT_OPTIONS, "-show_format", "-show_streams", "-of", "json"]
+    command = ["ffprobe", "-v", "error", *_INPUT_OPTIONS, "-show_entries", ENTRIES, "-of", "json"]
     with _own_name(path) as name, _started([*command, name], limits, cwd=name.parent) as process:
         try:
             answer, _ = process.communicate(timeout=PROBE_TIMEOUT_S)
@@ -90,27 +93,38 @@ def probe(path: Path, limits: Audio) -> Probe:
         kinds = ", ".join(sorted({s.get("codec_type", "unknown") for s in facts.get("streams", [])})) or "none"
         raise RecordingError(FailureCode.NO_AUDIO, f"no audio stream (streams: {kinds})")
     names = facts["format"]["format_name"].split(",")
-    duration = stream.get("duration") or facts["format"].get("duration")
+    duration = stream.get("duration") or _clock_s(stream.get("tags", {}).get("DURATION"))
+    stated = duration is not None and bool(STATES_DURATION & set(names))
+    duration = duration or facts["format"].get("duration")
     return Probe(
         format=names[0],
         codec=stream.get("codec_name", "unknown"),
         channels=int(stream.get("channels") or 0),
         sample_rate_hz=int(stream.get("sample_rate") or 0),
         duration_s=float(duration) * _missing_share(path) if duration else None,
-        duration_is_stated=bool(STATES_DURATION & set(names)),
+        duration_is_stated=stated,
     )
+
+
+def _clock_s(time: str | None) -> float | None:
+    """Matroska's "00:01:02.5" for a stream, in seconds: a container may be longer than its audio."""
+    try:
+        hours, minutes, seconds = (time or "").split(":")
+        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except ValueError:
+        return None
 
 
 def _missing_share(path: Path) -> float:
     """Bytes that a RIFF (wav) header states over bytes that are there, at least 1.
 
-    ffprobe cuts a wav's duration to the file's size, which hides that it was truncated. Sizes of 0 and 2**32 - 1 are
-    what programs write that do not know the size.
+    ffprobe cuts a wav's duration to the file's size, which hides that it was truncated. Sizes of 0 and from about
+    2**31 on are what programs write that do not know the size yet.
     """
     with path.open("rb") as file:
         head = file.read(8)
     stated = int.from_bytes(head[4:], "little") + 8
-    if head[:4] != b"RIFF" or not 8 < stated < (1 << 32):
+    if head[:4] != b"RIFF" or not 8 < stated < 0x7FFFF000:
         return 1.0
     return max(1.0, stated / path.stat().st_size)
 
@@ -125,11 +139,18 @@ def decode(path: Path, limits: Audio, start_s: float = 0.0, end_s: float | None 
     """
     seconds = limits.max_duration_s if end_s is None else min(end_s - start_s, limits.max_duration_s)
     with _own_name(path) as name:
-        source = ffmpeg.input(name.name, **_GRAPH_INPUT_OPTIONS, **({"ss": start_s} if start_s else {}))
+        source = ffmpeg.input(name.name, **_GRAPH_INPUT_OPTIONS, **({"ss": f"{start_s:.6f}"} if start_s else {}))
         sink = source["a:0"].output(
-            "pipe:", format="s16le", acodec="pcm_s16le", ac=1, ar=SAMPLE_RATE_HZ, t=seconds, threads=1
+            "pipe:",
+            format="s16le",
+            acodec="pcm_s16le",
+            ac=1,
+            ar=SAMPLE_RATE_HZ,
+            t=f"{seconds:.6f}",
+            threads=1,
+            af=FILTER,
         )
-        command = sink.global_args("-nostdin", "-hide_banner", "-v", "error", "-vn", "-sn", "-dn").compile()
+        command = sink.global_args("-nostdin", "-hide_banner", "-v", "error").compile()
         with _started(command, limits, cwd=name.parent) as process:
             assert process.stdout is not None
             pending = bytearray()
@@ -142,8 +163,8 @@ def decode(path: Path, limits: Audio, start_s: float = 0.0, end_s: float | None 
                 yield np.frombuffer(bytes(pending[: len(pending) // 2 * 2]), dtype="<i2")
             if (status := process.wait()) != 0:
                 complaint = _complaint(name.parent)
-                if status < 0:  # ended by a signal: one of the limits
-                    reason = f"ffmpeg was stopped by {signal.Signals(-status).name}, a limit on CPU time or output"
+                if -status in (signal.SIGXCPU, signal.SIGXFSZ, signal.SIGKILL):
+                    reason = f"ffmpeg passed audio.cpu_limit_s = {limits.cpu_limit_s}, or what it may complain"
                     raise RecordingError(FailureCode.DECODE_LIMIT, reason)
                 if "Cannot allocate memory" in complaint:
                     reason = f"ffmpeg wanted more than audio.memory_limit_mb = {limits.memory_limit_mb}"
@@ -159,6 +180,10 @@ def is_truncated(decoded_s: float, stated_s: float | None) -> bool:
 _GRAPH_INPUT_OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file", "threads": 1}
 _INPUT_OPTIONS = [argument for key, value in _GRAPH_INPUT_OPTIONS.items() for argument in (f"-{key}", str(value))]
 _STDERR_LIMIT_BYTES = 1 << 20
+
+
+def _environment() -> dict[str, str]:
+    return {"PATH": os.environ.get("PATH", os.defpath)}
 
 
 @contextmanager
@@ -178,7 +203,7 @@ def _started(command: Sequence[str | Path], limits: Audio, cwd: Path) -> Iterato
         process = subprocess.Popen(
             command,
             cwd=cwd,
-            env={"PATH": os.environ.get("PATH", os.defpath)},
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=complaints,
@@ -210,8 +235,9 @@ def _started(command: Sequence[str | Path], limits: Audio, cwd: Path) -> Iterato
 
 def _read(descriptor: int, timeout_s: float) -> bytes:
     """The next bytes of a pipe, b"" at its end. The clock runs only while we wait: backpressure costs nothing."""
-    ready, _, _ = select.select([descriptor], [], [], timeout_s)
-    if not ready:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN | select.POLLHUP)
+    if not poll.poll(timeout_s * 1000):
         raise RecordingError(FailureCode.DECODE_LIMIT, f"ffmpeg gave no output for {timeout_s:.0f} s")
     return os.read(descriptor, 1 << 16)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
-from ray.exceptions import RayError
 
 from pipeline import engines, stages
 from pipeline.engines.checkpoint import Checkpoint
@@ -20,12 +19,14 @@ from pipeline.errors import ConfigurationError, JobError
 from pipeline.schema import HYPOTHESIS
 from pipeline.settings import Engine, Settings
 
-MAX_BLOCKS = 4_096  # input blocks: enough to balance any cluster, few enough to schedule
+BLOCKS = 4_096  # input blocks: enough to balance a cluster, few enough to schedule; more above 64 rows in each
 MAX_BLOCK_ROWS = 64
 # Ray Data holds a stage's output back until a block of this size is full: 16 windows of 30 s.
 TARGET_BLOCK_BYTES = 16 << 20
 # Batches that are inside one engine actor at once, together twice what its engine computes at once.
 BATCHES_IN_FLIGHT = 8
+# What an engine asks Ray for. On the CPU it computes on all of them, beside the decode workers.
+ENGINE_CPUS = {"gpu": 1.0, "cpu": 0.0}
 
 
 @dataclass(frozen=True)
@@ -49,36 +50,58 @@ def cluster(settings: Settings) -> Iterator[Resources]:
     level = logging.INFO if settings.verbose else logging.ERROR
     joined = ray.is_initialized()
     if not joined:
-        ray.init(log_to_driver=settings.verbose, logging_level=level, include_dashboard=False)
+        try:
+            with nullcontext() if settings.verbose else _silent_stderr():
+                ray.init(log_to_driver=settings.verbose, logging_level=level, include_dashboard=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConfigurationError(f"no Ray cluster: {error}".splitlines()[0]) from error
     try:
         for name in ("ray.data", "ray"):
             logging.getLogger(name).setLevel(level)
-        yield decide(settings, ray.cluster_resources())
+        yield decide(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])
     finally:
         if not joined:
             ray.shutdown()
 
 
-def decide(settings: Settings, available: Mapping[str, float]) -> Resources:
-    """Fill in what the settings leave open, from the cluster's CPUs and GPUs.
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Ray's C++ core announces its log level whatever that level is."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def decide(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> Resources:
+    """Fill in what the settings leave open, from the CPUs and GPUs of the cluster's nodes. An engine needs one node.
 
     Raises:
         ConfigurationError: the engines asked for do not fit.
     """
-    engine, gpus, cpus = settings.engine, int(available.get("GPU", 0)), int(available.get("CPU", 1))
-    device = ("gpu" if gpus else "cpu") if engine.device == "auto" else engine.device
+    engine = settings.engine
+    gpus, cpus = [int(node.get("GPU", 0)) for node in nodes], sum(node.get("CPU", 0) for node in nodes)
+    device = ("gpu" if any(gpus) else "cpu") if engine.device == "auto" else engine.device
     ranks = engine.tensor_parallel_size or (2 if device == "gpu" else 1)
     if device == "gpu":
-        count = engine.count or gpus // ranks
-        if not count or count * ranks > gpus:
+        room = sum(number // ranks for number in gpus)
+        count = engine.count or room
+        if not count or count > room:
             raise ConfigurationError(
-                f"{max(1, count)} engine(s) of {ranks} GPU(s) each do not fit {gpus} GPU(s);"
+                f"{max(1, count)} engine(s) of {ranks} GPU(s) on one node do not fit the cluster's {sum(gpus)} GPU(s);"
                 " set --engine.count, --engine.tensor-parallel-size or --engine.device"
             )
     else:
         count = engine.count or 1
-    if (cpus <= count and device == "gpu") or cpus < count:
-        raise ConfigurationError(f"{count} engine(s) and a decode worker need {count + 1} CPUs; the cluster has {cpus}")
+    if cpus < count * ENGINE_CPUS[device] + 1:
+        needed = count * ENGINE_CPUS[device] + 1
+        raise ConfigurationError(
+            f"{count} engine(s) and a decode worker need {needed:g} CPUs; the cluster has {cpus:g}"
+        )
     decided = engine.model_copy(update={"device": device, "count": count, "tensor_parallel_size": ranks})
     return Resources(decided, settings.audio.workers)
 
@@ -97,7 +120,7 @@ def transcribe(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.target_max_block_size = TARGET_BLOCK_BYTES
-    per_block = max(1, min(MAX_BLOCK_ROWS, math.ceil(len(recordings) / MAX_BLOCKS)))
+    per_block = max(1, min(MAX_BLOCK_ROWS, math.ceil(len(recordings) / BLOCKS)))
     blocks = [recordings.slice(at, per_block) for at in range(0, len(recordings), per_block)]
     windows = ray.data.from_arrow(blocks).map_batches(  # pyright: ignore[reportArgumentType]
         stages.prepare,  # pyright: ignore[reportArgumentType]
@@ -112,7 +135,7 @@ def transcribe(
         fn_constructor_args=(engine, checkpoint, max_window_s, settings.verbose),
         batch_size=max(1, 2 * engine.max_num_seqs // BATCHES_IN_FLIGHT),
         batch_format="pyarrow",
-        num_cpus=1 if engine.device == "gpu" else 0.5,
+        num_cpus=ENGINE_CPUS[engine.device],
         num_gpus=engine.tensor_parallel_size if engine.device == "gpu" else None,
         compute=ActorPoolStrategy(
             size=engine.count,
@@ -123,7 +146,7 @@ def transcribe(
     try:
         for table in hypotheses.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield table.cast(HYPOTHESIS)  # pyright: ignore[reportAttributeAccessIssue]
-    except RayError as error:
+    except Exception as error:  # Ray's own come from several families
         cause = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
         raise JobError(f"an engine or a worker broke down: {cause} (--verbose shows the logs)") from error
 

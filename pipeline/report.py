@@ -11,7 +11,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
 from pipeline.schema import Outcome
 
@@ -28,8 +27,8 @@ class Tally:
     languages: Counter[str] = field(default_factory=Counter)
     audio_s: float = 0.0
     speech_s: float = 0.0
-    windowed_s: float = 0.0  # length of the windows that went to an engine
-    padded_s: float = 0.0  # what the engine computed for them
+    heard_s: float = 0.0  # speech in the windows that went to an engine
+    padded_s: float = 0.0  # audio seconds that the engine computed for them
     tokens: int = 0
     segments: int = 0
 
@@ -45,19 +44,15 @@ class Tally:
             self.segments += 1
             if segment["padded_s"]:
                 self.padded_s += segment["padded_s"]
-                self.windowed_s += segment["speech_s"]
+                self.heard_s += segment["speech_s"]
                 self.tokens += segment["token_count"] or 0
 
     @property
     def recordings(self) -> int:
         return self.outcomes.total()
 
-    @property
-    def failed_share(self) -> float:
-        return self.outcomes[Outcome.FAILED] / self.recordings if self.recordings else 0.0
-
     def facts(self, wall_s: float) -> Row:
-        """The report's numbers. Slot fill is speech seconds over the padded seconds that engines computed."""
+        """The report's numbers. Slot fill is speech over the padded seconds that engines computed."""
         return {
             "recordings": self.recordings,
             **{outcome.value: self.outcomes[outcome] for outcome in Outcome},
@@ -67,10 +62,10 @@ class Tally:
             "audio_s": round(self.audio_s, 3),
             "speech_s": round(self.speech_s, 3),
             "padded_s": round(self.padded_s, 3),
-            "slot_fill": round(self.windowed_s / self.padded_s, 4) if self.padded_s else None,
+            "slot_fill": round(self.heard_s / self.padded_s, 4) if self.padded_s else None,
             "tokens": self.tokens,
             "wall_s": round(wall_s, 3),
-            "real_time_factor": round(self.audio_s / wall_s, 3) if wall_s else None,
+            "speed": round(self.audio_s / wall_s, 3) if wall_s else None,
         }
 
 
@@ -104,20 +99,21 @@ def duration(seconds: float) -> str:
 
 def print_summary(report: Row, console: Console) -> None:
     """The report as people read it."""
-    numbers = report["numbers"]
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0))
+    numbers, run_id = report["numbers"], report["run_id"]
+    start_s = report["first_rows_s"]
+    pace = numbers["audio_s"] / max(numbers["wall_s"] - start_s, 1e-9)
     counts = ", ".join(f"{numbers[outcome]} {outcome}" for outcome in Outcome)
-    table.add_row("recordings", f"{numbers['recordings']} ({counts})")
-    for code, count in numbers["failures"].items():
-        table.add_row("", f"{count} {code}")
-    table.add_row("audio", f"{duration(numbers['audio_s'])}, of it speech {duration(numbers['speech_s'])}")
+    lines = [("recordings", f"{numbers['recordings']}: {counts}")]
+    if numbers["failures"]:
+        lines.append(("failures", ", ".join(f"{count} {code}" for code, count in numbers["failures"].items())))
+    lines.append(("audio", f"{duration(numbers['audio_s'])}, of it speech {duration(numbers['speech_s'])}"))
     if numbers["languages"]:
-        table.add_row("languages", ", ".join(f"{count} {name}" for name, count in numbers["languages"].items()))
+        lines.append(("languages", ", ".join(f"{count} {name}" for name, count in numbers["languages"].items())))
     if numbers["padded_s"]:
-        table.add_row("slot fill", f"{numbers['slot_fill']:.0%} of the audio seconds computed were speech")
-    start_s = report["engine_start_s"]
-    speed = f"{numbers['audio_s'] / max(numbers['wall_s'] - start_s, 1e-9):.1f} x real time"
-    table.add_row("time", f"{duration(numbers['wall_s'])}, of it {duration(start_s)} to the first text; then {speed}")
-    table.add_row("transcripts", f"{report['output']}/transcripts/run_id={report['run_id']}/")
-    table.add_row("report", f"{report['output']}/runs/{report['run_id']}.json")
-    console.print(table, highlight=False, soft_wrap=True)
+        lines.append(("slot fill", f"{numbers['slot_fill']:.0%} of the audio seconds computed were speech"))
+    start = f"of it {duration(start_s)} to the first rows, then {pace:.0f} x real time"
+    lines.append(("time", f"{duration(numbers['wall_s'])}, {start}"))
+    lines.append(("transcripts", f"{report['output']}/transcripts/run_id={run_id}/"))
+    lines.append(("report", f"{report['output']}/runs/{run_id}.json"))
+    text = "\n".join(f"{name:<12} {value}" for name, value in lines)
+    console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import random
 import time
-from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 
-from pipeline import __version__, audio, collate, flow, manifest, store
+from pipeline import __version__, audio, collate, flow, listing, store
 from pipeline.engines.checkpoint import Checkpoint, inspect
-from pipeline.errors import RecordingError
+from pipeline.errors import ConfigurationError, JobError
 from pipeline.report import Tally, Watch
-from pipeline.settings import Audio, Settings, fingerprint
+from pipeline.settings import Settings, fingerprint
 
-SAMPLE, SAMPLE_BYTES = 64, 256_000_000  # recordings that a dry run looks into
+SHARED = ("recording_id", "uri", "channel", "content_version")  # columns of a recording that both tables have
 ROWS_PER_PART = 10_000  # transcripts; a part is written earlier when flush_interval_s has passed
 
 Row = dict[str, Any]
@@ -37,7 +33,7 @@ class Plan:
     checkpoint: Checkpoint
     fingerprint: str
     output: store.Output
-    listing: manifest.Listing
+    listing: listing.Listing
     todo: pa.Array
 
     @property
@@ -56,49 +52,15 @@ def plan(settings: Settings) -> Plan:
     run_id = settings.run_id or datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     output = store.Output(settings.output, run_id)
     output.check()
-    listing = manifest.read(settings.input, output.uri, settings.limit)
+    found = listing.read(settings.input, output.uri, settings.limit)
     mark = fingerprint(settings, checkpoint.revision)
-    todo = pc.invert(output.done(listing.recordings, mark))
-    return Plan(settings, checkpoint, mark, output, listing, todo)
-
-
-def audio_length(plan: Plan) -> tuple[float, bool]:
-    """Audio seconds still to do, and whether that is exact.
-
-    Small inputs are looked at whole. Of larger ones a fixed random sample is, and the rest follows from its seconds
-    per byte, by file extension.
-    """
-    rows = plan.listing.recordings.filter(plan.todo).select(["uri", "size_bytes"]).to_pylist()
-    rows = [row for row in rows if row["size_bytes"]]
-    random.Random(0).shuffle(rows)
-    sample: list[Row] = []
-    for row in rows:
-        if sample and (len(sample) == SAMPLE or sum(r["size_bytes"] for r in sample) > SAMPLE_BYTES):
-            break
-        sample.append(row)
-    with ThreadPoolExecutor(4) as pool:
-        lengths = list(pool.map(partial(_length, limits=plan.settings.audio), (row["uri"] for row in sample)))
-    seconds: Counter[str] = Counter()
-    size: Counter[str] = Counter()
-    for row, length in zip(sample, lengths, strict=True):
-        for key in ("", _extension(row)):  # "": all extensions together, for those that the sample misses
-            seconds[key] += length  # pyright: ignore[reportArgumentType]
-            size[key] += row["size_bytes"]
-    rate = {key: seconds[key] / size[key] for key in size}
-    rest = sum(row["size_bytes"] * rate.get(_extension(row), rate[""]) for row in rows[len(sample) :])
-    return sum(lengths) + rest, len(sample) == len(rows)
-
-
-def _extension(row: Row) -> str:
-    return os.path.splitext(row["uri"])[1].lower() or "none"
-
-
-def _length(uri: str, limits: Audio) -> float:
     try:
-        with store.local_copy(uri) as path:
-            return audio.probe(path, limits).duration_s or 0.0
-    except RecordingError:
-        return 0.0
+        todo = pc.invert(output.done(found.recordings, mark))
+    except (*store.STORAGE_ERRORS, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise ConfigurationError(
+            f"--output {output.uri}: its earlier runs cannot be read ({store.explain(error)})"
+        ) from error
+    return Plan(settings, checkpoint, mark, output, found, todo)
 
 
 def execute(plan: Plan, console: Console) -> Row:
@@ -106,6 +68,7 @@ def execute(plan: Plan, console: Console) -> Row:
 
     Raises:
         ConfigurationError: the engines do not fit the cluster, or the output may not be written.
+        JobError: an engine, the cluster or the output broke down under way.
     """
     settings, output = plan.settings, plan.output
     started, clock = datetime.now(UTC), time.monotonic()
@@ -121,14 +84,14 @@ def execute(plan: Plan, console: Console) -> Row:
         "settings": settings.model_dump(mode="json"),
     }
     output.start(about)
-    tally, first_text_s = Tally(), None
+    tally, first_rows_s = Tally(), None
     writer = _Writer(plan, tally)
     watch = Watch(plan.count, console)
     recordings = plan.listing.recordings.filter(plan.todo)
-    with watch.display(), flow.cluster(settings) as resources:
+    with _storage_trouble(output), watch.display(), flow.cluster(settings) as resources:
         with closing(flow.transcribe(recordings, settings, resources, plan.checkpoint)) as tables:
             for table in tables:
-                first_text_s = first_text_s or time.monotonic() - clock
+                first_rows_s = first_rows_s or time.monotonic() - clock
                 writer.add(table)
                 watch.show(tally)
         writer.finish()
@@ -138,13 +101,22 @@ def execute(plan: Plan, console: Console) -> Row:
         "already_done": len(plan.todo) - plan.count,
         "skipped_files": dict(plan.listing.skipped),
         "repeated_rows": plan.listing.repeated,
-        "engine_start_s": round(first_text_s or 0.0, 3),
+        "first_rows_s": round(first_rows_s or 0.0, 3),
         "numbers": tally.facts(time.monotonic() - clock),
         "segments": output.segment_files,
         "transcripts": output.transcript_files,
     }
-    output.publish(facts)
+    with _storage_trouble(output):
+        output.publish(facts)
     return facts
+
+
+@contextmanager
+def _storage_trouble(output: store.Output) -> Iterator[None]:
+    try:
+        yield
+    except store.STORAGE_ERRORS as error:
+        raise JobError(f"--output {output.uri}: {store.explain(error)}") from error
 
 
 class _Writer:
@@ -191,8 +163,9 @@ class _Writer:
         at = self._row_of[recording_id]
         recording = self._plan.listing.recordings.slice(at, 1).to_pylist()[0]
         extra = self._plan.listing.extra.slice(at, 1).to_pylist()[0] if self._plan.listing.extra.num_columns else {}
-        known = {key: recording[key] for key in ("recording_id", "uri", "channel", "content_version")}
-        row = known | self._provenance | collate.transcript(segments, complete)
+        known = {key: recording[key] for key in SHARED}
+        part = {key: recording[key] for key in ("range_start_s", "range_end_s")}
+        row = known | part | self._provenance | collate.transcript(segments, complete)
         self._transcripts.append(row | extra)
         self._segments += [segment | known | self._provenance for segment in segments]
         self._tally.add(row, segments)

@@ -34,6 +34,16 @@ class FailureCode(StrEnum):
     INTERNAL_ERROR = "internal_error"  # a fault of ours: please report it
 
 
+# Failures that say nothing of the recording itself: the next run tries again.
+PASSING = (
+    FailureCode.FORBIDDEN,
+    FailureCode.STORAGE_ERROR,
+    FailureCode.ENGINE_ERROR,
+    FailureCode.INCOMPLETE,
+    FailureCode.INTERNAL_ERROR,
+)
+
+
 class Outcome(StrEnum):
     """How a recording ended."""
 
@@ -102,7 +112,8 @@ PROVENANCE = [
     pa.field("model_revision", pa.string(), nullable=False),
     pa.field("fingerprint", pa.string(), nullable=False),
     pa.field("pipeline_version", pa.string(), nullable=False),
-    pa.field("run_id", pa.string(), nullable=False),
+    # A dictionary, since that is what pandas and pyarrow make of the folder run_id=<id>: the two must agree.
+    pa.field("run_id", pa.dictionary(pa.int32(), pa.string()), nullable=False),
 ]
 
 SEGMENT = pa.schema(
@@ -120,6 +131,8 @@ TRANSCRIPT = pa.schema(
         pa.field("recording_id", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
         pa.field("channel", pa.int32()),
+        pa.field("range_start_s", pa.float64()),  # of the manifest, where it means a part of the recording
+        pa.field("range_end_s", pa.float64()),
         pa.field("duration_s", pa.float64()),
         pa.field("speech_s", pa.float64()),
         pa.field("text", pa.string()),

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
+from pydantic_extra_types.language_code import LanguageAlpha2
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from pipeline import __version__
@@ -20,7 +21,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.schema import SCHEMA_VERSION
 
 # The languages of Voxtral's model card.
-LANGUAGES = ("en", "es", "fr", "pt", "hi", "de", "nl", "it")
+LANGUAGES = tuple(map(LanguageAlpha2, "en es fr pt hi de nl it".split()))
 
 
 class _Frozen(BaseModel):
@@ -86,7 +87,7 @@ class Engine(_Frozen):
     """Longest text that a window may have; reaching it is reported as finish_reason `length`. [tokens per second]"""
     tag_language: bool = True
     """Ask the model for the language of every window that has none declared."""
-    languages: tuple[str, ...] = LANGUAGES
+    languages: tuple[LanguageAlpha2, ...] = Field(default=LANGUAGES, min_length=1)
     """ISO 639-1 codes among which the language is found."""
 
 
@@ -160,13 +161,13 @@ def load(arguments: Sequence[str]) -> Settings:
     try:
         if path:
             from_file = yaml.safe_load(Path(path).read_text("utf-8")) or {}
-            if not isinstance(from_file, dict):
+            if not isinstance(from_file, dict) or not set(from_file) <= set(Settings.model_fields):
                 raise ConfigurationError(f"--config {path}: expected settings by name, found {from_file!r:.80}")
         return Settings(_cli_parse_args=list(arguments), **from_file)  # pyright: ignore[reportCallIssue]
     except OSError as error:
         raise ConfigurationError(f"--config {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"--config {path}: not YAML: {error}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from error
     except SettingsError as error:
         raise ConfigurationError(f"{str(error).removeprefix('error parsing CLI: ')} (see --help)") from error
     except ValidationError as error:

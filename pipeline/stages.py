@@ -1,4 +1,7 @@
-"""What a worker does with a batch: pyarrow tables in, pyarrow tables out. No Ray here, and no exception leaves."""
+"""What a worker does with a batch: pyarrow tables in, pyarrow tables out. No Ray here.
+
+Trouble with one recording or window becomes a row and never leaves as an exception; a dead engine does.
+"""
 
 from __future__ import annotations
 
@@ -78,10 +81,12 @@ def _windows(recording: Row, settings: Settings, max_window_s: float) -> Iterato
                     "speech_s": window.speech_s,
                     "samples": window.samples.tobytes(),
                 }
+            if not spoke and clock.end_s > start_s:
+                yield {"start_s": start_s, "end_s": clock.end_s}
+            if clock.failure:
+                raise clock.failure
             if clock.end_s == start_s:
                 raise RecordingError(FailureCode.DECODE_ERROR, "ffmpeg found no audio samples in it")
-            if not spoke:
-                yield {"start_s": start_s, "end_s": clock.end_s}
             _check_end(clock.end_s, stated_end_s, start_s, settings)
     except RecordingError as error:
         yield _failed(clock.end_s, stated_end_s, error.code, error.detail)
@@ -92,15 +97,22 @@ def _windows(recording: Row, settings: Settings, max_window_s: float) -> Iterato
 
 
 class _Clock:
-    """Counts decoded samples as they pass."""
+    """Counts decoded samples as they pass. Where decoding fails the audio ends, and `failure` says why.
+
+    So what was decoded before is segmented like any other audio.
+    """
 
     def __init__(self, start_s: float) -> None:
         self.end_s = start_s
+        self.failure: RecordingError | None = None
 
     def counting(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        for block in blocks:
-            self.end_s = round(self.end_s + len(block) / SAMPLE_RATE_HZ, 6)
-            yield block
+        try:
+            for block in blocks:
+                self.end_s = round(self.end_s + len(block) / SAMPLE_RATE_HZ, 6)
+                yield block
+        except RecordingError as error:
+            self.failure = error
 
 
 def _check_end(end_s: float, stated_end_s: float | None, start_s: float, settings: Settings) -> None:

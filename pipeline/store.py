@@ -22,9 +22,10 @@ import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from pipeline.errors import ConfigurationError, RecordingError
-from pipeline.schema import SEGMENT, TRANSCRIPT, FailureCode
+from pipeline.schema import PASSING, SEGMENT, TRANSCRIPT, FailureCode
 
 SCHEMES = ("s3", "file")
+WRITTEN = ("started", "segments", "transcripts", "runs")  # the folders below an output
 # What object storage throws at us, in s3fs's translation or in botocore's own words.
 STORAGE_ERRORS = (OSError, BotoCoreError, ClientError)
 
@@ -40,7 +41,11 @@ def split(uri: str) -> tuple[str, str]:
         return "file", os.path.abspath(os.path.expanduser(uri))
     if scheme not in SCHEMES:
         raise ConfigurationError(f"{uri}: {scheme}:// is not supported; use s3:// or a local path")
-    return (scheme, os.path.abspath(path)) if scheme == "file" else (scheme, path.lstrip("/"))
+    if scheme == "file":
+        return scheme, os.path.abspath(path)
+    if not path.strip("/"):
+        raise ConfigurationError(f"{uri} names no bucket")
+    return scheme, path.lstrip("/")
 
 
 def join(scheme: str, path: str) -> str:
@@ -65,6 +70,8 @@ def explain(error: BaseException) -> str:
         return "no AWS credentials found (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role)"
     if isinstance(error, FileNotFoundError):
         return "it does not exist"
+    if isinstance(error, PermissionError):
+        return "access denied"
     return f"{type(error).__name__}: {error}".splitlines()[0]
 
 
@@ -77,6 +84,15 @@ def failure_code(error: BaseException) -> FailureCode:
     return FailureCode.STORAGE_ERROR
 
 
+def look(uri: str) -> None:
+    """Raise what storage has to say against looking at a prefix: no such bucket, no permission, no credentials."""
+    scheme, path = split(uri)
+    bucket, _, prefix = path.partition("/")
+    if scheme == "s3":
+        listing = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": 1}
+        filesystem(scheme).call_s3("list_objects_v2", **listing)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 @contextmanager
 def local_copy(uri: str) -> Iterator[Path]:
     """The recording as a local file: itself where it is local, else a temporary copy.
@@ -87,6 +103,8 @@ def local_copy(uri: str) -> Iterator[Path]:
     scheme, path = split(uri)
     if scheme == "file":
         try:
+            if not Path(path).is_file() and Path(path).exists():
+                raise RecordingError(FailureCode.NOT_FOUND, f"{uri}: not a regular file")
             Path(path).open("rb").close()
         except OSError as error:
             raise RecordingError(failure_code(error), f"{uri}: {explain(error)}") from error
@@ -111,11 +129,15 @@ def create(uri: str, data: bytes) -> None:
     """Write a new object in one atomic step.
 
     Raises:
-        FileExistsError: there is one of that name already; it is left alone.
+        FileExistsError: there is another one of that name already; it is left alone.
     """
     scheme, path = split(uri)
     if scheme != "file":
-        filesystem(scheme).pipe_file(path, data, mode="create")  # If-None-Match: *
+        try:
+            filesystem(scheme).pipe_file(path, data, mode="create")  # If-None-Match: *
+        except FileExistsError:
+            if read(uri) != data:  # else it is ours: the first try succeeded and its answer was lost
+                raise
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -150,17 +172,15 @@ class Output:
                 if not nearest.is_dir() or not os.access(nearest, os.W_OK):
                     raise ConfigurationError(f"--output {self.uri}: {nearest} is not a folder that we may write to")
             else:
-                bucket = path.split("/")[0]
-                if not filesystem(scheme).exists(bucket):
-                    raise ConfigurationError(f"--output {self.uri}: there is no bucket {bucket}, or it is not ours")
+                look(self.uri)
         except STORAGE_ERRORS as error:
             raise ConfigurationError(f"--output {self.uri}: {explain(error)}") from error
 
     def start(self, facts: dict[str, Any]) -> None:
         """Leave word that the run began; shows at once whether we may write. A run taken up again begins again."""
-        if self.is_published():
-            raise ConfigurationError(f"--run-id {self.run_id}: a run of this name is finished; choose another")
         try:
+            if self.is_published():
+                raise ConfigurationError(f"--run-id {self.run_id}: a run of this name is finished; choose another")
             with suppress(FileExistsError):
                 create(f"{self.uri}/started/{self.run_id}.json", to_json(facts))
         except STORAGE_ERRORS as error:
@@ -185,14 +205,19 @@ class Output:
         create(self.report_uri, to_json(report))
 
     def done(self, recordings: pa.Table, fingerprint: str) -> pa.Array:
-        """For each RECORDING row, whether a published run with this fingerprint has a transcript of this content."""
+        """For each RECORDING row, whether a published run with this fingerprint has a row for this content.
+
+        A failure that may pass by itself (schema.PASSING) does not count.
+        """
         wanted = _keys(recordings)
         done = pa.array([False] * len(recordings))
         for report in self._reports():
             if report.get("fingerprint") == fingerprint:
                 for name in report["transcripts"]:
-                    columns = ["recording_id", "content_version"]
+                    columns = ["recording_id", "content_version", "failure_code"]
                     written = pq.read_table(pa.BufferReader(read(f"{self.uri}/{name}")), columns=columns)
+                    passing = pc.is_in(written["failure_code"], value_set=pa.array([code.value for code in PASSING]))
+                    written = written.filter(pc.invert(passing))
                     done = pc.or_(done, pc.is_in(wanted, value_set=_keys(written)))
         return done
 

@@ -88,6 +88,6 @@ def test_a_wrong_model_is_one_clear_line(files: dict[str, str], words: str, tmp_
 
 def test_a_model_that_no_hub_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    for name in ("/no/such/folder", "no such name!"):
+    for name in ("/no/such/folder", "no such name!", "nobody/nothing"):
         with pytest.raises(ConfigurationError, match=name):
             checkpoint.inspect(Engine(model=name))

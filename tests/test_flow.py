@@ -7,9 +7,9 @@ from pipeline.errors import ConfigurationError
 from pipeline.settings import Engine, Settings
 
 
-def decide(available: dict[str, float], **engine: object) -> tuple[str, int | None, int | None]:
+def decide(*nodes: dict[str, float], **engine: object) -> tuple[str, int | None, int | None]:
     settings = Settings(input="in", output="out", engine=Engine.model_validate(engine))
-    found = flow.decide(settings, available).engine
+    found = flow.decide(settings, nodes).engine
     return found.device, found.count, found.tensor_parallel_size
 
 
@@ -17,6 +17,8 @@ def test_engines_follow_the_cluster() -> None:
     assert decide({"CPU": 2}) == ("cpu", 1, 1)
     assert decide({"CPU": 16, "GPU": 2}) == ("gpu", 1, 2)
     assert decide({"CPU": 64, "GPU": 9}) == ("gpu", 4, 2)
+    assert decide({"CPU": 8, "GPU": 3}, {"CPU": 8, "GPU": 3}, {"CPU": 8}) == ("gpu", 2, 2)
+    assert decide({"CPU": 1}) == ("cpu", 1, 1)
     assert decide({"CPU": 64, "GPU": 8}, tensor_parallel_size=1) == ("gpu", 8, 1)
     assert decide({"CPU": 64, "GPU": 8}, count=2) == ("gpu", 2, 2)
     assert decide({"CPU": 4, "GPU": 2}, device="cpu", tensor_parallel_size=2) == ("cpu", 1, 2)
@@ -28,7 +30,8 @@ def test_engines_follow_the_cluster() -> None:
         ({"CPU": 8, "GPU": 1}, {}, "of 2 GPU"),
         ({"CPU": 8}, {"device": "gpu"}, "0 GPU"),
         ({"CPU": 8, "GPU": 4}, {"count": 3}, "3 engine"),
-        ({"CPU": 2, "GPU": 8}, {}, "CPUs; the cluster has 2"),
+        ({"CPU": 0.5}, {}, "CPUs"),
+        ({"CPU": 2, "GPU": 8}, {}, "5 CPUs; the cluster has 2"),
     ],
 )
 def test_what_does_not_fit_is_refused(available: dict[str, float], engine: dict[str, object], words: str) -> None:

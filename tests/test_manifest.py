@@ -1,184 +1,131 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline import manifest, store
+from pipeline import manifest
 from pipeline.errors import ConfigurationError
-from pipeline.schema import RECORDING, FailureCode
-from tests.conftest import tone, write_wav
+from pipeline.schema import TRANSCRIPT
 
 
-def rows(listing: manifest.Listing) -> list[dict[str, Any]]:
-    assert listing.recordings.schema == RECORDING
-    assert len(listing.extra) == len(listing.recordings)
-    assert len(set(listing.recordings["recording_id"].to_pylist())) == len(listing.recordings)
-    return listing.recordings.to_pylist()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for name in ("a.wav", "sub dir/ünï 会議.wav", "no extension", "#odd?%20name*.mp3"):
-        write_wav(tmp_path / "in" / name, tone(0.2))
-    for name in ("notes.txt", ".hidden.wav", "_tmp/x.wav"):
-        write_wav(tmp_path / "in" / name, tone(0.1))
-    return tmp_path / "in"
-
-
-def test_a_folder(folder: Path) -> None:
-    listing = manifest.read(str(folder), str(folder / "out"))
-    assert sorted(Path(row["uri"]).name for row in rows(listing)) == [
-        "#odd?%20name*.mp3",
-        "a.wav",
-        "no extension",
-        "ünï 会議.wav",
-    ]
-    assert listing.skipped == {".txt": 1, ".wav": 2}
-    assert all(row["content_version"] and row["size_bytes"] for row in rows(listing))
-
-
-def test_a_bucket_lists_as_the_folder_does(folder: Path, s3: str) -> None:
-    for path in folder.rglob("*"):
-        if path.is_file():
-            store.create(f"s3://test/listing/{path.relative_to(folder)}", path.read_bytes())
-    store.create("s3://test/listing-other/b.wav", b"not ours")
-    listing = manifest.read("s3://test/listing", "s3://test/listing/out")
-    here = manifest.read(str(folder), "elsewhere")
-    below = {row["uri"].removeprefix("s3://test/listing/") for row in rows(listing)}
-    assert below == {str(Path(row["uri"]).relative_to(folder)) for row in rows(here)}
-    with store.local_copy(next(row["uri"] for row in rows(listing) if "#odd" in row["uri"])) as copy:
-        assert copy.read_bytes() == (folder / "#odd?%20name*.mp3").read_bytes()
-
-
-def test_one_recording_and_a_limit(folder: Path) -> None:
-    (row,) = rows(manifest.read(str(folder / "a.wav"), "out"))
-    assert row["uri"] == str(folder / "a.wav")
-    assert len(rows(manifest.read(str(folder), "out", limit=2))) == 2
-
-
-def test_the_id_follows_content_not_output(folder: Path) -> None:
-    def ids(output: str) -> list[str]:
-        return [row["recording_id"] for row in rows(manifest.read(str(folder / "a.wav"), output))]
-
-    before = ids("out")
-    assert before == ids("another")
-    write_wav(folder / "a.wav", tone(0.3))
-    assert before != ids("out")
+def jsonl(*rows: Any) -> manifest.Manifest:
+    return manifest.parse("\n".join(json.dumps(row) for row in rows).encode(), "list.jsonl")
 
 
 @pytest.mark.parametrize(
-    "source", ["s3://no-such-bucket/x/", "s3://test/no-such-prefix/", "/no/such/folder", "gs://b/c"]
+    ("row", "words"),
+    [
+        ({"uri": "a", "language": "jp"}, "language 'jp' is not an ISO 639-1 code"),
+        ({"uri": "a", "language": 7}, "language 7"),
+        ({"uri": "a\0b"}, "characters that no name can have"),
+        ({"uri": "\ud800"}, "characters that no name can have"),
+        ({"uri": ["a"]}, "no uri or path"),
+        ({}, "no uri or path, but None"),
+        ({"uri": "a", "start_s": -1}, "start_s -1 is not a number of seconds"),
+        ({"uri": "a", "end_s": "nan"}, "end_s 'nan'"),
+        ({"uri": "a", "start_s": 10**400}, "start_s"),
+        ([1], "not a JSON object"),
+    ],
 )
-def test_a_wrong_place_is_named(source: str, s3: str) -> None:
-    with pytest.raises(ConfigurationError, match=source.rstrip("/")):
-        manifest.read(source, "out")
+def test_a_bad_row_says_what_is_wrong(row: Any, words: str) -> None:
+    (entry,) = jsonl(row).entries
+    assert entry.error
+    assert entry.error.startswith("row 1: ")
+    assert words in entry.error
 
 
-ENTRIES = [
-    {"uri": "a.wav", "speaker": "Ann", "take": 1, "text": "theirs", "reference": "one two"},
-    {"path": "sub dir/ünï 会議.wav", "language": "DE", "start_s": 0.05, "end_s": 0.15, "recording_id": "mine"},
-    {"uri": "missing.wav"},
-    {"uri": "a.wav", "speaker": "Ann", "take": 1, "text": "theirs", "reference": "one two"},
-    {"uri": "no extension", "recording_id": "mine"},
-    {"uri": None},
-    {"uri": "a.wav", "start_s": 3, "end_s": 1},
-    {"uri": "a.wav", "start_s": "soon"},
-    {"uri": "a.wav", "language": "English"},
-    {"uri": "ftp://x/y.wav"},
-]
+def test_a_bad_row_keeps_its_id() -> None:
+    (entry,) = jsonl({"uri": "a", "language": "English", "recording_id": 7}).entries
+    assert (entry.recording_id, entry.error is None) == ("7", False)
 
 
-def as_jsonl(path: Path) -> Path:
-    path = path.with_suffix(".jsonl")
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in ENTRIES) + "{broken\n[1]\n", "utf-8")
-    return path
+def test_empty_fields_are_none() -> None:
+    (entry,) = jsonl({"uri": "a", "language": "", "start_s": "", "recording_id": ""}).entries
+    assert (entry.language, entry.start_s, entry.recording_id, entry.error) == (None, None, None, None)
 
 
-def as_csv(path: Path) -> Path:
-    columns = ["uri", "path", "recording_id", "language", "start_s", "end_s", "speaker", "take", "text", "reference"]
-    lines = [
-        ",".join(columns),
-        *(",".join(str(e[c]) if e.get(c) is not None else "" for c in columns) for e in ENTRIES),
-    ]
-    path = path.with_suffix(".csv")
-    path.write_text("\n".join(lines) + "\n" + ",".join("x" * 12) + "\n,,,,,,,,,\n", "utf-8-sig")
-    return path
-
-
-def as_parquet(path: Path) -> Path:
-    path = path.with_suffix(".parquet")
-    texts = [entry | {key: str(entry[key]) for key in ("start_s", "end_s") if key in entry} for entry in ENTRIES]
-    columns = ["uri", "path", "recording_id", "language", "start_s", "end_s", "speaker", "text", "reference"]
-    schema = pa.schema([*((name, pa.string()) for name in columns), ("take", pa.int64())])
-    pq.write_table(pa.Table.from_pylist([*texts, {}, {}], schema), path)
-    return path
-
-
-@pytest.mark.parametrize("write", [as_jsonl, as_csv, as_parquet])
-def test_every_row_of_a_manifest_has_its_say(write: Callable[[Path], Path], folder: Path) -> None:
-    listing = manifest.read(str(write(folder / "list")), "out")
-    found = rows(listing)
-    assert listing.repeated == 1
-    assert len(found) + listing.repeated == 12
-    first, second = found[0], found[1]
-    assert first["uri"] == str(folder / "a.wav")
-    assert first["failure_code"] is None
-    assert (second["recording_id"], second["language"], second["range_start_s"], second["range_end_s"]) == (
-        "mine",
-        "de",
-        0.05,
-        0.15,
-    )
-    codes = [row["failure_code"] for row in found[2:]]
-    assert codes[:2] == [FailureCode.NOT_FOUND, FailureCode.DUPLICATE_ID]
-    assert set(codes[2:]) == {FailureCode.INVALID_ROW}
-    assert all(row["failure_detail"] for row in found[2:])
-    extra = listing.extra.to_pylist()
-    assert extra[0] == {
-        "speaker": "Ann",
-        "take": "1" if write is as_csv else 1,
-        "manifest_text": "theirs",
-        "reference": "one two",
-    }
+def test_csv_as_spreadsheets_write_it() -> None:
+    text = '\ufeffuri,note,,\r\na b.wav,"one, two\nthree",,\r\nc.wav,,,\r\n\r\nd.wav,x,,,too many\r\n'
+    parsed = manifest.parse(text.encode(), "list.csv")
+    assert [entry.name for entry in parsed.entries] == ["a b.wav", "c.wav", None]
+    assert parsed.entries[2].error == "row 3: 5 fields, but the header has 4"
+    extra = manifest.extra_columns(parsed, parsed.entries[:2])
+    assert extra.to_pylist() == [{"note": "one, two\nthree"}, {"note": None}]
+    long = manifest.parse(f"uri,note\na,{'x' * 200_000}\n".encode(), "list.csv")
+    assert len(long.entries[0].values["note"]) == 200_000
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("a.csv", "name,size\nx,1\n"), ("a.jsonl", ""), ("a.parquet", "PAR1"), ("a.jsonl", "\xff")]
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"name,size\nx,1\n", "needs a column `uri` or `path`; it has name, size"),
+        ("a.csv", b"uri,note,note\nx,1,2\n", "more than one column is called note"),
+        ("a.csv", b"", "it has none"),
+        ("a.jsonl", b"", "no rows"),
+        ("a.jsonl", b"\xff", "not a readable manifest"),
+        ("a.parquet", b"PAR1", "not a readable manifest"),
+    ],
 )
-def test_an_unusable_manifest_stops_the_job(name: str, content: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(content.encode("latin-1"))
-    with pytest.raises(ConfigurationError, match=name):
-        manifest.read(str(tmp_path / name), "out")
+def test_an_unusable_manifest_stops_the_job(name: str, content: bytes, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        manifest.parse(content, name)
+    assert name in str(caught.value)
 
 
+def test_columns_of_any_type_are_carried() -> None:
+    rows = [
+        {"uri": "a", "n": 1, "mixed": 1, "deep": {"x": [1]}, "empty": {}, "big": 2**70, "half": "\ud800", "text": "t"},
+        {"uri": "b", "n": 2, "mixed": "x", "deep": None, "empty": {}, "big": -1, "half": "ok", "manifest_text": "u"},
+    ]
+    parsed = jsonl(*rows)
+    extra = manifest.extra_columns(parsed, parsed.entries)
+    first, second = extra.to_pylist()
+    assert (first["n"], first["mixed"], second["mixed"]) == (1, "1", '"x"')
+    assert (first["deep"], first["empty"], first["big"]) == ({"x": [1]}, "{}", str(2**70))
+    assert (first["manifest_manifest_text"], second["manifest_text"]) == ("t", "u")
+    pq.write_table(extra, pa.BufferOutputStream())
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(st.characters(exclude_categories=[]))
+)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=5,
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
 )
-ENTRY = st.dictionaries(
-    st.sampled_from(["uri", "path", "language", "start_s", "end_s", "recording_id", "x", "text"]), JSON
+NAMES = st.sampled_from(
+    ["uri", "path", "language", "start_s", "end_s", "recording_id", "x", "text", "manifest_text", ""]
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(ENTRY.map(json.dumps) | st.text(max_size=20).filter(lambda text: "\n" not in text), min_size=1, max_size=8)
-)
-def test_no_manifest_breaks_the_reader(tmp_path: Path, lines: list[str]) -> None:
-    path = tmp_path / "fuzz.jsonl"
-    path.write_text("\n".join(lines), "utf-8")
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.dictionaries(NAMES, JSON), min_size=1, max_size=6))
+def test_every_row_is_an_entry_and_every_column_can_be_written(rows: list[dict[str, Any]]) -> None:
+    parsed = jsonl(*rows)
+    assert [entry.number for entry in parsed.entries] == list(range(1, len(rows) + 1))
+    assert all(entry.error or entry.name for entry in parsed.entries)
+    extra = manifest.extra_columns(parsed, parsed.entries)
+    assert len(extra) == len(rows)
+    assert not set(extra.column_names) & set(TRANSCRIPT.names)
+    pq.write_table(extra, pa.BufferOutputStream())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), st.sampled_from(manifest.FORMATS))
+def test_no_bytes_break_the_reader(data: bytes, ending: str) -> None:
     try:
-        listing = manifest.read(str(path), "out")
+        parsed = manifest.parse(data, f"list{ending}")
     except ConfigurationError:
-        assert not "".join(lines).strip()
         return
-    assert len(rows(listing)) + listing.repeated == sum(1 for line in "\n".join(lines).split("\n") if line.strip())
+    assert parsed.entries

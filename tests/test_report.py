@@ -34,14 +34,13 @@ def test_a_tally_adds_up() -> None:
     assert facts["failures"] == {"not_media": 1}
     assert facts["languages"] == {"en": 1}
     assert facts["slot_fill"] == pytest.approx(40 / 60, abs=1e-4)
-    assert facts["real_time_factor"] == 10.0
-    assert tally.failed_share == 0.5
+    assert facts["speed"] == 10.0
 
 
 def test_the_summary_shows_what_counts() -> None:
     tally = report.Tally()
     text = io.StringIO()
-    about = {"numbers": tally.facts(1.0), "engine_start_s": 0.0, "output": "s3://b/out", "run_id": "r"}
+    about = {"numbers": tally.facts(1.0), "first_rows_s": 0.0, "output": "s3://b/out", "run_id": "r"}
     report.print_summary(about, Console(file=text, width=200))
     assert "s3://b/out/transcripts/run_id=r/" in text.getvalue()
     assert "0 ok, 0 partial, 0 failed" in text.getvalue()

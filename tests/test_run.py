@@ -94,6 +94,6 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert "16 recordings" in said
     assert "16 to do" in said
     assert "1 .txt" in said
-    assert re.search(r"^\d min \d\d s of audio to do", said, re.M)
+    assert re.search(r"^about \d min \d\d s of audio to do", said, re.M)
     assert CANARY not in said
     assert not (tmp_path / "out").exists()

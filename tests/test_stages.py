@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 
 from pipeline import audio, stages
 from pipeline.engines.base import EngineError, Hypothesis, Utterance
+from pipeline.errors import RecordingError
 from pipeline.schema import HYPOTHESIS, RECORDING, WINDOW, FailureCode
 from pipeline.settings import Settings
 from tests.conftest import DEMO, tone, write_wav
@@ -84,6 +85,20 @@ def test_a_recording_past_the_limit_is_partly_done(speech_wav: Callable[..., Pat
     *heard, lacking = prepare(short, uri=str(speech_wav()))
     assert heard[-1]["end_s"] <= 1.5
     assert lacking["failure_code"] == FailureCode.TOO_LONG
+
+
+def test_what_was_decoded_before_a_failure_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    decode = audio.decode
+
+    def breaks_off(*arguments: Any, **options: Any) -> Iterator[np.ndarray]:
+        yield from decode(*arguments, **options)
+        raise RecordingError(FailureCode.DECODE_ERROR, "it broke off")
+
+    monkeypatch.setattr(audio, "decode", breaks_off)
+    *heard, broken = prepare(uri=str(DEMO / "held_out/en-00.ogg"))
+    assert heard
+    assert heard[-1]["samples"]
+    assert (broken["failure_code"], broken["start_s"] >= heard[-1]["end_s"]) == (FailureCode.DECODE_ERROR, True)
 
 
 def test_a_fault_of_ours_is_a_row_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,6 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -55,12 +58,16 @@ def test_parts_count_once_their_report_is_there(place: str) -> None:
     output = store.Output(place, "one")
     output.check()
     output.start({"run_id": "one"})
-    rows = pa.Table.from_pylist([transcript("a"), transcript("b", None)], TRANSCRIPT)
+    passing = {"outcome": "failed", "failure_code": "storage_error"}
+    lasting = {"outcome": "failed", "failure_code": "not_media"}
+    ids = [transcript("a"), transcript("b", None), transcript("d") | passing, transcript("e") | lasting]
+    rows = pa.Table.from_pylist(ids, TRANSCRIPT)
     output.write([], rows)
     assert output.done(recordings("a", "c"), "f").to_pylist() == [False, False]
     output.publish({"fingerprint": "f", "transcripts": output.transcript_files})
     later = store.Output(place, "two")
     assert later.done(recordings("a", "c", "b"), "f").to_pylist() == [True, False, False]
+    assert later.done(recordings("d", "e"), "f").to_pylist() == [False, True]
     assert later.done(recordings("a", "c"), "another").to_pylist() == [False, False]
     (name,) = output.transcript_files
     assert name.startswith("transcripts/run_id=one/")
@@ -71,9 +78,19 @@ def test_parts_count_once_their_report_is_there(place: str) -> None:
         store.Output(place, "one").start({})
 
 
+def test_pandas_duckdb_and_polars_read_the_folder(tmp_path: Path) -> None:
+    for run_id in ("one", "two"):
+        output = store.Output(str(tmp_path), run_id)
+        output.write([], pa.Table.from_pylist([transcript("a") | {"run_id": run_id}], TRANSCRIPT))
+    assert sorted(pd.read_parquet(tmp_path / "transcripts")["run_id"]) == ["one", "two"]
+    files = str(tmp_path / "transcripts" / "*" / "*.parquet")
+    assert duckdb.connect().execute(f"select run_id from '{files}' order by all").fetchall() == [("one",), ("two",)]
+    assert sorted(pl.read_parquet(files)["run_id"]) == ["one", "two"]
+
+
 def test_a_wrong_output_is_named(s3: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    for uri in ("s3://no-such-bucket/x", str(tmp_path / "file" / "below"), "gs://bucket/x"):
+    for uri in ("s3://no-such-bucket/x", str(tmp_path / "file" / "below"), "gs://bucket/x", "s3://"):
         with pytest.raises(ConfigurationError, match=uri):
             store.Output(uri, "one").check()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import jiwer
 import numpy as np
 import torch
+from pydantic_extra_types.language_code import LanguageAlpha2
 from safetensors.torch import load_file
 
 from demo.training.model import CHUNK_S, SmallVoxtral
@@ -40,7 +41,7 @@ def training_code_texts(utterances: Sequence[np.ndarray]) -> list[str]:
 
 async def engine_answers(utterances: Sequence[np.ndarray]) -> list[Hypothesis]:
     """What the engine says of them."""
-    settings = Engine(model=str(HERE / "model"), device="cpu", languages=tuple(DIGITS))
+    settings = Engine(model=str(HERE / "model"), device="cpu", languages=tuple(map(LanguageAlpha2, DIGITS)))
     engine = engines.start(settings, inspect(settings), float(CHUNK_S))
     try:
         return await asyncio.gather(*(engine.transcribe(Utterance(samples)) for samples in utterances))

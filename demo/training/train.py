@@ -1,6 +1,6 @@
 """Train the demo checkpoint: `make demo-checkpoint`, or `python -m demo.training.train --help`.
 
-Two to three hours of two CPU cores from nothing to demo/model; progress is kept in --work and taken up again.
+About 90 minutes of two CPU cores from nothing to demo/model; progress is kept in --work and taken up again.
 """
 
 from __future__ import annotations

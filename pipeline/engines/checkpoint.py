@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from pipeline.errors import ConfigurationError
 from pipeline.settings import Engine
@@ -82,9 +81,9 @@ def _download_descriptions(settings: Engine) -> tuple[Path, str]:
     try:
         revision = HfApi().model_info(settings.model, revision=settings.revision).sha or "unknown"
         paths = [hf_hub_download(settings.model, name, revision=revision) for name in ("params.json", "tekken.json")]
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except Exception as error:  # the hub client lets those of its HTTP library through
+        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise ConfigurationError(
-            f"--engine.model {settings.model}: no such folder, and no such model on the Hugging Face hub ({reason})"
+            f"--engine.model {settings.model}: no such folder, and no such model from the Hugging Face hub ({reason})"
         ) from error
     return Path(paths[0]).parent, revision

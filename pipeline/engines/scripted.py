@@ -1,6 +1,6 @@
 """An engine that hears nothing and says what it is told: for forcing an engine's behaviour in tests and simulations.
 
-The text of a window names its length. The environment may hold a folder of instructions: see the tests.
+The text of a window names its length.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 AUDIO_TOKENS_PER_S = 12.5  # Voxtral's frame rate
 PROMPT_TOKENS = 16  # what stands around the audio in the prompt, with room to spare
+SHORTEST_LIMIT = 8  # tokens of text that any window may have
 CPU_BLOCK_SIZE = 32  # the smallest that vLLM's CPU kernels are tuned for: short prompts still share a prefix
 
 
@@ -36,9 +38,8 @@ class VllmEngine:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._vllm, self._settings = vllm, settings
-        self._max_tokens = math.ceil(max_window_s * settings.max_tokens_per_s)
         padded_s = math.ceil(max_window_s / checkpoint.chunk_s) * checkpoint.chunk_s
-        needed = math.ceil(padded_s * AUDIO_TOKENS_PER_S) + PROMPT_TOKENS + self._max_tokens
+        needed = math.ceil(padded_s * AUDIO_TOKENS_PER_S) + PROMPT_TOKENS + self._max_tokens(max_window_s)
         on_cpu, ranks = settings.device == "cpu", settings.tensor_parallel_size or 1
         arguments = vllm.AsyncEngineArgs(
             model=checkpoint.model,
@@ -73,11 +74,13 @@ class VllmEngine:
         """
         audio, name = self._prompt.padded(utterance.samples), f"window-{next(self._ids)}"
         prompt = self._prompt.transcription(audio, utterance.language)
-        params = self._vllm.SamplingParams(temperature=0.0, max_tokens=self._max_tokens, logprobs=0)
+        max_tokens = self._max_tokens(utterance.duration_s)
+        params = self._vllm.SamplingParams(temperature=0.0, max_tokens=max_tokens, logprobs=0)
         (answer,) = (await self._generate(name, audio, prompt, params)).outputs
         language, probability = utterance.language, None
         if language is None and answer.text.strip() and self._settings.tag_language:
-            language, probability = await self._language(name, audio)
+            with suppress(EngineError):  # the text is worth keeping without a tag
+                language, probability = await self._language(name, audio)
         return Hypothesis(
             text=answer.text.strip(),
             language=language,
@@ -92,6 +95,9 @@ class VllmEngine:
         """Stop vLLM's processes."""
         self._llm.shutdown()
         del self._llm  # now, while Python can still run its finaliser
+
+    def _max_tokens(self, seconds: float) -> int:
+        return SHORTEST_LIMIT + math.ceil(seconds * self._settings.max_tokens_per_s)
 
     async def _language(self, name: str, audio: np.ndarray) -> tuple[str, float]:
         """Ask for the language. The audio's prefix is in the cache: each question costs one token."""

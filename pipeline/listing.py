@@ -1,0 +1,192 @@
+"""What to transcribe: a bucket prefix, a directory, one recording, or a manifest becomes a table of recordings."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+from botocore.exceptions import NoCredentialsError
+
+from pipeline import manifest, store
+from pipeline.errors import ConfigurationError
+from pipeline.manifest import Entry
+from pipeline.schema import RECORDING, FailureCode
+
+# What lies beside recordings in a bucket. Names that begin with "." or "_" are left out too; all else is a recording.
+NOT_RECORDINGS = (
+    ".txt .json .jsonl .ndjson .csv .tsv .parquet .xml .yaml .yml .toml .log .md .html .pdf .srt .vtt .lrc .textgrid "
+    ".rttm .ctm .trn .jpg .jpeg .png .gif .webp .svg .zip .gz .tar .py .sh .md5 .sha256"
+).split()
+LOOKUPS_AT_ONCE = 32
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The recordings to do and, row by row beside them, the manifest's own columns.
+
+    `skipped` counts files of a folder that were left out, by extension; `repeated` counts manifest rows that say
+    exactly what an earlier row says.
+    """
+
+    recordings: pa.Table
+    extra: pa.Table
+    skipped: Counter[str] = field(default_factory=Counter)
+    repeated: int = 0
+
+
+def read(source: str, output: str, limit: int | None = None) -> Listing:
+    """List what `source` names; tables that runs wrote to `output` are left out.
+
+    Raises:
+        ConfigurationError: there is nothing there, or it may not be read.
+    """
+    path = store.split(source)[1]
+    try:
+        if path.lower().endswith(manifest.FORMATS):
+            return _from_manifest(source, limit)
+        return _from_folder(source, output, limit)
+    except store.STORAGE_ERRORS as error:
+        raise ConfigurationError(f"--input {source}: {store.explain(error)}") from error
+
+
+def _from_folder(source: str, output: str, limit: int | None) -> Listing:
+    scheme, path = store.split(source)
+    files = store.filesystem(scheme)
+    store.look(source)
+    folder = path.rstrip("/")
+    if not source.endswith("/") and files.isfile(path):
+        found: dict[str, Row] = {path: files.info(path)}
+    else:
+        # A prefix ends at a folder's border: s3://bucket/call does not mean s3://bucket/callback/.
+        found = dict(files.find(folder + "/", detail=True))
+    written = tuple(f"{store.split(output)[1].rstrip('/')}/{name}/" for name in store.WRITTEN)
+    skipped: Counter[str] = Counter()
+    rows = []
+    for name in sorted(found):
+        if found[name]["type"] != "file" or (store.split(output)[0] == scheme and name.startswith(written)):
+            continue
+        extension = os.path.splitext(name)[1].lower()
+        if any(part.startswith((".", "_")) for part in name.removeprefix(folder).split("/")):
+            skipped["hidden"] += 1
+        elif extension in NOT_RECORDINGS:
+            skipped[extension] += 1
+        else:
+            rows.append(_found(store.join(scheme, name), found[name]))
+    if not rows:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
+        raise ConfigurationError(f"--input {source}: no recordings there ({f'only {kinds}' if kinds else 'nothing'})")
+    rows = rows[:limit]
+    return Listing(pa.Table.from_pylist(rows, RECORDING), manifest.no_columns(len(rows)), skipped)
+
+
+def _from_manifest(source: str, limit: int | None) -> Listing:
+    scheme, path = store.split(source)
+    parsed = manifest.parse(store.read(source), source)
+    entries = parsed.entries[:limit]
+    base = store.join(scheme, os.path.dirname(path))
+    with ThreadPoolExecutor(LOOKUPS_AT_ONCE) as pool:
+        rows = list(pool.map(partial(_looked_up, source=source, base=base), entries))
+    kept = _unique(entries, rows)
+    recordings = pa.Table.from_pylist([rows[at] for at in kept], RECORDING)
+    extra = manifest.extra_columns(parsed, [entries[at] for at in kept])
+    return Listing(recordings, extra, repeated=len(rows) - len(kept))
+
+
+def _found(uri: str, info: Row) -> Row:
+    """The recording behind a file of a folder."""
+    try:
+        uri.encode()
+    except UnicodeEncodeError:  # a file name in another encoding
+        shown = uri.encode("utf-8", "backslashreplace").decode()
+        return _recording(shown, info, failure=(FailureCode.INVALID_ROW, "its name is not UTF-8"))
+    return _recording(uri, info)
+
+
+def _looked_up(entry: Entry, source: str, base: str) -> Row:
+    """The recording behind a manifest entry, with its object's content version."""
+    uri = f"row {entry.number} of the manifest"
+    try:
+        if entry.name:
+            uri = _absolute(entry.name, base)
+        if entry.error:
+            raise ConfigurationError(entry.error)
+        scheme, path = store.split(uri)
+        info = store.filesystem(scheme).info(path)
+        if info["type"] != "file":
+            raise FileNotFoundError(f"a {info['type']}, not a file")
+        return _recording(uri, info, entry)
+    except NoCredentialsError:
+        raise  # of the job, not of this recording
+    except ConfigurationError as error:
+        unusable = FailureCode.INVALID_ROW, str(error)
+        return _recording(uri, {}, entry, failure=unusable, marks=(source, entry.number, entry.values))
+    except store.STORAGE_ERRORS as error:
+        return _recording(uri, {}, entry, failure=(store.failure_code(error), store.explain(error)))
+
+
+def _absolute(name: str, base: str) -> str:
+    if "://" not in name and not name.startswith(("/", "~")):
+        name = f"{base}/{name}"
+    return store.join(*store.split(name))
+
+
+def _recording(
+    uri: str,
+    info: Row,
+    entry: Entry | None = None,
+    failure: tuple[FailureCode, str] | None = None,
+    marks: Sequence[Any] = (),
+) -> Row:
+    """A RECORDING row.
+
+    Its id is the manifest's, else the hash of where it is, what is in it and which part is meant; and of `marks`.
+    """
+    entry = entry or Entry(0, {})
+    etag, modified = info.get("ETag"), info.get("mtime") or info.get("LastModified")
+    version = etag.strip('"') if etag else f"{info['size']}-{modified}" if info else None
+    identity = json.dumps([uri, version, entry.start_s, entry.end_s, *marks], default=str)
+    return {
+        "recording_id": entry.recording_id or hashlib.sha256(identity.encode()).hexdigest()[:24],
+        "uri": uri,
+        "channel": None,
+        "content_version": version,
+        "size_bytes": info.get("size"),
+        "language": entry.language,
+        "range_start_s": entry.start_s,
+        "range_end_s": entry.end_s,
+        "failure_code": failure[0].value if failure else None,
+        "failure_detail": failure[1] if failure else None,
+    }
+
+
+def _unique(entries: list[Entry], rows: list[Row]) -> list[int]:
+    """Positions of the rows to keep, their ids made unique.
+
+    Of rows that are the same in every column the first is kept. Another row under an id that is taken is a failure:
+    its transcript could not be told from the first one's.
+    """
+    first: dict[str, int] = {}
+    kept = []
+    for at, row in enumerate(rows):
+        before = first.setdefault(row["recording_id"], at)
+        if before != at:
+            if json.dumps(entries[before].values, default=str) == json.dumps(entries[at].values, default=str):
+                continue
+            row["failure_code"] = FailureCode.DUPLICATE_ID.value
+            row["failure_detail"] = (
+                f"row {entries[at].number} means the same recording as row {entries[before].number};"
+                " a recording_id of its own would tell them apart"
+            )
+            row["recording_id"] = f"{row['recording_id']}#row{entries[at].number}"
+        kept.append(at)
+    return kept

@@ -1,0 +1,184 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from pipeline import listing, store
+from pipeline.errors import ConfigurationError
+from pipeline.schema import RECORDING, FailureCode
+from tests.conftest import tone, write_wav
+
+
+def rows(found: listing.Listing) -> list[dict[str, Any]]:
+    assert found.recordings.schema == RECORDING
+    assert len(found.extra) == len(found.recordings)
+    assert len(set(found.recordings["recording_id"].to_pylist())) == len(found.recordings)
+    return found.recordings.to_pylist()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in ("a.wav", "sub dir/ünï 会議.wav", "no extension", "#odd?%20name*.mp3"):
+        write_wav(tmp_path / "in" / name, tone(0.2))
+    for name in ("notes.txt", ".hidden.wav", "_tmp/x.wav"):
+        write_wav(tmp_path / "in" / name, tone(0.1))
+    return tmp_path / "in"
+
+
+def test_a_folder(folder: Path) -> None:
+    listed = listing.read(str(folder), str(folder / "out"))
+    assert sorted(Path(row["uri"]).name for row in rows(listed)) == [
+        "#odd?%20name*.mp3",
+        "a.wav",
+        "no extension",
+        "ünï 会議.wav",
+    ]
+    assert listed.skipped == {".txt": 1, "hidden": 2}
+    assert all(row["content_version"] and row["size_bytes"] for row in rows(listed))
+
+
+def test_a_bucket_lists_as_the_folder_does(folder: Path, s3: str) -> None:
+    for path in folder.rglob("*"):
+        if path.is_file():
+            store.create(f"s3://test/listing/{path.relative_to(folder)}", path.read_bytes())
+    store.create("s3://test/listing-other/b.wav", b"not ours")
+    listed = listing.read("s3://test/listing", "s3://test/listing/out")
+    here = listing.read(str(folder), "elsewhere")
+    below = {row["uri"].removeprefix("s3://test/listing/") for row in rows(listed)}
+    assert below == {str(Path(row["uri"]).relative_to(folder)) for row in rows(here)}
+    with store.local_copy(next(row["uri"] for row in rows(listed) if "#odd" in row["uri"])) as copy:
+        assert copy.read_bytes() == (folder / "#odd?%20name*.mp3").read_bytes()
+
+
+def test_one_recording_and_a_limit(folder: Path) -> None:
+    (row,) = rows(listing.read(str(folder / "a.wav"), "out"))
+    assert row["uri"] == str(folder / "a.wav")
+    assert len(rows(listing.read(str(folder), "out", limit=2))) == 2
+
+
+def test_the_id_follows_content_not_output(folder: Path) -> None:
+    def ids(output: str) -> list[str]:
+        return [row["recording_id"] for row in rows(listing.read(str(folder / "a.wav"), output))]
+
+    before = ids("out")
+    assert before == ids("another")
+    write_wav(folder / "a.wav", tone(0.3))
+    assert before != ids("out")
+
+
+@pytest.mark.parametrize(
+    "source", ["s3://no-such-bucket/x/", "s3://test/no-such-prefix/", "/no/such/folder", "gs://b/c"]
+)
+def test_a_wrong_place_is_named(source: str, s3: str) -> None:
+    with pytest.raises(ConfigurationError, match=source.rstrip("/")):
+        listing.read(source, "out")
+
+
+ENTRIES = [
+    {"uri": "a.wav", "speaker": "Ann", "take": 1, "text": "theirs", "reference": "one two"},
+    {"path": "sub dir/ünï 会議.wav", "language": "DE", "start_s": 0.05, "end_s": 0.15, "recording_id": "mine"},
+    {"uri": "missing.wav"},
+    {"uri": "a.wav", "speaker": "Ann", "take": 1, "text": "theirs", "reference": "one two"},
+    {"uri": "no extension", "recording_id": "mine"},
+    {"uri": None},
+    {"uri": "a.wav", "start_s": 3, "end_s": 1},
+    {"uri": "a.wav", "start_s": "soon"},
+    {"uri": "a.wav", "language": "English"},
+    {"uri": "ftp://x/y.wav"},
+]
+
+
+def as_jsonl(path: Path) -> Path:
+    path = path.with_suffix(".jsonl")
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in ENTRIES) + "{broken\n[1]\n", "utf-8")
+    return path
+
+
+def as_csv(path: Path) -> Path:
+    columns = ["uri", "path", "recording_id", "language", "start_s", "end_s", "speaker", "take", "text", "reference"]
+    lines = [
+        ",".join(columns),
+        *(",".join(str(e[c]) if e.get(c) is not None else "" for c in columns) for e in ENTRIES),
+    ]
+    path = path.with_suffix(".csv")
+    path.write_text("\n".join(lines) + "\n" + ",".join("x" * 12) + "\n,,,,,,,,,\n", "utf-8-sig")
+    return path
+
+
+def as_parquet(path: Path) -> Path:
+    path = path.with_suffix(".parquet")
+    texts = [entry | {key: str(entry[key]) for key in ("start_s", "end_s") if key in entry} for entry in ENTRIES]
+    columns = ["uri", "path", "recording_id", "language", "start_s", "end_s", "speaker", "text", "reference"]
+    schema = pa.schema([*((name, pa.string()) for name in columns), ("take", pa.int64())])
+    pq.write_table(pa.Table.from_pylist([*texts, {}, {}], schema), path)
+    return path
+
+
+@pytest.mark.parametrize("write", [as_jsonl, as_csv, as_parquet])
+def test_every_row_of_a_manifest_has_its_say(write: Callable[[Path], Path], folder: Path) -> None:
+    listed = listing.read(str(write(folder / "list")), "out")
+    found = rows(listed)
+    assert listed.repeated == 1
+    assert len(found) + listed.repeated == 12
+    first, second = found[0], found[1]
+    assert first["uri"] == str(folder / "a.wav")
+    assert first["failure_code"] is None
+    assert (second["recording_id"], second["language"], second["range_start_s"], second["range_end_s"]) == (
+        "mine",
+        "de",
+        0.05,
+        0.15,
+    )
+    codes = [row["failure_code"] for row in found[2:]]
+    assert codes[:2] == [FailureCode.NOT_FOUND, FailureCode.DUPLICATE_ID]
+    assert set(codes[2:]) == {FailureCode.INVALID_ROW}
+    assert all(row["failure_detail"] for row in found[2:])
+    extra = listed.extra.to_pylist()
+    assert extra[0] == {
+        "speaker": "Ann",
+        "take": "1" if write is as_csv else 1,
+        "manifest_text": "theirs",
+        "reference": "one two",
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.csv", "name,size\nx,1\n"), ("a.jsonl", ""), ("a.parquet", "PAR1"), ("a.jsonl", "\xff")]
+)
+def test_an_unusable_manifest_stops_the_job(name: str, content: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content.encode("latin-1"))
+    with pytest.raises(ConfigurationError, match=name):
+        listing.read(str(tmp_path / name), "out")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+ENTRY = st.dictionaries(
+    st.sampled_from(["uri", "path", "language", "start_s", "end_s", "recording_id", "x", "text"]), JSON
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(ENTRY.map(json.dumps) | st.text(max_size=20).filter(lambda text: "\n" not in text), min_size=1, max_size=8)
+)
+def test_no_manifest_breaks_the_reader(tmp_path: Path, lines: list[str]) -> None:
+    path = tmp_path / "fuzz.jsonl"
+    path.write_text("\n".join(lines), "utf-8")
+    try:
+        listed = listing.read(str(path), "out")
+    except ConfigurationError:
+        assert not "".join(lines).strip()
+        return
+    assert len(rows(listed)) + listed.repeated == sum(1 for line in "\n".join(lines).split("\n") if line.strip())
