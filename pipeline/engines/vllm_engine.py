@@ -34,6 +34,7 @@ class VllmEngine:
         """Load the model onto the visible GPUs, or onto the CPU where `settings.device` is cpu."""
         os.environ["VLLM_LOGGING_LEVEL"] = "INFO" if verbose else "ERROR"
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
         import vllm
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -61,6 +62,7 @@ class VllmEngine:
             limit_mm_per_prompt={"audio": 1},
             mm_processor_cache_gb=0,  # no window comes twice
             disable_log_stats=True,
+            use_tqdm_on_load=verbose,
         )
         self._llm = AsyncLLM.from_engine_args(arguments)
         self._prompt = VoxtralPrompt(self._llm.get_tokenizer().mistral, settings.languages)  # pyright: ignore
