@@ -6,9 +6,10 @@ import logging
 import math
 import os
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 
+import psutil
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
@@ -25,6 +26,7 @@ MAX_BLOCK_ROWS = 64
 TARGET_BLOCK_BYTES = 16 << 20
 # Batches that are inside one engine actor at once, together twice what its engine computes at once.
 BATCHES_IN_FLIGHT = 8
+ENGINE_END_S = 30.0
 # What an engine asks Ray for. On the CPU it computes on all of them, beside the decode workers.
 ENGINE_CPUS = {"gpu": 1.0, "cpu": 0.0}
 
@@ -61,7 +63,18 @@ def cluster(settings: Settings) -> Iterator[Resources]:
         yield decide(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])
     finally:
         if not joined:
+            _wait_for_engines()
             ray.shutdown()
+
+
+def _wait_for_engines() -> None:
+    """A local cluster goes down with us: its engines end first, lest their processes outlive it."""
+    ending = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if EngineActor.__name__ in "".join(process.cmdline()) or process.name().startswith("VLLM"):
+                ending.append(process)
+    psutil.wait_procs(ending, timeout=ENGINE_END_S)
 
 
 @contextmanager

@@ -96,13 +96,14 @@ def execute(plan: Plan, console: Console) -> Row:
                 watch.show(tally)
         writer.finish()
         watch.show(tally)
+        wall_s = time.monotonic() - clock
     facts = about | {
         "finished_at": datetime.now(UTC).isoformat(),
         "already_done": len(plan.todo) - plan.count,
         "skipped_files": dict(plan.listing.skipped),
         "repeated_rows": plan.listing.repeated,
         "first_rows_s": round(first_rows_s or 0.0, 3),
-        "numbers": tally.facts(time.monotonic() - clock),
+        "numbers": tally.facts(wall_s),
         "segments": output.segment_files,
         "transcripts": output.transcript_files,
     }
