@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
@@ -59,12 +60,19 @@ def cluster(settings: Settings) -> Iterator[Resources]:
             raise ConfigurationError(f"no Ray cluster: {error}".splitlines()[0]) from error
     try:
         for name in ("ray.data", "ray"):
-            logging.getLogger(name).setLevel(level)
+            # What goes wrong is said by us, in one line.
+            logging.getLogger(name).setLevel(level if settings.verbose else logging.CRITICAL)
         yield decide(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])
     finally:
         if not joined:
             _wait_for_engines()
             ray.shutdown()
+
+
+def _cause(error: BaseException) -> str:
+    """One line for what lies below the exceptions that Ray wraps around it: it keeps that as text alone."""
+    said = re.findall(r"^(?:\w+\.)*(\w*(?:Error|Exception): .+)$", str(error), re.MULTILINE)
+    return said[0] if said else f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def _wait_for_engines() -> None:
@@ -160,18 +168,23 @@ def transcribe(
         for table in hypotheses.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield table.cast(HYPOTHESIS)  # pyright: ignore[reportAttributeAccessIssue]
     except Exception as error:  # Ray's own come from several families
-        cause = [line.strip() for line in str(error).splitlines() if line.strip()][-1]
-        raise JobError(f"an engine or a worker broke down: {cause} (--verbose shows the logs)") from error
+        raise JobError(f"an engine or a worker broke down: {_cause(error)} (--verbose shows the logs)") from error
 
 
 class EngineActor:
     """One engine in one Ray actor, which owns its GPUs."""
 
     def __init__(self, settings: Engine, checkpoint: Checkpoint, max_window_s: float, verbose: bool) -> None:
-        self._engine = engines.start(settings, checkpoint, max_window_s, verbose)
-        self._transcribe = stages.Transcribe(self._engine)
+        self._trouble: str | None = None
+        try:
+            self._engine = engines.start(settings, checkpoint, max_window_s, verbose)
+            self._transcribe = stages.Transcribe(self._engine)
+        except Exception as error:  # raised here, Ray would try again and again, and print it all each time
+            self._trouble = f"{settings.model} did not start: {type(error).__name__}: {error}"
 
     async def __call__(self, windows: pa.Table) -> pa.Table:
+        if self._trouble:
+            raise JobError(self._trouble)
         return await self._transcribe(windows)
 
     def __del__(self) -> None:

@@ -66,6 +66,19 @@ def test_failures_past_the_limit_set_the_exit_status(tmp_path: Path, capsys: pyt
     assert "nothing to do" in capsys.readouterr().err
 
 
+def test_an_engine_that_does_not_start_ends_the_job_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VOXTRAL_SCRIPT", "broken")
+    arguments = ["--input", str(DEMO / "held_out"), "--limit", "3", "--output", str(tmp_path / "out"), *SCRIPTED]
+    assert transcribe.main(arguments) == 1
+    error = capfd.readouterr().err
+    assert "error: an engine or a worker broke down: JobError: none did not start" in error
+    assert "the script says: broken" in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "out" / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -12,11 +12,14 @@ from pipeline.engines.base import EngineError, Hypothesis, Utterance
 
 
 class ScriptedEngine:
-    """`VOXTRAL_SCRIPT` in the environment: `delay=SECONDS`, `fail` (every utterance), `gpus` (say which it owns)."""
+    """`VOXTRAL_SCRIPT` in the environment: `delay=SECONDS`, `fail` (every utterance), `broken` (at the start),
+    `gpus` (say which it owns)."""
 
     def __init__(self) -> None:
         parts = [part.split("=", 1) for part in os.environ.get("VOXTRAL_SCRIPT", "").split(",") if part]
         self._script: dict[str, str] = {part[0]: part[-1] for part in parts}
+        if "broken" in self._script:
+            raise RuntimeError("the script says: broken")
 
     async def transcribe(self, utterance: Utterance) -> Hypothesis:
         await asyncio.sleep(float(self._script.get("delay", 0)))
