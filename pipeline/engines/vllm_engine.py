@@ -35,13 +35,15 @@ class VllmEngine:
         os.environ["VLLM_LOGGING_LEVEL"] = "INFO" if verbose else "ERROR"
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
+        on_cpu, ranks = settings.device == "cpu", settings.tensor_parallel_size or 1
+        if on_cpu:  # vLLM's sampler compiles a function even when eager, which takes a C++ compiler and its time
+            os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
         import vllm
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._vllm, self._settings = vllm, settings
         padded_s = math.ceil(max_window_s / checkpoint.chunk_s) * checkpoint.chunk_s
         needed = math.ceil(padded_s * AUDIO_TOKENS_PER_S) + PROMPT_TOKENS + self._max_tokens(max_window_s)
-        on_cpu, ranks = settings.device == "cpu", settings.tensor_parallel_size or 1
         arguments = vllm.AsyncEngineArgs(
             model=checkpoint.model,
             # A name is pinned to the commit that was looked at.
