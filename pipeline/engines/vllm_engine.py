@@ -38,6 +38,8 @@ class VllmEngine:
         on_cpu, ranks = settings.device == "cpu", settings.tensor_parallel_size or 1
         if on_cpu:  # vLLM's sampler compiles a function even when eager, which takes a C++ compiler and its time
             os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
+            if ranks > 1:  # left alone, vLLM wants a NUMA node for each rank
+                os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _shares(sorted(os.sched_getaffinity(0)), ranks))
         import vllm
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -139,6 +141,11 @@ class VllmEngine:
                 raise  # the engine is dead, not this request
             raise EngineError(f"{type(error).__name__}: {error}") from error
         raise EngineError("vLLM ended the request without an answer")
+
+
+def _shares(cpus: Sequence[int], ranks: int) -> str:
+    """CPU numbers for each rank: "0,1|2,3"."""
+    return "|".join(",".join(map(str, cpus[rank::ranks] or cpus)) for rank in range(ranks))
 
 
 def _mean_logprob(cumulative: float | None, count: int) -> float | None:
