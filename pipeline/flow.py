@@ -8,7 +8,6 @@ import os
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
 
 import psutil
 import pyarrow as pa
@@ -32,17 +31,9 @@ ENGINE_END_S = 30.0
 ENGINE_CPUS = {"gpu": 1.0, "cpu": 0.0}
 
 
-@dataclass(frozen=True)
-class Resources:
-    """What the cluster gives this job. `engine` has device, count and tensor_parallel_size decided."""
-
-    engine: Engine
-    decode_workers: int | None  # None: as many as there are free CPUs
-
-
 @contextmanager
-def cluster(settings: Settings) -> Iterator[Resources]:
-    """Join the cluster that RAY_ADDRESS names, or start a local one; leave it at the end.
+def cluster(settings: Settings) -> Iterator[Engine]:
+    """Join the cluster that RAY_ADDRESS names, or start a local one; leave it at the end. Yields what `decide` says.
 
     Raises:
         ConfigurationError: the engines asked for do not fit the cluster.
@@ -98,8 +89,8 @@ def _silent_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-def decide(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> Resources:
-    """Fill in what the settings leave open, from the CPUs and GPUs of the cluster's nodes. An engine needs one node.
+def decide(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> Engine:
+    """Decide device, count and tensor_parallel_size of the engines from the nodes' CPUs and GPUs. Each needs one node.
 
     Raises:
         ConfigurationError: the engines asked for do not fit.
@@ -118,25 +109,21 @@ def decide(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> Resource
             )
     else:
         count = engine.count or 1
-    if cpus < count * ENGINE_CPUS[device] + 1:
-        needed = count * ENGINE_CPUS[device] + 1
+    needed = count * ENGINE_CPUS[device] + 1
+    if cpus < needed:
         raise ConfigurationError(
             f"{count} engine(s) and a decode worker need {needed:g} CPUs; the cluster has {cpus:g}"
         )
-    decided = engine.model_copy(update={"device": device, "count": count, "tensor_parallel_size": ranks})
-    return Resources(decided, settings.audio.workers)
+    return engine.model_copy(update={"device": device, "count": count, "tensor_parallel_size": ranks})
 
 
-def transcribe(
-    recordings: pa.Table, settings: Settings, resources: Resources, checkpoint: Checkpoint
-) -> Generator[pa.Table]:
+def transcribe(recordings: pa.Table, settings: Settings, engine: Engine, checkpoint: Checkpoint) -> Generator[pa.Table]:
     """RECORDING rows -> HYPOTHESIS tables, in any order, as they come.
 
     Raises:
         JobError: an engine did not start or died, or the cluster broke down.
     """
     max_window_s = settings.segmentation.max_window_s or checkpoint.chunk_s
-    engine = resources.engine
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -149,7 +136,7 @@ def transcribe(
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=1,
-        concurrency=resources.decode_workers,
+        concurrency=settings.audio.workers,
     )
     hypotheses = windows.map_batches(
         EngineActor,

@@ -88,8 +88,8 @@ def execute(plan: Plan, console: Console) -> Row:
     writer = _Writer(plan, tally)
     watch = Watch(plan.count, console)
     recordings = plan.listing.recordings.filter(plan.todo)
-    with _storage_trouble(output), watch.display(), flow.cluster(settings) as resources:
-        with closing(flow.transcribe(recordings, settings, resources, plan.checkpoint)) as tables:
+    with _storage_trouble(output), watch.display(), flow.cluster(settings) as engine:
+        with closing(flow.transcribe(recordings, settings, engine, plan.checkpoint)) as tables:
             for table in tables:
                 first_rows_s = first_rows_s or time.monotonic() - clock
                 writer.add(table)

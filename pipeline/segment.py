@@ -1,7 +1,8 @@
 """Audio into windows: runs of speech, cut in pauses, none longer than the model's window.
 
 One pass over streamed blocks; nothing longer than one window is kept. The windows of a recording are ordered,
-disjoint, and together hold every frame in which the voice activity detector heard speech.
+disjoint, and together hold every frame in which the voice activity detector heard speech, but for windows with less
+of it than `min_speech_s`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from pipeline.settings import Engine, Settings
 
 def decide(*nodes: dict[str, float], **engine: object) -> tuple[str, int | None, int | None]:
     settings = Settings(input="in", output="out", engine=Engine.model_validate(engine))
-    found = flow.decide(settings, nodes).engine
+    found = flow.decide(settings, nodes)
     return found.device, found.count, found.tensor_parallel_size
 
 
