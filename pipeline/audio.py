@@ -129,10 +129,12 @@ def _missing_share(path: Path) -> float:
     return max(1.0, stated / path.stat().st_size)
 
 
-def decode(path: Path, limits: Audio, start_s: float = 0.0, end_s: float | None = None) -> Iterator[np.ndarray]:
-    """Stream a local file's first audio stream, all channels mixed, as int16 blocks at 16 kHz of at most 2 s.
+def decode(
+    path: Path, limits: Audio, start_s: float = 0.0, end_s: float | None = None, channel: int | None = None
+) -> Iterator[np.ndarray]:
+    """Stream a local file's first audio stream as int16 blocks at 16 kHz of at most 2 s.
 
-    `start_s` and `end_s` choose a part of it. At most `limits.max_duration_s` seconds come out.
+    `start_s` and `end_s` choose a part of it, `channel` (from 0) one of its channels; else all are mixed. At most `limits.max_duration_s` seconds come out.
 
     Raises:
         RecordingError: decode_error or decode_limit, after the blocks that could be decoded.
@@ -148,7 +150,7 @@ def decode(path: Path, limits: Audio, start_s: float = 0.0, end_s: float | None 
             ar=SAMPLE_RATE_HZ,
             t=f"{seconds:.6f}",
             threads=1,
-            af=FILTER,
+            af=FILTER if channel is None else f"pan=mono|c0=c{channel},{FILTER}",
         )
         command = sink.global_args("-nostdin", "-hide_banner", "-v", "error").compile()
         with _started(command, limits, cwd=name.parent) as process:

@@ -8,7 +8,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.schema import FailureCode, LanguageSource, Outcome
+from pipeline import language
+from pipeline.join import join
+from pipeline.language import MIXED_SHARE
+from pipeline.schema import DECLARED, TRANSCRIPT, FailureCode, Flag, Outcome
+from pipeline.settings import Guards
+
+SEGMENT_NAMES = [field.name for field in TRANSCRIPT.field("segments").type.value_type]
 
 Row = dict[str, Any]
 
@@ -42,12 +48,42 @@ class Assembly:
             yield recording_id, [segments[index] for index in sorted(segments)]
 
 
-def transcript(segments: Sequence[Row], complete: bool = True) -> Row:
-    """Join the segments of one recording, in order, into the TRANSCRIPT columns that follow from them.
+def join_overlaps(segments: Sequence[Row]) -> list[Row]:
+    """The same segments of a recording, in order; words that two of them heard in an overlap are in one of them."""
+    done: list[Row] = []
+    before: dict[int | None, Row] = {}  # by channel
+    for segment in segments:
+        row = dict(segment)
+        earlier = before.get(row["channel"])
+        if earlier and row["overlap_s"] and earlier["text"] and row["text"]:
+            earlier["text"], row["text"] = join(earlier["text"], row["text"], row["overlap_s"])
+        before[row["channel"]] = row
+        done.append(row)
+    return done
+
+
+def channel_id(recording_id: str, channel: int | None) -> str:
+    """The recording_id of one channel's rows."""
+    return recording_id if channel is None else f"{recording_id}-{channel}"
+
+
+def transcripts(recording_id: str, segments: Sequence[Row], guards: Guards, complete: bool = True) -> Iterator[Row]:
+    """The recording's transcript; where its channels were split, each channel's too. The recording's own is then the
+    conversation: all segments, by the time at which they start."""
+    ordered = sorted(segments, key=lambda segment: segment["start_s"])  # stable: by segment_index where they tie
+    yield {"recording_id": recording_id, "channel": None} | transcript(ordered, guards, complete)
+    for channel in sorted({segment["channel"] for segment in segments if segment["channel"] is not None}):
+        own = [segment for segment in segments if segment["channel"] == channel]
+        row = transcript(own, guards, complete) | {"duration_s": segments[-1]["duration_s"]}
+        yield {"recording_id": channel_id(recording_id, channel), "channel": channel} | row
+
+
+def transcript(segments: Sequence[Row], guards: Guards, complete: bool = True) -> Row:
+    """Join segments, in order, into the TRANSCRIPT columns that follow from them.
 
     A recording is ok when every segment has text, failed when none has, else partial; `text` is null only when it
-    failed. Its language is the one that holds most speech; the probability is that language's share of all speech,
-    each second weighted by its own segment's probability.
+    failed. Its language is the one that holds most speech; the probability is that of its segments, weighted by their
+    speech, times that language's share of all speech.
     """
     texts = [segment["text"] for segment in segments if segment["text"] is not None]
     failure = next((s for s in segments if s["failure_code"]), None)
@@ -56,35 +92,42 @@ def transcript(segments: Sequence[Row], complete: bool = True) -> Row:
     if not complete:
         code, detail = FailureCode.INCOMPLETE.value, f"only {len(segments)} of its segments came back"
     outcome = Outcome.OK if code is None else Outcome.PARTIAL if texts else Outcome.FAILED
-    language, probability, source = _language(segments)
+    text = None if outcome is Outcome.FAILED else " ".join(text for text in texts if text)
+    languages, declared = language.mix(segments), any(s["language_source"] == DECLARED for s in segments)
+    windowed_s = sum(segment["speech_s"] for segment in segments)
+    total_s = sum(one["speech_s"] for one in languages)
     return {
-        "duration_s": segments[-1]["duration_s"] if segments else None,
-        "speech_s": round(sum(segment["speech_s"] for segment in segments), 3),
-        "text": None if outcome is Outcome.FAILED else " ".join(text for text in texts if text),
-        "language": language,
-        "language_probability": probability,
-        "language_source": source,
+        "duration_s": max((s["duration_s"] for s in segments if s["duration_s"] is not None), default=None),
+        "speech_s": round(sum(segment["heard_s"] or 0.0 for segment in segments), 3),
+        "windowed_s": round(windowed_s, 3),
+        "transcribed_s": round(sum(segment["speech_s"] for segment in segments if segment["text"]), 3),
+        "text": text,
+        "language": languages[0]["language"] if languages else None,
+        "language_probability": None
+        if declared or not languages or not total_s
+        else languages[0]["probability"] * languages[0]["speech_s"] / total_s,
+        "language_source": next((s["language_source"] for s in segments if s["language_source"]), None),
+        "languages": languages,
+        "flags": _flags(segments, text, windowed_s, languages, guards),
         "outcome": outcome.value,
         "failure_code": code,
         "failure_detail": detail,
-        "segments": [
-            {key: s[key] for key in ("segment_index", "start_s", "end_s", "text", "language", "failure_code")}
-            for s in segments
-        ],
+        "segments": [{name: segment[name] for name in SEGMENT_NAMES} for segment in segments],
     }
 
 
-def _language(segments: Sequence[Row]) -> tuple[str | None, float | None, str | None]:
-    weights: dict[str, float] = defaultdict(float)
-    total = 0.0
-    for segment in segments:
-        if not segment["text"] or not segment["language"]:
-            continue
-        if segment["language_source"] == LanguageSource.DECLARED:
-            return segment["language"], None, LanguageSource.DECLARED.value
-        weights[segment["language"]] += segment["speech_s"] * segment["language_probability"]
-        total += segment["speech_s"]
-    if not weights:
-        return None, None, None
-    language = max(weights, key=lambda key: weights[key])
-    return language, weights[language] / total if total else None, LanguageSource.MODEL.value
+def _flags(
+    segments: Sequence[Row], text: str | None, windowed_s: float, languages: Sequence[Row], guards: Guards
+) -> list[str]:
+    """The flags of any segment, and those of the recording as a whole: does its text cover its speech?"""
+    flags = {flag for segment in segments for flag in segment["flags"] or []}
+    flags -= {Flag.NO_TEXT, Flag.LITTLE_TEXT}  # of a whole recording they mean more
+    if text is not None and windowed_s >= guards.min_speech_s:
+        if not text:
+            flags.add(Flag.NO_TEXT)
+        elif len(text) < guards.min_chars_per_s * windowed_s:
+            flags.add(Flag.LITTLE_TEXT)
+    spoken_s = sum(one["speech_s"] for one in languages)
+    if len(languages) > 1 and languages[1]["speech_s"] >= MIXED_SHARE * spoken_s:
+        flags.add(Flag.MIXED_LANGUAGES)
+    return sorted(flags)

@@ -32,8 +32,9 @@ ENGINE_CPUS = {"gpu": 1.0, "cpu": 0.0}
 
 
 @contextmanager
-def cluster(settings: Settings) -> Iterator[Engine]:
-    """Join the cluster that RAY_ADDRESS names, or start a local one; leave it at the end. Yields what `decide` says.
+def cluster(settings: Settings) -> Iterator[Settings]:
+    """Join the cluster that RAY_ADDRESS names, or start a local one; leave it at the end. Yields the settings with
+    what `decide` says of the engines.
 
     Raises:
         ConfigurationError: the engines asked for do not fit the cluster.
@@ -53,7 +54,8 @@ def cluster(settings: Settings) -> Iterator[Engine]:
         for name in ("ray.data", "ray"):
             # What goes wrong is said by us, in one line.
             logging.getLogger(name).setLevel(level if settings.verbose else logging.CRITICAL)
-        yield decide(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        engine = decide(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        yield settings.model_copy(update={"engine": engine})
     finally:
         if not joined:
             _wait_for_engines()
@@ -117,13 +119,13 @@ def decide(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> Engine:
     return engine.model_copy(update={"device": device, "count": count, "tensor_parallel_size": ranks})
 
 
-def transcribe(recordings: pa.Table, settings: Settings, engine: Engine, checkpoint: Checkpoint) -> Generator[pa.Table]:
-    """RECORDING rows -> HYPOTHESIS tables, in any order, as they come.
+def transcribe(recordings: pa.Table, settings: Settings, checkpoint: Checkpoint) -> Generator[pa.Table]:
+    """RECORDING rows -> HYPOTHESIS tables, in any order, as they come. The settings are those of `cluster`.
 
     Raises:
         JobError: an engine did not start or died, or the cluster broke down.
     """
-    max_window_s = settings.segmentation.max_window_s or checkpoint.chunk_s
+    engine = settings.engine
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
@@ -132,7 +134,7 @@ def transcribe(recordings: pa.Table, settings: Settings, engine: Engine, checkpo
     blocks = [recordings.slice(at, per_block) for at in range(0, len(recordings), per_block)]
     windows = ray.data.from_arrow(blocks).map_batches(  # pyright: ignore[reportArgumentType]
         stages.prepare,  # pyright: ignore[reportArgumentType]
-        fn_kwargs={"settings": settings, "max_window_s": max_window_s},
+        fn_kwargs={"settings": settings},
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=1,
@@ -140,7 +142,7 @@ def transcribe(recordings: pa.Table, settings: Settings, engine: Engine, checkpo
     )
     hypotheses = windows.map_batches(
         EngineActor,
-        fn_constructor_args=(engine, checkpoint, max_window_s, settings.verbose),
+        fn_constructor_args=(settings, checkpoint),
         batch_size=max(1, 2 * engine.max_num_seqs // BATCHES_IN_FLIGHT),
         batch_format="pyarrow",
         num_cpus=ENGINE_CPUS[engine.device],
@@ -161,13 +163,13 @@ def transcribe(recordings: pa.Table, settings: Settings, engine: Engine, checkpo
 class EngineActor:
     """One engine in one Ray actor, which owns its GPUs."""
 
-    def __init__(self, settings: Engine, checkpoint: Checkpoint, max_window_s: float, verbose: bool) -> None:
+    def __init__(self, settings: Settings, checkpoint: Checkpoint) -> None:
         self._trouble: str | None = None
         try:
-            self._engine = engines.start(settings, checkpoint, max_window_s, verbose)
-            self._transcribe = stages.Transcribe(self._engine)
+            self._engine = engines.start(settings, checkpoint)
+            self._transcribe = stages.Transcribe(self._engine, settings)
         except Exception as error:  # raised here, Ray would try again and again, and print it all each time
-            self._trouble = f"{settings.model} did not start: {type(error).__name__}: {error}"
+            self._trouble = f"{settings.engine.model} did not start: {type(error).__name__}: {error}"
 
     async def __call__(self, windows: pa.Table) -> pa.Table:
         if self._trouble:

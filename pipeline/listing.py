@@ -158,7 +158,6 @@ def _recording(
     return {
         "recording_id": entry.recording_id or hashlib.sha256(identity.encode()).hexdigest()[:24],
         "uri": uri,
-        "channel": None,
         "content_version": version,
         "size_bytes": info.get("size"),
         "language": entry.language,

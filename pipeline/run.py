@@ -14,12 +14,12 @@ import pyarrow.compute as pc
 from rich.console import Console
 
 from pipeline import __version__, audio, collate, flow, listing, store
-from pipeline.engines.checkpoint import Checkpoint, inspect
+from pipeline.engines.checkpoint import Checkpoint, fit, inspect
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.report import Tally, Watch
 from pipeline.settings import Settings, fingerprint
 
-SHARED = ("recording_id", "uri", "channel", "content_version")  # columns of a recording that both tables have
+SHARED = ("uri", "content_version")  # columns of a recording that both tables have
 ROWS_PER_PART = 10_000  # transcripts; a part is written earlier when flush_interval_s has passed
 
 Row = dict[str, Any]
@@ -49,6 +49,7 @@ def plan(settings: Settings) -> Plan:
     """
     audio.check_tools()
     checkpoint = inspect(settings.engine)
+    settings = settings.model_copy(update={"segmentation": fit(settings.segmentation, checkpoint)})
     run_id = settings.run_id or datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     output = store.Output(settings.output, run_id)
     output.check()
@@ -88,8 +89,8 @@ def execute(plan: Plan, console: Console) -> Row:
     writer = _Writer(plan, tally)
     watch = Watch(plan.count, console)
     recordings = plan.listing.recordings.filter(plan.todo)
-    with _storage_trouble(output), watch.display(), flow.cluster(settings) as engine:
-        with closing(flow.transcribe(recordings, settings, engine, plan.checkpoint)) as tables:
+    with _storage_trouble(output), watch.display(), flow.cluster(settings) as decided:
+        with closing(flow.transcribe(recordings, decided, plan.checkpoint)) as tables:
             for table in tables:
                 first_rows_s = first_rows_s or time.monotonic() - clock
                 writer.add(table)
@@ -166,10 +167,14 @@ class _Writer:
         extra = self._plan.listing.extra.slice(at, 1).to_pylist()[0] if self._plan.listing.extra.num_columns else {}
         known = {key: recording[key] for key in SHARED}
         part = {key: recording[key] for key in ("range_start_s", "range_end_s")}
-        row = known | part | self._provenance | collate.transcript(segments, complete)
-        self._transcripts.append(row | extra)
-        self._segments += [segment | known | self._provenance for segment in segments]
-        self._tally.add(row, segments)
+        segments = collate.join_overlaps(segments)
+        for row in collate.transcripts(recording_id, segments, self._plan.settings.guards, complete):
+            self._transcripts.append(known | part | self._provenance | extra | row)
+            if row["channel"] is None:
+                self._tally.add(row, segments)
+        for segment in segments:
+            own = {"recording_id": collate.channel_id(recording_id, segment["channel"])}
+            self._segments.append(segment | known | self._provenance | own)
 
     def _flush(self) -> None:
         self._plan.output.write(self._segments, pa.Table.from_pylist(self._transcripts, self._schema))

@@ -52,11 +52,22 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-class LanguageSource(StrEnum):
-    """Who says which language it is."""
+class Flag(StrEnum):
+    """What makes a transcript, or a part of it, suspicious. It has text all the same: look before you trust it."""
 
-    DECLARED = "declared"  # the manifest says so
-    MODEL = "model"  # the most likely of engine.languages, by the model's own score
+    NO_TEXT = "no_text"  # speech without a word
+    LITTLE_TEXT = "little_text"  # fewer than guards.min_chars_per_s
+    MUCH_TEXT = "much_text"  # more than guards.max_chars_per_s
+    REPETITION = "repetition"  # it repeats itself
+    LENGTH_LIMIT = "length_limit"  # it reached engine.max_tokens_per_s: its end may be missing
+    OTHER_SCRIPT = "other_script"  # letters of none of the languages that it may have
+    LOW_CONFIDENCE = "low_confidence"  # mean_logprob below guards.min_mean_logprob
+    NO_SPEECH = "no_speech"  # low confidence, and the model doubts that anybody speaks: its text is dropped
+    LANGUAGE_DISPUTED = "language_disputed"  # the witnesses of the language disagree
+    MIXED_LANGUAGES = "mixed_languages"  # of a recording: a second language holds a tenth of its speech
+
+
+DECLARED = "declared"  # language_source where the manifest says which language it is
 
 
 # One row per recording to do. `content_version` is the object's etag, or size and modification time;
@@ -65,7 +76,6 @@ RECORDING = pa.schema(
     [
         pa.field("recording_id", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
-        pa.field("channel", pa.int32()),  # null: all channels mixed
         pa.field("content_version", pa.string()),
         pa.field("size_bytes", pa.int64()),
         pa.field("language", pa.string()),
@@ -76,32 +86,46 @@ RECORDING = pa.schema(
     ]
 )
 
+SPANS = pa.list_(pa.struct([pa.field("start_s", pa.float64()), pa.field("end_s", pa.float64())]))
+
 # One row per window, on its way to an engine. The last window of a recording alone carries `segment_count` and
-# `duration_s`: a recording is complete when that row and as many segments as it says have arrived.
+# `duration_s`: a recording is complete when that row and as many segments as it says have arrived. The last window of
+# each channel carries `heard_s`, all speech that the voice activity detector heard in it.
 # A window without samples does not go to an engine: it failed, or nothing is said in it.
 _WINDOW_FIELDS = [
     pa.field("recording_id", pa.string(), nullable=False),
+    pa.field("channel", pa.int32()),
     pa.field("segment_index", pa.int32(), nullable=False),
     pa.field("start_s", pa.float64(), nullable=False),
     pa.field("end_s", pa.float64(), nullable=False),
     pa.field("speech_s", pa.float64(), nullable=False),
+    pa.field("spans", SPANS),  # where speech was heard in it
+    pa.field("overlap_s", pa.float64(), nullable=False),  # heard before start_s, by the window before too
     pa.field("language", pa.string()),
     pa.field("failure_code", pa.string()),
     pa.field("failure_detail", pa.string()),
     pa.field("segment_count", pa.int32()),
     pa.field("duration_s", pa.float64()),
+    pa.field("heard_s", pa.float64()),
 ]
 WINDOW = pa.schema([*_WINDOW_FIELDS, pa.field("samples", pa.binary())])  # int16 little-endian mono 16 kHz
+_OF_RECORDING = ("segment_count", "duration_s", "heard_s")
 
 # One row per window, back from an engine.
 _HYPOTHESIS_FIELDS = [
     pa.field("text", pa.string()),
     pa.field("language_probability", pa.float32()),
     pa.field("language_source", pa.string()),
+    pa.field("no_speech_probability", pa.float32()),
     pa.field("finish_reason", pa.string()),
     pa.field("token_count", pa.int32()),
     pa.field("mean_logprob", pa.float32()),
-    pa.field("padded_s", pa.float64()),  # audio seconds the engine computed for it, padding included
+    pa.field("low_probability_share", pa.float32()),
+    pa.field("padded_s", pa.float64()),  # audio seconds the engine computed for it, padding and all attempts included
+    pa.field("flags", pa.list_(pa.string())),
+    pa.field("retried_for", pa.list_(pa.string())),  # the flags of the first attempt
+    pa.field("attempts", pa.list_(pa.string())),
+    pa.field("kept_attempt", pa.string()),
 ]
 HYPOTHESIS = pa.schema([*_WINDOW_FIELDS, *_HYPOTHESIS_FIELDS])
 
@@ -120,8 +144,7 @@ SEGMENT = pa.schema(
     [
         pa.field("recording_id", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
-        pa.field("channel", pa.int32()),
-        *(field for field in HYPOTHESIS if field.name not in ("recording_id", "segment_count", "duration_s")),
+        *(field for field in HYPOTHESIS if field.name not in ("recording_id", *_OF_RECORDING)),
         *PROVENANCE,
     ]
 )
@@ -134,11 +157,26 @@ TRANSCRIPT = pa.schema(
         pa.field("range_start_s", pa.float64()),  # of the manifest, where it means a part of the recording
         pa.field("range_end_s", pa.float64()),
         pa.field("duration_s", pa.float64()),
-        pa.field("speech_s", pa.float64()),
+        pa.field("speech_s", pa.float64()),  # that the voice activity detector heard
+        pa.field("windowed_s", pa.float64()),  # of it, what came into windows
+        pa.field("transcribed_s", pa.float64()),  # of it, what is in windows that returned text
         pa.field("text", pa.string()),
         pa.field("language", pa.string()),
         pa.field("language_probability", pa.float32()),
         pa.field("language_source", pa.string()),
+        pa.field(
+            "languages",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("language", pa.string(), nullable=False),
+                        pa.field("speech_s", pa.float64(), nullable=False),
+                        pa.field("probability", pa.float32(), nullable=False),
+                    ]
+                )
+            ),
+        ),
+        pa.field("flags", pa.list_(pa.string())),
         pa.field("outcome", pa.string(), nullable=False),
         pa.field("failure_code", pa.string()),
         pa.field("failure_detail", pa.string()),
@@ -148,11 +186,15 @@ TRANSCRIPT = pa.schema(
                 pa.struct(
                     [
                         pa.field("segment_index", pa.int32(), nullable=False),
+                        pa.field("channel", pa.int32()),
                         pa.field("start_s", pa.float64(), nullable=False),
                         pa.field("end_s", pa.float64(), nullable=False),
                         pa.field("text", pa.string()),
                         pa.field("language", pa.string()),
+                        pa.field("mean_logprob", pa.float32()),
+                        pa.field("flags", pa.list_(pa.string())),
                         pa.field("failure_code", pa.string()),
+                        pa.field("spans", SPANS),
                     ]
                 )
             ),

@@ -1,13 +1,13 @@
 """Audio into windows: runs of speech, cut in pauses, none longer than the model's window.
 
-One pass over streamed blocks; nothing longer than one window is kept. The windows of a recording are ordered,
+One pass over streamed blocks; nothing longer than one window is kept. The spans of a recording's windows are ordered,
 disjoint, and together hold every frame in which the voice activity detector heard speech, but for windows with less
 of it than `min_speech_s`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,17 +20,25 @@ FRAME = 512  # samples; the detector's only frame size at 16 kHz
 FRAME_S = FRAME / SAMPLE_RATE_HZ
 # Silero's own hysteresis: speech ends this far below the threshold at which it begins.
 HYSTERESIS = 0.15
+SPAN_GAP_FRAMES = 6  # shorter pauses than 0.2 s do not part two spans of speech
+QUIET_FRAMES = 3  # a cut through speech is made where 0.1 s of it is quietest
 
 SpeechProbability = Callable[[np.ndarray], float]
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of a recording for the model. `samples` is int16 mono at 16 kHz; times are the recording's own."""
+    """A stretch of a recording for the model; times are the recording's own.
+
+    `spans` are where speech was heard in it, `speech_s` their sum. `samples` is int16 mono at 16 kHz; it begins
+    `overlap_s` before `start_s`: so much the window before has heard too.
+    """
 
     start_s: float
     end_s: float
     speech_s: float
+    spans: tuple[tuple[float, float], ...]
+    overlap_s: float
     samples: np.ndarray
 
 
@@ -40,45 +48,90 @@ def detector() -> SpeechProbability:
     return lambda frame: float(silero.process_chunk(frame.tobytes()))
 
 
-def windows(
-    blocks: Iterable[np.ndarray],
-    speech_probability: SpeechProbability,
-    settings: Segmentation,
-    max_window_s: float,
-    offset_s: float = 0.0,
-) -> Iterator[Window]:
-    """Cut streamed int16 blocks of any size into windows of speech, each at most `max_window_s` long.
+class Segmenter:
+    """Cuts one recording. `speech_s` is how much speech it has heard so far, in windows or not."""
 
-    A window ends in a pause longer than `settings.max_pause_s`; where none comes before the limit, in the longest
-    pause of its later half; where speech goes on without any, at the frame least like speech near the limit.
-    """
-    limit = int(max_window_s / FRAME_S)
-    padding = min(round(settings.padding_s / FRAME_S), max(0, (limit - 2) // 4))
-    max_pause = max(1, round(settings.max_pause_s / FRAME_S))
-    open_window = _OpenWindow(first_frame=0)
-    speaking = False
+    def __init__(self, speech_probability: SpeechProbability, settings: Segmentation, offset_s: float = 0.0) -> None:
+        """`settings` have their max_window_s and max_pause_s; `offset_s` is the time of the first sample."""
+        assert settings.max_window_s and settings.max_pause_s, "see checkpoint.fit"
+        self.speech_s = 0.0
+        self._speech_probability, self._settings, self._offset_s = speech_probability, settings, offset_s
+        self._limit = max(2, int(settings.max_window_s / FRAME_S))
+        self._padding = min(round(settings.padding_s / FRAME_S), max(0, (self._limit - 2) // 4))
+        self._max_pause = max(1, round(settings.max_pause_s / FRAME_S))
+        self._overlap = min(round(settings.overlap_s / FRAME_S), self._limit // 4)
 
-    def close(end: int, keep_from: int) -> Iterator[Window]:
-        nonlocal open_window
-        done, open_window = open_window.split(end, keep_from)
-        if done.speech_frames * FRAME_S >= settings.min_speech_s:
-            yield done.window(offset_s)
+    def windows(self, blocks: Iterable[np.ndarray]) -> Iterator[Window]:
+        """Cut streamed int16 blocks of any size into windows of speech, none longer than max_window_s.
 
-    for frame in _frames(blocks):
-        probability = speech_probability(frame)
-        speaking = probability >= settings.speech_threshold - (HYSTERESIS if speaking else 0.0)
-        open_window.append(frame, probability, speaking)
-        if not open_window.has_speech:
-            open_window.drop_front(len(open_window) - padding)
-        elif open_window.trailing_pause >= max_pause:
-            end = min(open_window.last_speech + padding, len(open_window))
-            yield from close(end, max(end, len(open_window) - padding))
-        elif len(open_window) >= limit:
-            end, keep_from = open_window.best_cut(padding)
-            yield from close(end, keep_from)
-            open_window.trim_front(padding)
-    if open_window.has_speech:
-        yield from close(min(open_window.last_speech + padding, len(open_window)), len(open_window))
+        A window ends in a pause longer than max_pause_s; where none comes before the limit, in the longest pause of
+        its later half; where speech goes on without any, at the quietest point near the limit, and the next window
+        hears overlap_s again.
+        """
+        pending, speaking = _Pending(first_frame=0), False
+        for frame in _frames(blocks):
+            probability = self._speech_probability(frame)
+            speaking = probability >= self._settings.speech_threshold - (HYSTERESIS if speaking else 0.0)
+            self.speech_s += FRAME_S * speaking
+            pending.append(frame, speaking)
+            if not pending.has_speech:
+                pending.drop_front(len(pending) - self._padding)
+                continue
+            if pending.trailing_pause >= self._max_pause:
+                end = pending.last_speech + min(self._padding, -(-self._max_pause // 2))
+                keep_from = max(end, len(pending) - self._padding)
+            elif len(pending) >= self._limit:
+                end, keep_from = self._best_cut(pending)
+            else:
+                continue
+            done, pending = pending.split(end, keep_from)
+            yield from self._window(done)
+            if not pending.overlap:
+                pending.trim_front(self._padding)
+        if pending.has_speech:
+            yield from self._window(pending.split(pending.last_speech + self._padding, len(pending))[0])
+
+    def _best_cut(self, pending: _Pending) -> tuple[int, int]:
+        """Where to end this window, and from which frame on to keep the rest."""
+        pauses = [(start, end) for start, end in pending.pauses() if end > len(pending) // 2]
+        if not pauses:
+            tail = len(pending) - max(1, len(pending) // 5)
+            cut = max(pending.overlap + 1, tail + pending.quietest(tail))
+            return cut, max(pending.overlap + 1, cut - self._overlap)
+        start, end = max(pauses, key=lambda pause: pause[1] - pause[0])
+        if end - start <= 2 * self._padding:
+            return (start + end + 1) // 2, (start + end + 1) // 2
+        return start + self._padding, end - self._padding
+
+    def _window(self, done: _Pending) -> Iterator[Window]:
+        spans, speech_s = done.spans(), done.speech_frames * FRAME_S
+        if not spans or speech_s < self._settings.min_speech_s:
+            return
+
+        def time(frame: int) -> float:
+            return round(self._offset_s + (done.first_frame + frame) * FRAME_S, 3)
+
+        yield Window(
+            start_s=time(done.overlap),
+            end_s=time(len(done)),
+            speech_s=round(speech_s, 3),
+            spans=tuple((time(start), time(end)) for start, end in spans),
+            overlap_s=round(done.overlap * FRAME_S, 3),
+            samples=np.concatenate(done.frames),
+        )
+
+
+def split(window: Window, settings: Segmentation, max_pause_s: float) -> list[Window]:
+    """Cut a window again, into smaller ones: at pauses above `max_pause_s`, at most half as long as it is."""
+    start_s, length_s = window.start_s - window.overlap_s, len(window.samples) / SAMPLE_RATE_HZ
+    spans = [(start_s, window.start_s), *window.spans] if window.overlap_s else window.spans
+    marks = np.zeros(-(-len(window.samples) // FRAME), dtype=bool)
+    for begin, end in spans:
+        marks[round((begin - start_s) / FRAME_S) : round((end - start_s) / FRAME_S)] = True
+    heard = iter(marks.tolist())
+    smaller = {"max_window_s": max(1.0, length_s / 2), "max_pause_s": max_pause_s, "min_speech_s": 0.0}
+    again = Segmenter(lambda _: float(next(heard)), settings.model_copy(update=smaller), start_s)
+    return list(again.windows([window.samples]))
 
 
 def _frames(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -94,25 +147,24 @@ def _frames(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 
 
 @dataclass
-class _OpenWindow:
-    """The frames that may still become a window, and which of them are speech."""
+class _Pending:
+    """The frames that may still become a window, and which of them are speech.
+
+    The first `overlap` of them belong to the window before: they are heard again, but not counted again.
+    """
 
     first_frame: int
+    overlap: int = 0
     frames: list[np.ndarray] = field(default_factory=list)
-    probabilities: list[float] = field(default_factory=list)
     speech: list[bool] = field(default_factory=list)
+    last_speech: int = 0  # index behind the last frame of speech
 
     def __len__(self) -> int:
         return len(self.frames)
 
     @property
     def has_speech(self) -> bool:
-        return self._last_speech_frame >= 0
-
-    @property
-    def last_speech(self) -> int:
-        """Index behind the last frame of speech."""
-        return self._last_speech_frame + 1
+        return self.last_speech > self.overlap
 
     @property
     def trailing_pause(self) -> int:
@@ -120,65 +172,58 @@ class _OpenWindow:
 
     @property
     def speech_frames(self) -> int:
-        return sum(self.speech)
+        return sum(self.speech[self.overlap :])
 
-    _last_speech_frame: int = -1
-
-    def append(self, frame: np.ndarray, probability: float, speech: bool) -> None:
+    def append(self, frame: np.ndarray, speech: bool) -> None:
         self.frames.append(frame)
-        self.probabilities.append(probability)
         self.speech.append(speech)
         if speech:
-            self._last_speech_frame = len(self) - 1
+            self.last_speech = len(self)
 
     def drop_front(self, count: int) -> None:
         if count > 0:
             self.first_frame += count
-            del self.frames[:count], self.probabilities[:count], self.speech[:count]
-            self._last_speech_frame = max(-1, self._last_speech_frame - count)
+            self.overlap = max(0, self.overlap - count)
+            del self.frames[:count], self.speech[:count]
+            self.last_speech = max(0, self.last_speech - count)
 
     def trim_front(self, padding: int) -> None:
         """Drop leading silence beyond the padding."""
         leading = self.speech.index(True) if self.has_speech else len(self)
         self.drop_front(leading - padding)
 
-    def best_cut(self, padding: int) -> tuple[int, int]:
-        """Where to end this window, and from which frame on to keep the rest."""
-        pauses = [run for run in self._pauses() if run[1] > len(self) // 2]
-        if not pauses:
-            # Speech all through: the frame least like speech in the last fifth. (No overlap is kept.)
-            tail = len(self) - max(1, len(self) // 5)
-            cut = tail + int(np.argmin(self.probabilities[tail:]))
-            return max(1, cut), max(1, cut)
-        start, end = max(pauses, key=lambda run: run[1] - run[0])
-        if end - start <= 2 * padding:
-            middle = max(1, (start + end) // 2)
-            return middle, middle
-        return start + padding, end - padding
+    def split(self, end: int, keep_from: int) -> tuple[_Pending, _Pending]:
+        """The frames before `end`, and those from `keep_from` on: silence lies between, or speech that both hold."""
+        done = _Pending(self.first_frame, self.overlap)
+        rest = _Pending(self.first_frame + keep_from, max(0, end - keep_from))
+        for part, span in ((done, slice(0, end)), (rest, slice(keep_from, None))):
+            for frame, speech in zip(self.frames[span], self.speech[span], strict=True):
+                part.append(frame, speech)
+        return done, rest
 
-    def _pauses(self) -> list[tuple[int, int]]:
-        """Runs [start, end) of frames without speech, behind the first speech."""
-        edges = np.flatnonzero(np.diff(np.concatenate([[1], np.asarray(self.speech, dtype=np.int8), [1]])))
-        runs = [(int(edges[i]), int(edges[i + 1])) for i in range(0, len(edges), 2)]
-        return [run for run in runs if any(self.speech[: run[0]])]
+    def pauses(self) -> Iterator[tuple[int, int]]:
+        """Runs [start, end) of frames without speech, behind the first speech of its own."""
+        own = self.speech[self.overlap :]
+        first = self.overlap + (own.index(True) if True in own else len(own))
+        yield from _runs([not speech for speech in self.speech[first:]], first)
 
-    def split(self, end: int, keep_from: int) -> tuple[_OpenWindow, _OpenWindow]:
-        """The frames before `end`, and those from `keep_from` on; what lies between is silence."""
-        parts = []
-        for span in (slice(0, end), slice(keep_from, None)):
-            part = _OpenWindow(self.first_frame + span.start)
-            for frame, probability, speech in zip(
-                self.frames[span], self.probabilities[span], self.speech[span], strict=True
-            ):
-                part.append(frame, probability, speech)
-            parts.append(part)
-        return parts[0], parts[1]
+    def spans(self) -> list[tuple[int, int]]:
+        """Runs [start, end) of frames of speech of its own; those that a short pause parts are one."""
+        merged: list[tuple[int, int]] = []
+        for start, end in _runs(self.speech[self.overlap :], self.overlap):
+            if merged and start - merged[-1][1] < SPAN_GAP_FRAMES:
+                merged[-1] = (merged[-1][0], end)
+            else:
+                merged.append((start, end))
+        return merged
 
-    def window(self, offset_s: float) -> Window:
-        start_s = offset_s + self.first_frame * FRAME_S
-        return Window(
-            start_s=round(start_s, 3),
-            end_s=round(start_s + len(self) * FRAME_S, 3),
-            speech_s=round(self.speech_frames * FRAME_S, 3),
-            samples=np.concatenate(self.frames),
-        )
+    def quietest(self, start: int) -> int:
+        """The frame behind `start`, counted from there, around which the sound has least energy."""
+        energy = [float(np.square(frame, dtype=np.float64).mean()) for frame in self.frames[start:]]
+        return int(np.convolve(np.pad(energy, QUIET_FRAMES // 2, mode="edge"), np.ones(QUIET_FRAMES), "valid").argmin())
+
+
+def _runs(flags: Sequence[bool], offset: int) -> list[tuple[int, int]]:
+    """Where flags are set, as [start, end) counted from `offset`."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], np.asarray(flags, dtype=np.int8), [0]]))) + offset
+    return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]

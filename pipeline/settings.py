@@ -48,8 +48,12 @@ class Segmentation(_Frozen):
 
     max_window_s: float | None = Field(default=None, gt=0, le=1_800)
     """Longest window. Default: the model's own chunk length, 30 s for Voxtral, to whose multiples it pads. [seconds]"""
-    max_pause_s: float = Field(default=2.0, gt=0)
-    """A pause longer than this ends a window; shorter ones may stay inside. [seconds]"""
+    max_pause_s: float | None = Field(default=None, gt=0)
+    """A pause longer than this ends a window; shorter ones may stay inside. Default: what the model's family bears,
+    see docs/quality.md. [seconds]"""
+    overlap_s: float = Field(default=1.0, ge=0, le=5)
+    """Speech without any pause is cut so that the next window hears this much again; the words that come twice are
+    joined. [seconds]"""
     speech_threshold: float = Field(default=0.3, gt=0, lt=1)
     """Speech begins where the voice activity detector's probability reaches this (and ends 0.15 below it).
     Silero suggests 0.5; with 0.3 the demo's lecture loses 7 words of 174 instead of 12."""
@@ -59,14 +63,47 @@ class Segmentation(_Frozen):
     """A window with less speech than this is taken for noise, not for speech. [seconds]"""
 
 
+class Guards(_Frozen):
+    """When a window's text is suspicious, and what is tried then. docs/quality.md says how each was chosen."""
+
+    min_chars_per_s: float = Field(default=4.0, ge=0)
+    """Less text than this for its speech: the model stopped early. [characters per second of speech]"""
+    max_chars_per_s: float = Field(default=40.0, gt=0)
+    """More text than this: nobody speaks so fast. [characters per second of speech]"""
+    max_compression_ratio: float = Field(default=2.4, gt=1)
+    """Text that zlib makes this many times smaller repeats itself. Whisper's own limit."""
+    min_mean_logprob: float = Field(default=-1.0, lt=0)
+    """Mean natural log-probability of the tokens below which a text is doubted. Whisper's own limit."""
+    max_no_speech_probability: float = Field(default=0.6, gt=0, le=1)
+    """Where the model itself doubts that there is speech (Whisper does) and doubts its text, the text is dropped.
+    Whisper's own limit."""
+    min_speech_s: float = Field(default=1.0, ge=0)
+    """Windows with less speech are not judged by the amount of their text. [seconds]"""
+    retry_max_pause_s: float = Field(default=0.3, gt=0)
+    """A suspicious window is tried again in smaller windows: cut at pauses longer than this, at most half as long as
+    it was. [seconds]"""
+    retry_temperatures: tuple[float, ...] = (0.4, 0.8)
+    """Then at these temperatures."""
+
+
+class Language(_Frozen):
+    """Which language is spoken."""
+
+    expected: tuple[LanguageAlpha2, ...] = Field(default=LANGUAGES, min_length=1)
+    """ISO 639-1 codes among which the language is found. Name as few as you can."""
+    witnesses: tuple[Literal["score", "words", "token", "text"], ...] = ("score", "words", "token", "text")
+    """What is asked; their mean decides. `score`: the probability of Voxtral's prompt lang:xx. `words`: Voxtral's
+    answer to a question. `token`: Whisper's language token. `text`: a language identifier on the transcript."""
+
+
 class Engine(_Frozen):
     """The speech model and the engines that run it."""
 
     model: str = "mistralai/Voxtral-Small-24B-2507"
-    """A Hugging Face name, or a folder with params.json, tekken.json and the weights."""
+    """A Hugging Face name (openai/whisper-large-v3, too), or a folder with the model's files."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face model."""
-    family: Literal["auto", "voxtral", "scripted"] = "auto"
+    family: Literal["auto", "voxtral", "whisper", "scripted"] = "auto"
     """What kind of model it is. `auto` reads the checkpoint; `scripted` computes nothing and serves tests."""
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """`auto`: gpu where the cluster has any, else cpu."""
@@ -86,10 +123,6 @@ class Engine(_Frozen):
     """Cache of an engine on the CPU. [GB]"""
     max_tokens_per_s: float = Field(default=12.0, gt=0)
     """Longest text that a window may have; reaching it is reported as finish_reason `length`. [tokens per second]"""
-    tag_language: bool = True
-    """Ask the model for the language of every window that has none declared."""
-    languages: tuple[LanguageAlpha2, ...] = Field(default=LANGUAGES, min_length=1)
-    """ISO 639-1 codes among which the language is found."""
 
 
 class Settings(BaseSettings):
@@ -132,9 +165,13 @@ class Settings(BaseSettings):
     """Finished recordings are written at least this often. [seconds]"""
     verbose: bool = False
     """Show the logs of Ray and vLLM."""
+    channels: Literal["mix", "split"] = "mix"
+    """`split`: a transcript for each channel, and one in which they take turns. For calls with a side per channel."""
     audio: Audio = Audio()
     segmentation: Segmentation = Segmentation()
     engine: Engine = Engine()
+    language: Language = Language()
+    guards: Guards = Guards()
 
     @classmethod
     def settings_customise_sources(
@@ -189,7 +226,8 @@ def fingerprint(settings: Settings, model_revision: str) -> str:
 
     The model is meant by its revision: a commit of the hub, or the digest of a folder, wherever that lies.
     """
-    engine = settings.engine.model_dump(include={"family", "dtype", "max_tokens_per_s", "tag_language", "languages"})
+    engine = settings.engine.model_dump(include={"family", "dtype", "max_tokens_per_s"})
     audio = settings.audio.model_dump(include={"max_duration_s"})
-    facts = [SCHEMA_VERSION, __version__, model_revision, engine, audio, settings.segmentation.model_dump()]
+    rest = settings.model_dump(include={"channels", "segmentation", "language", "guards"})
+    facts = [SCHEMA_VERSION, __version__, model_revision, engine, audio, rest]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

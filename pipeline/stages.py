@@ -6,17 +6,20 @@ Trouble with one recording or window becomes a row and never leaves as an except
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline import audio, segment, store
-from pipeline.engines.base import Engine, EngineError, Hypothesis, Utterance
+from pipeline import audio, guards, language, segment, store
+from pipeline.engines.base import Engine, EngineError, Heard, Hypothesis, Utterance
 from pipeline.errors import RecordingError
-from pipeline.schema import HYPOTHESIS, SAMPLE_RATE_HZ, WINDOW, FailureCode, LanguageSource
+from pipeline.guards import Attempt
+from pipeline.join import join
+from pipeline.schema import DECLARED, HYPOTHESIS, SAMPLE_RATE_HZ, WINDOW, FailureCode, Flag
 from pipeline.settings import Settings
 
 WINDOWS_PER_TABLE = 8  # 8 MB of 30 s windows: what a decode worker holds before it hands them on
@@ -24,11 +27,11 @@ WINDOWS_PER_TABLE = 8  # 8 MB of 30 s windows: what a decode worker holds before
 Row = dict[str, Any]
 
 
-def prepare(recordings: pa.Table, settings: Settings, max_window_s: float) -> Iterator[pa.Table]:
+def prepare(recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
     """RECORDING rows -> WINDOW rows: fetch, decode, find speech, cut. At least one window for every recording."""
     for recording in recordings.to_pylist():
         rows: list[Row] = []
-        for row in _numbered(_windows(recording, settings, max_window_s), recording):
+        for row in _numbered(_windows(recording, settings), recording):
             rows.append(row)
             if len(rows) == WINDOWS_PER_TABLE:
                 yield pa.Table.from_pylist(rows, WINDOW)
@@ -41,59 +44,82 @@ def _numbered(rows: Iterable[Row], recording: Row) -> Iterator[Row]:
     """Give each window its number, and the last one the facts of the whole recording."""
     common = {"recording_id": recording["recording_id"], "language": recording["language"]}
     held, count, duration_s = None, 0, None
+    nothing: Row = {"speech_s": 0.0, "overlap_s": 0.0, "spans": []}
     for row in rows:
         if "duration_s" in row:  # not a window: the last word on the recording
             duration_s = row["duration_s"]
             continue
         if held is not None:
             yield held
-        held = common | {"segment_index": count, "speech_s": 0.0} | row
+        held = common | nothing | {"segment_index": count} | row
         count += 1
     assert held is not None, "every recording has at least one window"
     yield held | {"segment_count": count, "duration_s": duration_s}
 
 
-def _windows(recording: Row, settings: Settings, max_window_s: float) -> Iterator[Row]:
-    """The windows of one recording, then its duration. Trouble becomes a window without samples."""
-    start_s = recording["range_start_s"] or 0.0
-    clock = _Clock(start_s)
-    stated_end_s = None
+def _windows(recording: Row, settings: Settings) -> Iterator[Row]:
+    """The windows of one recording, channel by channel, then its duration. Trouble is a window without samples."""
+    start_s, end_s = recording["range_start_s"] or 0.0, recording["range_end_s"]
+    stated_end_s, reached_s = None, start_s
     try:
         if recording["failure_code"]:
             raise RecordingError(FailureCode(recording["failure_code"]), recording["failure_detail"])
         with store.local_copy(recording["uri"]) as path:
             facts = audio.probe(path, settings.audio)
-            end_s = recording["range_end_s"]
             stated_s = facts.duration_s if facts.duration_is_stated else None
             stated_end_s = min(end_s or stated_s, stated_s) if stated_s else None
             if stated_s and start_s >= stated_s:
                 detail = f"start_s {start_s} lies behind the end of the recording, {stated_s:.2f} s"
                 raise RecordingError(FailureCode.INVALID_ROW, detail)
-            blocks = clock.counting(audio.decode(path, settings.audio, start_s, end_s))
-            spoke = False
-            for window in segment.windows(
-                blocks, segment.detector(), settings.segmentation, max_window_s, offset_s=start_s
-            ):
-                spoke = True
-                yield {
-                    "start_s": window.start_s,
-                    "end_s": min(window.end_s, clock.end_s),
-                    "speech_s": window.speech_s,
-                    "samples": window.samples.tobytes(),
-                }
-            if not spoke and clock.end_s > start_s:
-                yield {"start_s": start_s, "end_s": clock.end_s}
-            if clock.failure:
-                raise clock.failure
-            if clock.end_s == start_s:
-                raise RecordingError(FailureCode.DECODE_ERROR, "ffmpeg found no audio samples in it")
-            _check_end(clock.end_s, stated_end_s, start_s, settings)
+            for channel in [None] if settings.channels == "mix" else range(facts.channels):
+                clock = _Clock(start_s)
+                blocks = clock.counting(audio.decode(path, settings.audio, start_s, end_s, channel))
+                for row in _channel(blocks, clock, stated_end_s, settings):
+                    yield row | {"channel": channel}
+                reached_s = max(reached_s, clock.end_s)
     except RecordingError as error:
-        yield _failed(clock.end_s, stated_end_s, error.code, error.detail)
+        yield _failed(reached_s, stated_end_s, error)
     except Exception as error:
-        yield _failed(clock.end_s, stated_end_s, FailureCode.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
-    known = clock.end_s > start_s or stated_end_s is not None
-    yield {"duration_s": max(clock.end_s, stated_end_s or 0.0) - start_s if known else None}
+        yield _failed(reached_s, stated_end_s, _fault(error))
+    known = reached_s > start_s or stated_end_s is not None
+    yield {"duration_s": max(reached_s, stated_end_s or 0.0) - start_s if known else None}
+
+
+def _channel(
+    blocks: Iterable[np.ndarray], clock: _Clock, stated_end_s: float | None, settings: Settings
+) -> Iterator[Row]:
+    """The windows of one channel; where it holds no speech, one without samples; where it is broken, one that failed.
+
+    The last one carries `heard_s`.
+    """
+    start_s, held = clock.end_s, None
+    segmenter = segment.Segmenter(segment.detector(), settings.segmentation, start_s)
+    failure: RecordingError | None = None
+    try:
+        for window in segmenter.windows(blocks):
+            if held:
+                yield held
+            held = {
+                "start_s": window.start_s,
+                "end_s": min(window.end_s, clock.end_s),
+                "speech_s": window.speech_s,
+                "spans": [{"start_s": start, "end_s": min(end, clock.end_s)} for start, end in window.spans],
+                "overlap_s": window.overlap_s,
+                "samples": window.samples.tobytes(),
+            }
+        failure = clock.failure
+        if not failure and clock.end_s == start_s:
+            failure = RecordingError(FailureCode.DECODE_ERROR, "ffmpeg found no audio samples in it")
+        failure = failure or _early_end(clock.end_s, stated_end_s, start_s, settings)
+    except Exception as error:
+        failure = _fault(error)
+    if not held and clock.end_s > start_s:
+        held = {"start_s": start_s, "end_s": clock.end_s}
+    if held and failure:
+        yield held
+    last = _failed(clock.end_s, stated_end_s, failure) if failure else held
+    assert last is not None
+    yield last | {"heard_s": round(segmenter.speech_s, 3)}
 
 
 class _Clock:
@@ -115,29 +141,34 @@ class _Clock:
             self.failure = error
 
 
-def _check_end(end_s: float, stated_end_s: float | None, start_s: float, settings: Settings) -> None:
+def _early_end(end_s: float, stated_end_s: float | None, start_s: float, settings: Settings) -> RecordingError | None:
     if end_s - start_s >= settings.audio.max_duration_s and (stated_end_s is None or stated_end_s > end_s):
         limit = f"audio.max_duration_s = {settings.audio.max_duration_s:g}"
-        raise RecordingError(FailureCode.TOO_LONG, f"only the first {limit} seconds were transcribed")
+        return RecordingError(FailureCode.TOO_LONG, f"only the first {limit} seconds were transcribed")
     if audio.is_truncated(end_s - start_s, stated_end_s - start_s if stated_end_s is not None else None):
         detail = f"the header states {stated_end_s:.2f} s, but the audio ends at {end_s:.2f} s"
-        raise RecordingError(FailureCode.TRUNCATED, detail)
+        return RecordingError(FailureCode.TRUNCATED, detail)
+    return None
 
 
-def _failed(start_s: float, end_s: float | None, code: FailureCode, detail: str) -> Row:
+def _fault(error: Exception) -> RecordingError:
+    return RecordingError(FailureCode.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+
+
+def _failed(start_s: float, end_s: float | None, error: RecordingError) -> Row:
     return {
         "start_s": start_s,
         "end_s": max(start_s, end_s or 0.0),
-        "failure_code": code.value,
-        "failure_detail": detail,
+        "failure_code": error.code.value,
+        "failure_detail": error.detail,
     }
 
 
 class Transcribe:
     """WINDOW rows -> HYPOTHESIS rows, as many and in the same order."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, settings: Settings) -> None:
+        self._engine, self._settings = engine, settings
 
     async def __call__(self, windows: pa.Table) -> pa.Table:
         """All windows of the batch go to the engine at once; it batches them as it sees fit."""
@@ -151,13 +182,96 @@ class Transcribe:
             return {"text": None}
         if not samples.is_valid:  # nothing is said in it
             return {"text": ""}
+        heard = np.frombuffer(samples.as_buffer(), dtype="<i2")  # pyright: ignore[reportCallIssue, reportArgumentType]
+        spans = tuple((span["start_s"], span["end_s"]) for span in row["spans"])
+        window = segment.Window(row["start_s"], row["end_s"], row["speech_s"], spans, row["overlap_s"], heard)
         try:
-            heard = np.frombuffer(samples.as_buffer(), dtype="<i2")  # pyright: ignore[reportCallIssue, reportArgumentType]
-            return _answer(await self._engine.transcribe(Utterance(heard, row["language"])), row["language"])
+            return await self._hear(window, row["language"])
         except EngineError as error:
             return {"text": None, "failure_code": FailureCode.ENGINE_ERROR.value, "failure_detail": str(error)}
 
+    async def _hear(self, window: segment.Window, declared: str | None) -> Row:
+        """Transcribe a window, again in other ways as long as its text is suspicious, and tag its language."""
+        expected = self._settings.language.expected
+        heard = Heard({}) if declared else await self._listen(window)
+        prompted = declared
+        if not declared and self._engine.needs_language:
+            likely = language.combine(heard.languages.values(), expected)
+            prompted = likely.language if likely else expected[0]
+        scripts = [declared] if declared else expected
 
-def _answer(hypothesis: Hypothesis, declared: str | None) -> Row:
-    source = LanguageSource.DECLARED if declared else LanguageSource.MODEL if hypothesis.language else None
-    return asdict(hypothesis) | {"language_source": source.value if source else None}
+        attempts: list[Attempt] = []
+        try:
+            async for name, hypothesis in self._ways(window, prompted):
+                flags = guards.suspicions(
+                    hypothesis, window.speech_s, heard.no_speech_probability, scripts, self._settings.guards
+                )
+                attempts.append(Attempt(name, hypothesis, flags))
+                if not flags:
+                    break
+        except EngineError:
+            if not attempts:
+                raise
+        kept = guards.best(attempts)
+        flags, text = list(kept.flags), kept.hypothesis.text
+        if Flag.NO_SPEECH in flags:
+            text = ""
+        witnesses = list(heard.languages.values())
+        if "text" in self._settings.language.witnesses:
+            witnesses.append(language.text_witness(text, expected))
+        tag = None if declared or not text else language.combine(witnesses, expected)
+        if tag and not tag.agreed:
+            flags.append(Flag.LANGUAGE_DISPUTED)
+        return asdict(kept.hypothesis) | {
+            "text": text,
+            "language": declared if text and declared else tag.language if tag else None,
+            "language_probability": tag.probability if tag else None,
+            "language_source": DECLARED if text and declared else "witnesses" if tag else None,
+            "no_speech_probability": heard.no_speech_probability,
+            "padded_s": sum(attempt.hypothesis.padded_s for attempt in attempts),
+            "flags": flags,
+            "retried_for": list(attempts[0].flags) if len(attempts) > 1 else [],
+            "attempts": [attempt.name for attempt in attempts],
+            "kept_attempt": kept.name,
+        }
+
+    async def _listen(self, window: segment.Window) -> Heard:
+        try:
+            return await self._engine.listen(Utterance(window.samples))
+        except EngineError:
+            if self._engine.needs_language:
+                raise
+            return Heard({})  # the text is worth having without a tag
+
+    async def _ways(self, window: segment.Window, prompted: str | None) -> AsyncIterator[tuple[str, Hypothesis]]:
+        """Ways to transcribe a window, the best first."""
+        whole = Utterance(window.samples, prompted)
+        yield "whole", await self._engine.transcribe(whole)
+        limits = self._settings.guards
+        pieces = segment.split(window, self._settings.segmentation, limits.retry_max_pause_s)
+        if len(pieces) > 1:
+            heard = await asyncio.gather(*(self._engine.transcribe(Utterance(p.samples, prompted)) for p in pieces))
+            yield "split", _joined(heard, [piece.overlap_s for piece in pieces])
+        for temperature in limits.retry_temperatures:
+            yield f"temperature {temperature:g}", await self._engine.transcribe(replace(whole, temperature=temperature))
+
+
+def _joined(pieces: Sequence[Hypothesis], overlaps_s: Sequence[float]) -> Hypothesis:
+    """The hypotheses of consecutive pieces as one."""
+    text = pieces[0].text
+    for piece, overlap_s in zip(pieces[1:], overlaps_s[1:], strict=True):
+        text = " ".join(part for part in join(text, piece.text, overlap_s) if part)
+    reasons = Counter(piece.finish_reason for piece in pieces)
+    tokens = sum(piece.token_count for piece in pieces)
+
+    def mean(values: Iterable[tuple[float | None, int]]) -> float | None:
+        return sum((value or 0.0) * count for value, count in values) / tokens if tokens else None
+
+    return Hypothesis(
+        text=text,
+        finish_reason=next((reason for reason in ("repetition", "length") if reasons[reason]), pieces[0].finish_reason),
+        token_count=tokens,
+        mean_logprob=mean((piece.mean_logprob, piece.token_count) for piece in pieces),
+        low_probability_share=mean((piece.low_probability_share, piece.token_count) for piece in pieces),
+        padded_s=sum(piece.padded_s for piece in pieces),
+    )

@@ -2,10 +2,10 @@
 
 from pipeline.engines.base import Engine
 from pipeline.engines.checkpoint import Checkpoint
-from pipeline.settings import Engine as EngineSettings
+from pipeline.settings import Settings
 
 
-def start(settings: EngineSettings, checkpoint: Checkpoint, max_window_s: float, verbose: bool = False) -> Engine:
+def start(settings: Settings, checkpoint: Checkpoint) -> Engine:
     """Load the model in this process; takes a minute or more."""
     if checkpoint.family == "scripted":
         from pipeline.engines.scripted import ScriptedEngine
@@ -13,4 +13,4 @@ def start(settings: EngineSettings, checkpoint: Checkpoint, max_window_s: float,
         return ScriptedEngine()
     from pipeline.engines.vllm_engine import VllmEngine
 
-    return VllmEngine(settings, checkpoint, max_window_s, verbose)
+    return VllmEngine(settings, checkpoint)

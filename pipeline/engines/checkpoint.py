@@ -1,4 +1,4 @@
-"""What a checkpoint says of itself, read without loading it: family, window length, revision."""
+"""What a checkpoint says of itself, read without loading it: family, window length, context, revision."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from pathlib import Path
 from huggingface_hub import HfApi, hf_hub_download
 
 from pipeline.errors import ConfigurationError
-from pipeline.settings import Engine
+from pipeline.settings import Engine, Segmentation
 
+DESCRIPTIONS = {"params.json", "tekken.json", "config.json", "preprocessor_config.json"}
 _DIGEST_BYTES = 1 << 20  # of each large file: its first and last so many
 
 
@@ -20,13 +21,47 @@ class Checkpoint:
     """What a run needs to know of a model before it starts an engine.
 
     `model` is a hub name or an absolute path, `revision` the commit of a hub model or a digest of a folder's files,
-    `chunk_s` the length to whose multiples the model pads every window.
+    `chunk_s` the length to whose multiples the model pads every window, `max_context` its tokens where they are few.
     """
 
     model: str
     family: str
     revision: str
     chunk_s: float
+    max_context: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What windows a family takes: none longer than `longest_window_s`, and by default no pause in them longer than
+    `max_pause_s` (measured: docs/quality.md)."""
+
+    longest_window_s: float
+    max_pause_s: float
+
+
+BOUNDS = {
+    "voxtral": Bounds(longest_window_s=1_800.0, max_pause_s=2.0),
+    "whisper": Bounds(longest_window_s=30.0, max_pause_s=0.5),
+    "scripted": Bounds(longest_window_s=1_800.0, max_pause_s=2.0),
+}
+
+
+def fit(segmentation: Segmentation, checkpoint: Checkpoint) -> Segmentation:
+    """Settings of segmentation, with the checkpoint's own where they were left open.
+
+    Raises:
+        ConfigurationError: the windows are longer than the model takes.
+    """
+    bounds = BOUNDS[checkpoint.family]
+    max_window_s = segmentation.max_window_s or checkpoint.chunk_s
+    if max_window_s > bounds.longest_window_s:
+        raise ConfigurationError(
+            f"--segmentation.max-window-s {max_window_s:g}: {checkpoint.family} takes at most"
+            f" {bounds.longest_window_s:g} s"
+        )
+    chosen = {"max_window_s": max_window_s, "max_pause_s": segmentation.max_pause_s or bounds.max_pause_s}
+    return segmentation.model_copy(update=chosen)
 
 
 def inspect(settings: Engine) -> Checkpoint:
@@ -43,15 +78,28 @@ def inspect(settings: Engine) -> Checkpoint:
     else:
         model = settings.model
         folder, revision = _download_descriptions(settings)
-    params, tekken = _read_json(folder / "params.json"), _read_json(folder / "tekken.json")
-    audio = tekken.get("audio") or {}
-    chunk_s, multimodal = audio.get("chunk_length_s"), params.get("multimodal") or {}
-    if "whisper_model_args" not in multimodal or not chunk_s:
-        raise ConfigurationError(
-            f"--engine.model {settings.model}: not a Voxtral checkpoint in Mistral's format"
-            " (params.json needs multimodal.whisper_model_args, tekken.json needs audio.chunk_length_s)"
-        )
-    return Checkpoint(model, "voxtral", revision, float(chunk_s))
+    family = settings.family if settings.family != "auto" else _family(folder)
+    if family == "whisper":
+        config, preprocessor = _read_json(folder / "config.json"), _read_json(folder / "preprocessor_config.json")
+        chunk_s, max_context = preprocessor.get("chunk_length"), config.get("max_target_positions")
+    else:
+        audio = _read_json(folder / "tekken.json").get("audio") or {}
+        chunk_s, max_context = audio.get("chunk_length_s"), None
+    if not chunk_s:
+        raise ConfigurationError(f"--engine.model {settings.model}: its files do not say how long its windows are")
+    return Checkpoint(model, family, revision, float(chunk_s), max_context)
+
+
+def _family(folder: Path) -> str:
+    if (folder / "params.json").is_file():
+        if "whisper_model_args" in (_read_json(folder / "params.json").get("multimodal") or {}):
+            return "voxtral"
+    elif (folder / "config.json").is_file() and _read_json(folder / "config.json").get("model_type") == "whisper":
+        return "whisper"
+    raise ConfigurationError(
+        f"--engine.model {folder}: neither Voxtral (params.json with multimodal.whisper_model_args) nor Whisper"
+        " (config.json with model_type whisper)"
+    )
 
 
 def _read_json(path: Path) -> dict:
@@ -79,11 +127,14 @@ def _digest(folder: Path) -> str:
 
 def _download_descriptions(settings: Engine) -> tuple[Path, str]:
     try:
-        revision = HfApi().model_info(settings.model, revision=settings.revision).sha or "unknown"
-        paths = [hf_hub_download(settings.model, name, revision=revision) for name in ("params.json", "tekken.json")]
+        info = HfApi().model_info(settings.model, revision=settings.revision)
+        revision, names = info.sha or "unknown", {file.rfilename for file in info.siblings or []}
+        paths = [hf_hub_download(settings.model, name, revision=revision) for name in sorted(DESCRIPTIONS & names)]
     except Exception as error:  # the hub client lets those of its HTTP library through
         reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
         raise ConfigurationError(
             f"--engine.model {settings.model}: no such folder, and no such model from the Hugging Face hub ({reason})"
         ) from error
+    if not paths:
+        raise ConfigurationError(f"--engine.model {settings.model}: it has none of {', '.join(sorted(DESCRIPTIONS))}")
     return Path(paths[0]).parent, revision

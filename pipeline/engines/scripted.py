@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 
-from pipeline.engines.base import EngineError, Hypothesis, Utterance
+from pipeline.engines.base import EngineError, Heard, Hypothesis, Utterance
 
 
 class ScriptedEngine:
@@ -21,6 +21,11 @@ class ScriptedEngine:
         if "broken" in self._script:
             raise RuntimeError("the script says: broken")
 
+    needs_language = False
+
+    async def listen(self, utterance: Utterance) -> Heard:
+        return Heard({"score": {"en": 1.0}})
+
     async def transcribe(self, utterance: Utterance) -> Hypothesis:
         await asyncio.sleep(float(self._script.get("delay", 0)))
         if "fail" in self._script:
@@ -30,11 +35,10 @@ class ScriptedEngine:
             text = f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}"
         return Hypothesis(
             text=text,
-            language=utterance.language or "en",
-            language_probability=None if utterance.language else 1.0,
             finish_reason="stop",
             token_count=len(text.split()),
             mean_logprob=-0.1,
+            low_probability_share=0.0,
             padded_s=utterance.duration_s,
         )
 

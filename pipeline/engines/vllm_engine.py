@@ -2,65 +2,67 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipeline.engines.base import EngineError, Hypothesis, Utterance
+from pipeline.engines.base import EngineError, Family, Heard, Hypothesis, Utterance, Witness
 from pipeline.engines.checkpoint import Checkpoint
-from pipeline.engines.voxtral import VoxtralPrompt
+from pipeline.engines.voxtral import Voxtral
+from pipeline.engines.whisper import Whisper
 from pipeline.schema import SAMPLE_RATE_HZ
-from pipeline.settings import Engine
+from pipeline.settings import Settings
 
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
 
-AUDIO_TOKENS_PER_S = 12.5  # Voxtral's frame rate
-PROMPT_TOKENS = 16  # what stands around the audio in the prompt, with room to spare
+FAMILIES: dict[str, type[Family]] = {"voxtral": Voxtral, "whisper": Whisper}
 SHORTEST_LIMIT = 8  # tokens of text that any window may have
 CPU_BLOCK_SIZE = 32  # the smallest that vLLM's CPU kernels are tuned for: short prompts still share a prefix
+# A pattern of up to 20 tokens that comes 8 times in a row: people who count aloud repeat themselves less.
+LOOP = {"max_pattern_size": 20, "min_pattern_size": 1, "min_count": 8}
 
 
 class VllmEngine:
-    """A Voxtral checkpoint in vLLM. Start one per process, and give it many utterances at a time."""
+    """A speech model in vLLM. Start one per process, and give it many utterances at a time."""
 
-    def __init__(self, settings: Engine, checkpoint: Checkpoint, max_window_s: float, verbose: bool = False) -> None:
-        """Load the model onto the visible GPUs, or onto the CPU where `settings.device` is cpu."""
+    def __init__(self, settings: Settings, checkpoint: Checkpoint) -> None:
+        """Load the model onto the visible GPUs, or onto the CPU where `settings.engine.device` is cpu."""
+        engine, verbose = settings.engine, settings.verbose
+        max_window_s = settings.segmentation.max_window_s or checkpoint.chunk_s
         os.environ["VLLM_LOGGING_LEVEL"] = "INFO" if verbose else "ERROR"
         os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
-        on_cpu, ranks = settings.device == "cpu", settings.tensor_parallel_size or 1
+        on_cpu, ranks = engine.device == "cpu", engine.tensor_parallel_size or 1
         if on_cpu:  # vLLM's sampler compiles a function even when eager, which takes a C++ compiler and its time
             os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
-            if ranks > 1:  # left alone, vLLM wants a NUMA node for each rank
-                os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _shares(sorted(os.sched_getaffinity(0)), ranks))
+            # Left alone, vLLM wants a NUMA node for each rank, and leaves one of two CPUs to its scheduler.
+            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _shares(sorted(os.sched_getaffinity(0)), ranks))
         import vllm
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._vllm, self._settings = vllm, settings
+        self._vllm, self._max_tokens_per_s, family = vllm, engine.max_tokens_per_s, FAMILIES[checkpoint.family]
         padded_s = math.ceil(max_window_s / checkpoint.chunk_s) * checkpoint.chunk_s
-        needed = math.ceil(padded_s * AUDIO_TOKENS_PER_S) + PROMPT_TOKENS + self._max_tokens(max_window_s)
+        # Memory profiling assumes one recording of this length: no longer than a window needs.
+        needed = math.ceil((family.context(padded_s) + self._max_tokens(max_window_s)) / 128) * 128
         arguments = vllm.AsyncEngineArgs(
             model=checkpoint.model,
             # A name is pinned to the commit that was looked at.
             revision=None if Path(checkpoint.model).is_absolute() else checkpoint.revision,
-            tokenizer_mode="mistral",
-            config_format="mistral",
-            load_format="mistral",
-            dtype=("float32" if on_cpu else "bfloat16") if settings.dtype == "auto" else settings.dtype,
-            # Memory profiling assumes one recording of this length: no longer than a window needs.
-            max_model_len=settings.max_model_len or math.ceil(needed / 128) * 128,
-            max_num_seqs=settings.max_num_seqs,
+            **family.load_arguments,
+            dtype=("float32" if on_cpu else "bfloat16") if engine.dtype == "auto" else engine.dtype,
+            max_model_len=engine.max_model_len or min(needed, checkpoint.max_context or needed),
+            max_num_seqs=engine.max_num_seqs,
             tensor_parallel_size=ranks,
             distributed_executor_backend="mp" if ranks > 1 else None,
-            gpu_memory_utilization=settings.gpu_memory_utilization,
-            kv_cache_memory_bytes=settings.cpu_kv_cache_gb << 30 if on_cpu else None,
+            gpu_memory_utilization=engine.gpu_memory_utilization,
+            kv_cache_memory_bytes=engine.cpu_kv_cache_gb << 30 if on_cpu else None,
             block_size=CPU_BLOCK_SIZE if on_cpu else None,  # pyright: ignore[reportArgumentType]
             enforce_eager=on_cpu,
             limit_mm_per_prompt={"audio": 1},
@@ -69,8 +71,28 @@ class VllmEngine:
             use_tqdm_on_load=verbose,
         )
         self._llm = AsyncLLM.from_engine_args(arguments)
-        self._prompt = VoxtralPrompt(self._llm.get_tokenizer().mistral, settings.languages)  # pyright: ignore
+        assert self._llm.model_config is not None
+        self._context = self._llm.model_config.max_model_len
+        self._family = family(self._llm.get_tokenizer(), settings.language.expected)
+        self._witnesses = {
+            name: witness for name, witness in self._family.witnesses.items() if name in settings.language.witnesses
+        }
+        self.needs_language = family.needs_language
         self._ids = itertools.count()
+
+    async def listen(self, utterance: Utterance) -> Heard:
+        """Ask for the language. Where the audio's prefix is in the cache, each question costs one token.
+
+        Raises:
+            EngineError: vLLM refused or failed this request.
+        """
+        audio, languages, no_speech = self._family.padded(utterance.samples), {}, None
+        for name, witness in self._witnesses.items():
+            logprobs = await self._choose(audio, utterance, witness)
+            if (silent := logprobs.pop("", None)) is not None:
+                no_speech = math.exp(silent)
+            languages[name] = _distribution(logprobs)
+        return Heard(languages, no_speech)
 
     async def transcribe(self, utterance: Utterance) -> Hypothesis:
         """Transcribe one window of at most the length that the engine was started for.
@@ -78,22 +100,24 @@ class VllmEngine:
         Raises:
             EngineError: vLLM refused or failed this request.
         """
-        audio, name = self._prompt.padded(utterance.samples), f"window-{next(self._ids)}"
-        prompt = self._prompt.transcription(audio, utterance.language)
-        max_tokens = self._max_tokens(utterance.duration_s)
-        params = self._vllm.SamplingParams(temperature=0.0, max_tokens=max_tokens, logprobs=0)
-        (answer,) = (await self._generate(name, audio, prompt, params)).outputs
-        language, probability = utterance.language, None
-        if language is None and answer.text.strip() and self._settings.tag_language:
-            with suppress(EngineError):  # the text is worth keeping without a tag
-                language, probability = await self._language(name, audio)
+        audio = self._family.padded(utterance.samples)
+        prompt = self._family.transcription(audio, utterance.language)
+        params = self._vllm.SamplingParams(
+            temperature=utterance.temperature,
+            seed=0 if utterance.temperature else None,
+            max_tokens=min(self._max_tokens(utterance.duration_s), self._context - len(prompt)),
+            logprobs=0,
+            repetition_detection=self._vllm.sampling_params.RepetitionDetectionParams(**LOOP),
+        )
+        (answer,) = (await self._generate(audio, utterance, prompt, params)).outputs
+        tokens = zip(answer.token_ids, answer.logprobs or [], strict=False)
+        logprobs = np.array([position[token].logprob for token, position in tokens if position])
         return Hypothesis(
             text=answer.text.strip(),
-            language=language,
-            language_probability=probability,
             finish_reason=answer.finish_reason or "unknown",
             token_count=len(answer.token_ids),
-            mean_logprob=_mean_logprob(answer.cumulative_logprob, len(answer.token_ids)),
+            mean_logprob=float(logprobs.mean()) if len(logprobs) else None,
+            low_probability_share=float((logprobs < math.log(0.5)).mean()) if len(logprobs) else None,
             padded_s=len(audio) / SAMPLE_RATE_HZ,
         )
 
@@ -103,37 +127,28 @@ class VllmEngine:
         del self._llm  # now, while Python can still run its finaliser
 
     def _max_tokens(self, seconds: float) -> int:
-        return SHORTEST_LIMIT + math.ceil(seconds * self._settings.max_tokens_per_s)
+        return SHORTEST_LIMIT + math.ceil(seconds * self._max_tokens_per_s)
 
-    async def _language(self, name: str, audio: np.ndarray) -> tuple[str, float]:
-        """Ask for the language. The audio's prefix is in the cache: each question costs one token."""
-        answers = {}
-        for at, question in enumerate(self._prompt.questions):
-            prompt = [*self._prompt.before_language(audio), *question.prefix]
+    async def _choose(self, audio: np.ndarray, utterance: Utterance, witness: Witness) -> dict[str, float]:
+        answers, before = {}, witness.ask(audio)
+        for question in witness.choice.questions:
             params = self._vllm.SamplingParams(
                 temperature=0.0, max_tokens=1, logprob_token_ids=list(question.following), detokenize=False
             )
-            (answer,) = (await self._generate(f"{name}-language-{at}", audio, prompt, params, name)).outputs
-            assert answer.logprobs
-            answers[question.prefix] = {i: answer.logprobs[0][i].logprob for i in question.following}
-        return self._prompt.language(answers)
+            (answer,) = (await self._generate(audio, utterance, [*before, *question.prefix], params)).outputs
+            assert answer.logprobs and answer.logprobs[0]
+            scores = answer.logprobs[0]
+            answers[question.prefix] = {i: scores[i].logprob for i in question.following}
+        return witness.choice.logprobs(answers)
 
     async def _generate(
-        self,
-        request_id: str,
-        audio: np.ndarray,
-        prompt: Sequence[int],
-        params: SamplingParams,
-        audio_id: str | None = None,
+        self, audio: np.ndarray, utterance: Utterance, ids: Sequence[int], params: SamplingParams
     ) -> RequestOutput:
         params.output_kind = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
-        request = self._vllm.TokensPrompt(
-            prompt_token_ids=list(prompt),
-            multi_modal_data={"audio": [(audio, SAMPLE_RATE_HZ)]},
-            multi_modal_uuids={"audio": [audio_id or request_id]},  # spares hashing the audio
-        )
+        audio_id = hashlib.blake2b(utterance.samples.tobytes(), digest_size=16).hexdigest()
+        request = self._family.prompt(ids, audio, audio_id)
         try:
-            async for output in self._llm.generate(request, params, request_id):
+            async for output in self._llm.generate(request, params, f"request-{next(self._ids)}"):  # pyright: ignore[reportArgumentType]
                 if output.finished:
                     return output
         except Exception as error:
@@ -143,10 +158,14 @@ class VllmEngine:
         raise EngineError("vLLM ended the request without an answer")
 
 
+def _distribution(logprobs: dict[str, float]) -> dict[str, float]:
+    """Log-probabilities -> probabilities that add up to 1."""
+    top = max(logprobs.values())
+    shares = {name: math.exp(value - top) for name, value in logprobs.items()}
+    return {name: share / sum(shares.values()) for name, share in shares.items()}
+
+
 def _shares(cpus: Sequence[int], ranks: int) -> str:
-    """CPU numbers for each rank: "0,1|2,3"."""
+    """CPU numbers for each rank: "0,1|2,3". One is left to the scheduler where that costs less than it gains."""
+    cpus = cpus[1:] if len(cpus) > 2 * ranks else cpus
     return "|".join(",".join(map(str, cpus[rank::ranks] or cpus)) for rank in range(ranks))
-
-
-def _mean_logprob(cumulative: float | None, count: int) -> float | None:
-    return cumulative / count if cumulative is not None and count else None
