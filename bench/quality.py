@@ -1,8 +1,9 @@
-"""What windows cost and buy: word errors, slot fill, coverage and language by the policy that cuts them.
+"""What windows cost and buy: word errors, slot fill, coverage and language, by the pause that ends a window.
 
-    python -m bench.quality [--whisper FOLDER]
+    python -m bench.quality [--whisper FOLDER] [--seconds 300] [--languages en,de,es,fr,pt,nl,it,hi,ar]
 
-Each policy sees the same joined recordings; "one by one" are their clips, each a recording of its own.
+The demo's clips through the demo's checkpoint and, where this machine has them, real clips through Whisper. Each policy
+sees the same joined recordings; "one by one" are their clips, each a recording of its own.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import shutil
 import tempfile
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,9 @@ from pipeline.engines.base import Engine, Heard, Hypothesis, Utterance
 from pipeline.engines.checkpoint import fit, inspect
 from pipeline.schema import RECORDING
 from pipeline.settings import Engine as EngineSettings
-from pipeline.settings import Guards, Language, Settings
+from pipeline.settings import Language, Settings
 
-# What a policy changes in the segmentation and the guards. A second try "off" is one that nothing calls for.
+# Guards that nothing trips: no second attempts.
 NEVER = {
     "min_chars_per_s": 0.0,
     "max_chars_per_s": 1e9,
@@ -37,7 +39,7 @@ NEVER = {
     "min_mean_logprob": -1e9,
     "min_speech_s": 1e9,
 }
-PAUSES_S = (0.3, 0.5, 1.0, 2.0, 30.0)
+PAUSES_S = (0.5, 2.0, 5.0, 30.0)
 WORDS = jiwer.Compose(
     [
         jiwer.ToLowerCase(),
@@ -59,17 +61,32 @@ class Score:
     speech_s: float = 0.0
     windowed_s: float = 0.0
     transcribed_s: float = 0.0
-    first_padded_s: float = 0.0  # of the first attempts
+    window_s: float = 0.0
     padded_s: float = 0.0
     windows: int = 0
     retried: int = 0
-    kept: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    kept_again: int = 0  # windows whose second attempt was the better one
     tagged: int = 0
     rightly: int = 0
 
     @property
     def wer(self) -> float:
         return self.errors / max(1, self.words)
+
+    def cells(self) -> list[str]:
+        """Slot fill, coverage, retries and language as the table shows them."""
+        return [
+            f"{self.window_s / max(1.0, self.padded_s):.0%}",
+            f"{self.speech_s / max(1.0, self.padded_s):.0%}",
+            f"{self.transcribed_s / max(1.0, self.speech_s):.1%}",
+            f"{self.retried} ({self.kept_again})",
+            f"{self.rightly / max(1, self.tagged):.1%} of {self.tagged}",
+        ]
+
+
+def total(scores: list[Score]) -> Score:
+    """The sums over languages; their word error rates are averaged apart."""
+    return Score(**{name: sum(getattr(score, name) for score in scores) for name in Score.__dataclass_fields__})
 
 
 class Remembering:
@@ -122,9 +139,9 @@ async def measure(recordings: list[speech.Recording], engine: Engine, settings: 
                 continue
             score.windows += 1
             score.padded_s += segment["padded_s"]
-            score.first_padded_s += -(-(segment["end_s"] - segment["start_s"]) // 30) * 30
+            score.window_s += segment["end_s"] - segment["start_s"] + segment["overlap_s"]
             score.retried += len(segment["attempts"]) > 1
-            score.kept[segment["kept_attempt"]] += 1
+            score.kept_again += segment["kept_attempt"] != "whole"
             if segment["text"]:
                 score.tagged += 1
                 score.rightly += segment["language"] == most_spoken(recording, segment)
@@ -137,3 +154,69 @@ def most_spoken(recording: speech.Recording, segment: dict[str, Any]) -> str:
     for language, begin, end in recording.clips:
         shares[language] += max(0.0, min(end, segment["end_s"]) - max(begin, segment["start_s"]))
     return max(shares, key=lambda language: shares[language])
+
+
+def settings_for(model: str, expected: list[str], max_num_seqs: int) -> Settings:
+    """Defaults, with what the checkpoint asks for."""
+    language = Language.model_validate({"expected": expected})
+    engine = EngineSettings(model=model, device="cpu", max_num_seqs=max_num_seqs)
+    settings = Settings(input="none", output="none", engine=engine, language=language)
+    return settings.model_copy(update={"segmentation": fit(settings.segmentation, inspect(engine))})
+
+
+async def compare(title: str, settings: Settings, clips: list[speech.Clip], seconds: float) -> Table:
+    """One table: every policy, on every language's joined recording."""
+    console = Console(width=180)
+    engine = Remembering(engines.start(settings, inspect(settings.engine)))
+    languages = list(dict.fromkeys(clip.language for clip in clips))
+    table = Table(title=title)
+    columns = ("windows", "WER", *languages, "slot fill", "speech", "coverage", "retried (kept)", "language right")
+    for column in columns:
+        table.add_column(column, justify="left" if column == "windows" else "right")
+    folder = Path(tempfile.mkdtemp(prefix="quality-"))
+    alone: dict[str, list[speech.Recording]] = {}
+    joined: dict[str, list[speech.Recording]] = {}
+    for language in languages:
+        own = [clip for clip in clips if clip.language == language]
+        alone[language] = [speech.single(clip, folder / f"{language}-{at}.wav") for at, clip in enumerate(own)]
+        joined[language] = [speech.joined(own, seconds, folder / f"{language}.wav", seed=1)]
+    off = settings.guards.model_copy(update=NEVER)
+    for pause_s, recordings in [(0.5, alone), *((pause_s, joined) for pause_s in PAUSES_S)]:
+        for guards in (off, settings.guards):
+            segmentation = settings.segmentation.model_copy(update={"max_pause_s": pause_s})
+            policy = settings.model_copy(update={"segmentation": segmentation, "guards": guards})
+            scores = [await measure(recordings[language], engine, policy) for language in languages]
+            name = "one by one" if recordings is alone else f"pauses up to {pause_s:g} s"
+            name += "" if guards is off else ", retried"
+            mean = sum(score.wer for score in scores) / len(scores)
+            cells = [f"{mean:.1%}", *(f"{score.wer:.1%}" for score in scores), *total(scores).cells()]
+            table.add_row(name, *cells)
+            console.print(name, *cells, highlight=False)
+    engine.shutdown()
+    shutil.rmtree(folder)
+    return table
+
+
+async def main() -> None:
+    """Both tables, or the one that can be made."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--whisper", help="a Whisper checkpoint: real speech is measured with it")
+    parser.add_argument("--seconds", type=float, default=300.0, help="length of the joined recordings")
+    parser.add_argument("--languages", default="en,de,es,fr,pt", help="of the real speech")
+    wanted = parser.parse_args()
+    console = Console(width=180)
+    clips = speech.clips(speech.DEMO / "held_out")
+    settings = settings_for(str(speech.DEMO / "model"), ["en", "es", "fr", "de"], 64)
+    console.print(await compare("demo checkpoint, windows of 6 s", settings, clips, wanted.seconds))
+    if not wanted.whisper or not speech.REAL.is_dir():
+        console.print("skipped: real speech; it needs --whisper and ../shared/data/speech")
+        return
+    languages = wanted.languages.split(",")
+    clips = [clip for clip in speech.clips(speech.REAL) if clip.language in languages]
+    clips.sort(key=lambda clip: languages.index(clip.language))
+    settings = settings_for(wanted.whisper, languages, 16)
+    console.print(await compare("Whisper, windows of 30 s", settings, clips, wanted.seconds))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

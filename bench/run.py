@@ -56,7 +56,8 @@ def preparation(folder: Path, seconds: float, console: Console) -> None:
         for _ in audio.decode(path, Audio()):
             pass
         marks.append(cpu_s())
-        for _ in segment.windows(audio.decode(path, Audio()), segment.detector(), Segmentation(), 30.0):
+        settings = Segmentation(max_window_s=30.0, max_pause_s=2.0)
+        for _ in segment.Segmenter(segment.Detector(), settings).windows(audio.decode(path, Audio())):
             pass
         marks.append(cpu_s())
         bare, decoded, whole = (after - before for before, after in itertools.pairwise(marks))

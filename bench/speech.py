@@ -17,6 +17,7 @@ DEMO = Path(__file__).parents[1] / "demo"
 # Real clips with references, where this machine has them: not part of the product.
 REAL = Path(__file__).parents[2] / "shared/data/speech"
 GAPS_S = (0.2, 3.0)
+NOISE = 3.0  # standard deviation of the gaps' samples
 
 
 @dataclass(frozen=True)
@@ -47,10 +48,14 @@ def clips(folder: Path) -> list[Clip]:
     ]
 
 
-def joined(
-    chosen: list[Clip], seconds: float, path: Path, seed: int, gaps_s: tuple[float, float] = GAPS_S, noise: float = 3.0
-) -> Recording:
-    """Clips in random order, each as often as the others, until `seconds` are full; faint noise in the gaps."""
+def single(clip: Clip, path: Path) -> Recording:
+    """One clip as a file."""
+    write(path, clip.samples)
+    return Recording(path, clip.reference, [(clip.language, 0.0, len(clip.samples) / SAMPLE_RATE_HZ)])
+
+
+def joined(chosen: list[Clip], seconds: float, path: Path, seed: int) -> Recording:
+    """Clips in random order, each as often as the others, `seconds` at least; faint noise in the gaps."""
     rng = np.random.default_rng(seed)
     parts: list[np.ndarray] = []
     words: list[str] = []
@@ -58,10 +63,10 @@ def joined(
     length, order = 0, []
 
     def silence() -> np.ndarray:
-        count = int(rng.uniform(*gaps_s) * SAMPLE_RATE_HZ)
-        return (rng.standard_normal(count) * noise).astype(np.int16)
+        count = int(rng.uniform(*GAPS_S) * SAMPLE_RATE_HZ)
+        return (rng.standard_normal(count) * NOISE).astype(np.int16)
 
-    while length < seconds * SAMPLE_RATE_HZ:
+    while order or length < seconds * SAMPLE_RATE_HZ:
         order = order or rng.permutation(len(chosen)).tolist()
         clip = chosen[order.pop()]
         gap = silence()

@@ -134,7 +134,8 @@ def decode(
 ) -> Iterator[np.ndarray]:
     """Stream a local file's first audio stream as int16 blocks at 16 kHz of at most 2 s.
 
-    `start_s` and `end_s` choose a part of it, `channel` (from 0) one of its channels; else all are mixed. At most `limits.max_duration_s` seconds come out.
+    `start_s` and `end_s` choose a part of it, `channel` (from 0) one of its channels; without, all are mixed. At most
+    `limits.max_duration_s` seconds come out.
 
     Raises:
         RecordingError: decode_error or decode_limit, after the blocks that could be decoded.

@@ -58,8 +58,9 @@ def combine(witnesses: Iterable[Mapping[str, float]], expected: Sequence[str]) -
 
 
 def mix(segments: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Languages of a recording, most speech first: language, speech_s, and the mean probability of its segments,
-    weighted by their speech."""
+    """Languages of a recording: language, speech_s, and the mean probability of its segments, weighted by their
+    speech. First comes the one with most speech, each second counted by its probability: doubtful ones rule nothing.
+    """
     speech_s: dict[str, float] = defaultdict(float)
     weighted: dict[str, float] = defaultdict(float)
     for segment in segments:
@@ -75,5 +76,5 @@ def mix(segments: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
             "speech_s": round(speech_s[x], 3),
             "probability": weighted[x] / speech_s[x] if speech_s[x] else 0,
         }
-        for x in sorted(speech_s, key=lambda x: -speech_s[x])
+        for x in sorted(speech_s, key=lambda x: -weighted[x])
     ]

@@ -26,11 +26,15 @@ class Tally:
     failures: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
     audio_s: float = 0.0
-    speech_s: float = 0.0
-    heard_s: float = 0.0  # speech in the windows that went to an engine
-    padded_s: float = 0.0  # audio seconds that the engine computed for them
+    flags: Counter[str] = field(default_factory=Counter)
+    speech_s: float = 0.0  # that the voice activity detector heard
+    windowed_s: float = 0.0  # of it, what went to an engine
+    transcribed_s: float = 0.0  # of it, what is in windows that returned text
+    window_s: float = 0.0  # length of the windows that went to an engine
+    padded_s: float = 0.0  # audio seconds that the engine computed for them, second attempts included
     tokens: int = 0
     segments: int = 0
+    retried: int = 0
 
     def add(self, transcript: Row, segments: Iterable[Row]) -> None:
         self.outcomes[transcript["outcome"]] += 1
@@ -39,30 +43,40 @@ class Tally:
         if transcript["language"]:
             self.languages[transcript["language"]] += 1
         self.audio_s += transcript["duration_s"] or 0.0
-        self.speech_s += transcript["speech_s"] or 0.0
+        self.flags.update(transcript["flags"])
+        self.speech_s += transcript["speech_s"]
+        self.windowed_s += transcript["windowed_s"]
+        self.transcribed_s += transcript["transcribed_s"]
         for segment in segments:
             self.segments += 1
             if segment["padded_s"]:
                 self.padded_s += segment["padded_s"]
-                self.heard_s += segment["speech_s"]
+                self.window_s += segment["end_s"] - segment["start_s"] + segment["overlap_s"]
                 self.tokens += segment["token_count"] or 0
+                self.retried += len(segment["attempts"]) > 1
 
     @property
     def recordings(self) -> int:
         return self.outcomes.total()
 
     def facts(self, wall_s: float) -> Row:
-        """The report's numbers. Slot fill is speech over the padded seconds that engines computed."""
+        """The report's numbers. Slot fill is the windows' length over the padded seconds that engines computed;
+        coverage is the speech in windows that returned text over all speech that was heard."""
         return {
             "recordings": self.recordings,
             **{outcome.value: self.outcomes[outcome] for outcome in Outcome},
             "failures": dict(self.failures.most_common()),
             "languages": dict(self.languages.most_common()),
+            "flags": dict(self.flags.most_common()),
             "segments": self.segments,
+            "retried": self.retried,
             "audio_s": round(self.audio_s, 3),
             "speech_s": round(self.speech_s, 3),
+            "windowed_s": round(self.windowed_s, 3),
+            "transcribed_s": round(self.transcribed_s, 3),
+            "coverage": round(self.transcribed_s / self.speech_s, 4) if self.speech_s else None,
             "padded_s": round(self.padded_s, 3),
-            "slot_fill": round(self.heard_s / self.padded_s, 4) if self.padded_s else None,
+            "slot_fill": round(self.window_s / self.padded_s, 4) if self.padded_s else None,
             "tokens": self.tokens,
             "wall_s": round(wall_s, 3),
             "speed": round(self.audio_s / wall_s, 3) if wall_s else None,
@@ -107,8 +121,13 @@ def print_summary(report: Row, console: Console) -> None:
     lines.append(("audio", f"{duration(numbers['audio_s'])}, of it speech {duration(numbers['speech_s'])}"))
     if numbers["languages"]:
         lines.append(("languages", ", ".join(f"{count} {name}" for name, count in numbers["languages"].items())))
+    if numbers["speech_s"]:
+        lines.append(("coverage", f"{numbers['coverage']:.1%} of the speech is in windows that returned text"))
+    if numbers["flags"]:
+        lines.append(("flags", ", ".join(f"{count} {name}" for name, count in numbers["flags"].items())))
     if numbers["padded_s"]:
-        lines.append(("slot fill", f"{numbers['slot_fill']:.0%} of the audio seconds computed were speech"))
+        again = f"; {numbers['retried']} of {numbers['segments']} segments took a second attempt"
+        lines.append(("slot fill", f"{numbers['slot_fill']:.0%} of the audio computed was in windows{again}"))
     whole = f"{numbers['speed']:.1f} x real time, start of the engines included"
     lines.append(
         ("time", f"{duration(numbers['wall_s'])} ({duration(report['first_rows_s'])} to the first rows); {whole}")

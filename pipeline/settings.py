@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -186,8 +186,11 @@ class Settings(BaseSettings):
         return env_settings, init_settings
 
 
-def load(arguments: Sequence[str]) -> Settings:
-    """Settings from command line arguments, environment and YAML file; `--help` prints and exits.
+Job = TypeVar("Job", bound=BaseSettings)
+
+
+def load(arguments: Sequence[str], kind: type[Job] = Settings) -> Job:
+    """A job's settings from command line arguments, environment and YAML file; `--help` prints and exits.
 
     Raises:
         ConfigurationError: naming each setting that is missing, unknown or out of its limits.
@@ -199,9 +202,9 @@ def load(arguments: Sequence[str]) -> Settings:
     try:
         if path:
             from_file = yaml.safe_load(Path(path).read_text("utf-8")) or {}
-            if not isinstance(from_file, dict) or not set(from_file) <= set(Settings.model_fields):
+            if not isinstance(from_file, dict) or not set(from_file) <= set(kind.model_fields):
                 raise ConfigurationError(f"--config {path}: expected settings by name, found {from_file!r:.80}")
-        return Settings(_cli_parse_args=list(arguments), **from_file)  # pyright: ignore[reportCallIssue]
+        return kind(_cli_parse_args=list(arguments), **from_file)  # pyright: ignore[reportCallIssue]
     except OSError as error:
         raise ConfigurationError(f"--config {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -93,7 +93,7 @@ def _channel(
     The last one carries `heard_s`.
     """
     start_s, held = clock.end_s, None
-    segmenter = segment.Segmenter(segment.detector(), settings.segmentation, start_s)
+    segmenter = segment.Segmenter(segment.Detector(), settings.segmentation, start_s)
     failure: RecordingError | None = None
     try:
         for window in segmenter.windows(blocks):

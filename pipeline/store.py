@@ -149,6 +149,32 @@ def create(uri: str, data: bytes) -> None:
         beside.unlink(missing_ok=True)
 
 
+def replace(uri: str, data: bytes) -> None:
+    """Write an object in one atomic step, over an earlier one of that name."""
+    scheme, path = split(uri)
+    if scheme != "file":
+        filesystem(scheme).pipe_file(path, data)
+        return
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{secrets.token_hex(8)}")
+    try:
+        beside.write_bytes(data)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def reports(output: str) -> Iterator[dict[str, Any]]:
+    """The reports of the published runs below an output."""
+    scheme, path = split(f"{output.rstrip('/')}/runs")
+    files = filesystem(scheme)
+    with suppress(FileNotFoundError):
+        for name in sorted(files.ls(path, detail=False)):
+            if name.endswith(".json"):
+                yield json.loads(files.cat_file(name))
+
+
 class Output:
     """The tables below one output prefix.
 
@@ -211,7 +237,7 @@ class Output:
         """
         wanted = _keys(recordings)
         done = pa.array([False] * len(recordings))
-        for report in self._reports():
+        for report in reports(self.uri):
             if report.get("fingerprint") == fingerprint:
                 for name in report["transcripts"]:
                     columns = ["recording_id", "content_version", "failure_code"]
@@ -220,14 +246,6 @@ class Output:
                     written = written.filter(pc.invert(passing))
                     done = pc.or_(done, pc.is_in(wanted, value_set=_keys(written)))
         return done
-
-    def _reports(self) -> Iterator[dict[str, Any]]:
-        scheme, path = split(f"{self.uri}/runs")
-        files = filesystem(scheme)
-        with suppress(FileNotFoundError):
-            for name in sorted(files.ls(path, detail=False)):
-                if name.endswith(".json"):
-                    yield json.loads(files.cat_file(name))
 
 
 def transcripts_schema(extra: pa.Schema) -> pa.Schema:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -22,7 +23,7 @@ GOOD = sorted(
 )
 
 
-def seconds(path: Path, **options: float) -> float:
+def seconds(path: Path, **options: Any) -> float:
     return sum(len(block) for block in audio.decode(path, LIMITS, **options)) / 16_000
 
 

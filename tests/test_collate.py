@@ -10,14 +10,27 @@ from hypothesis import strategies as st
 
 from pipeline import collate
 from pipeline.schema import HYPOTHESIS
+from pipeline.settings import Guards
 
 
 def segment(index: int, text: str | None, **more: Any) -> dict[str, Any]:
     facts = {"recording_id": "a", "segment_index": index, "start_s": 5.0 * index, "end_s": 5.0 * index + 4}
-    empty = dict.fromkeys(HYPOTHESIS.names) | {"speech_s": 3.0, "text": text, "language": "en" if text else None}
-    tag = {"language_probability": 0.9, "language_source": "model"} if text else {}
+    empty = dict.fromkeys(HYPOTHESIS.names) | {
+        "speech_s": 3.0,
+        "heard_s": 3.0,
+        "overlap_s": 0.0,
+        "spans": [],
+        "text": text,
+        "language": "en" if text else None,
+    }
+    tag = {"language_probability": 0.9, "language_source": "witnesses"} if text else {}
     failure = {"failure_code": "engine_error", "failure_detail": "why"} if text is None else {}
     return empty | facts | tag | failure | more
+
+
+def said(index: int, text: str | None, **more: Any) -> dict[str, Any]:
+    """A segment with as much text as its speech asks for."""
+    return segment(index, text, speech_s=len(text or "") / 15, **more)
 
 
 def last(row: dict[str, Any]) -> dict[str, Any]:
@@ -37,16 +50,16 @@ def last(row: dict[str, Any]) -> dict[str, Any]:
 )
 def test_outcomes(texts: list[str | None], outcome: str, text: str | None, code: str | None) -> None:
     rows = [segment(index, words) for index, words in enumerate(texts)]
-    row = collate.transcript([*rows[:-1], last(rows[-1])])
+    row = collate.transcript([*rows[:-1], last(rows[-1])], Guards())
     assert (row["outcome"], row["text"], row["failure_code"]) == (outcome, text, code)
     assert row["duration_s"] == rows[-1]["end_s"]
     assert [s["text"] for s in row["segments"]] == texts
 
 
 def test_a_recording_that_misses_segments_says_so() -> None:
-    row = collate.transcript([segment(0, "one")], complete=False)
+    row = collate.transcript([segment(0, "one")], Guards(), complete=False)
     assert (row["outcome"], row["failure_code"], row["text"]) == ("partial", "incomplete", "one")
-    row = collate.transcript([], complete=False)
+    row = collate.transcript([], Guards(), complete=False)
     assert (row["outcome"], row["failure_code"], row["text"], row["duration_s"]) == ("failed", "incomplete", None, None)
 
 
@@ -56,11 +69,11 @@ def test_language_is_weighed_by_speech_and_probability() -> None:
         segment(1, "y", language="fr", speech_s=8.0, language_probability=1.0),
         segment(2, "", speech_s=50.0),
     ]
-    row = collate.transcript(rows)
-    assert (row["language"], row["language_source"]) == ("fr", "model")
+    row = collate.transcript(rows, Guards())
+    assert (row["language"], row["language_source"]) == ("fr", "witnesses")
     assert row["language_probability"] == pytest.approx(8 / 18)
     declared = {"language": "de", "language_probability": None, "language_source": "declared"}
-    row = collate.transcript([segment(0, "x", **declared)])
+    row = collate.transcript([segment(0, "x", **declared)], Guards())
     assert (row["language"], row["language_probability"], row["language_source"]) == ("de", None, "declared")
 
 
@@ -90,3 +103,47 @@ def test_a_repeated_segment_is_kept_once_and_a_lost_one_is_noticed() -> None:
     ((recording_id, segments),) = assembly.unfinished()
     assert recording_id == "a"
     assert [s["text"] for s in segments] == ["one", "three"]
+
+
+def test_a_recording_whose_speech_gave_little_text_is_flagged() -> None:
+    rows = [segment(0, "", speech_s=30.0), segment(1, "short", speech_s=10.0)]
+    row = collate.transcript(rows, Guards())
+    assert row["flags"] == ["little_text"]
+    assert (row["speech_s"], row["windowed_s"], row["transcribed_s"]) == (6.0, 40.0, 10.0)
+    assert collate.transcript(rows[:1], Guards())["flags"] == ["no_text"]
+    assert collate.transcript([segment(0, "", speech_s=0.3)], Guards())["flags"] == []
+    assert collate.transcript([segment(0, None, speech_s=30.0)], Guards())["flags"] == []
+
+
+def test_mixed_languages_show() -> None:
+    rows = [said(0, "one " * 30), said(1, "deux " * 8, language="fr"), said(2, "tre", language="it")]
+    row = collate.transcript(rows, Guards())
+    assert [one["language"] for one in row["languages"]] == ["en", "fr", "it"]
+    assert row["flags"] == ["mixed_languages"]
+    assert collate.transcript([rows[0], rows[2]], Guards())["flags"] == []
+
+
+def test_words_of_an_overlap_come_once() -> None:
+    rows = [said(0, "we set out at dawn and wal"), said(1, "dawn and walked to the sea", overlap_s=1.0)]
+    joined = collate.join_overlaps(rows)
+    assert " ".join(row["text"] for row in joined) == "we set out at dawn and walked to the sea"
+    assert rows[0]["text"].endswith("wal"), "the caller's rows are not touched"
+
+
+def test_channels_have_transcripts_of_their_own_and_a_conversation() -> None:
+    rows = [
+        said(0, "hello", channel=0, start_s=1.0, heard_s=2.0),
+        said(1, "goodbye", channel=0, start_s=9.0, heard_s=None),
+        last(said(2, "hi there", channel=1, start_s=4.0)),
+    ]
+    conversation, left, right = collate.transcripts("a", rows, Guards())
+    assert (conversation["recording_id"], conversation["channel"]) == ("a", None)
+    assert conversation["text"] == "hello hi there goodbye"
+    assert [s["channel"] for s in conversation["segments"]] == [0, 1, 0]
+    assert [(r["recording_id"], r["channel"], r["text"]) for r in (left, right)] == [
+        ("a-0", 0, "hello goodbye"),
+        ("a-1", 1, "hi there"),
+    ]
+    assert left["duration_s"] == right["duration_s"] == conversation["duration_s"]
+    (alone,) = collate.transcripts("a", [last(said(0, "x"))], Guards())
+    assert (alone["recording_id"], alone["channel"]) == ("a", None)

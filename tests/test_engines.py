@@ -1,67 +1,124 @@
 from __future__ import annotations
 
 import math
+import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from mistral_common.protocol.transcription.request import TranscriptionRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
-from pipeline.engines import checkpoint, voxtral
+from pipeline.engines import checkpoint, voxtral, whisper
+from pipeline.engines.base import EngineError
+from pipeline.engines.choice import Choice
 from pipeline.errors import ConfigurationError
-from pipeline.settings import Engine
+from pipeline.settings import Engine, Segmentation
 from tests.conftest import DEMO
 
 
+@dataclass
+class OfVllm:
+    """vLLM's tokenizer holds mistral_common's."""
+
+    mistral: MistralTokenizer
+
+
 @pytest.fixture(scope="module")
-def tokenizer() -> MistralTokenizer:
-    return MistralTokenizer.from_file(str(DEMO / "model" / "tekken.json"))
+def tokenizer() -> OfVllm:
+    return OfVllm(MistralTokenizer.from_file(str(DEMO / "model" / "tekken.json")))
 
 
 @pytest.mark.parametrize("language", [None, "en", "nl"])
 @pytest.mark.parametrize("seconds", [0.5, 6.0, 7.0])
-def test_prompts_are_mistral_commons(tokenizer: MistralTokenizer, language: str | None, seconds: float) -> None:
-    prompt = voxtral.VoxtralPrompt(tokenizer, ["en", "de"])
+def test_prompts_are_mistral_commons(tokenizer: OfVllm, language: str | None, seconds: float) -> None:
+    prompt = voxtral.Voxtral(tokenizer, ["en", "de"])
     samples = np.zeros(int(seconds * 16_000), np.int16)
     padded = prompt.padded(samples)
     assert len(padded) == math.ceil(seconds / 6) * 6 * 16_000
     request = TranscriptionRequest(model="x", audio=voxtral._silence(len(samples)), language=language)  # pyright: ignore
-    encoded = tokenizer.encode_transcription(request)
+    encoded = tokenizer.mistral.encode_transcription(request)
     assert prompt.transcription(padded, language) == encoded.tokens
     assert len(encoded.audios[0].audio_array) == len(padded)
 
 
-def test_padding_keeps_the_samples() -> None:
-    prompt = voxtral.VoxtralPrompt(MistralTokenizer.from_file(str(DEMO / "model" / "tekken.json")), ["en"])
+def test_padding_keeps_the_samples(tokenizer: OfVllm) -> None:
+    prompt = voxtral.Voxtral(tokenizer, ["en"])
     samples = np.array([-32768, 0, 16384], np.int16)
     assert prompt.padded(samples)[:4].tolist() == [-1.0, 0.0, 0.5, 0.0]
     assert prompt.padded(samples).dtype == np.float32
 
 
-def test_languages_are_scored_as_whole_strings(tokenizer: MistralTokenizer) -> None:
+def test_languages_are_scored_as_whole_strings(tokenizer: OfVllm) -> None:
     # en and de are one token each behind `lang`; nl is spelt in bytes: ":", "n", "l".
-    prompt = voxtral.VoxtralPrompt(tokenizer, ["en", "de", "nl"])
-    questions = {len(question.prefix): question for question in prompt.questions}
+    prompt = voxtral.Voxtral(tokenizer, ["en", "de", "nl"])
+    choice = prompt.witnesses["score"].choice
+    questions = {len(question.prefix): question for question in choice.questions}
     assert sorted(questions) == [1, 2, 3]
     assert len(questions[1].following) == 3
     chances = {"en": 0.2, "de": 0.1, "nl": 0.7 * 0.5 * 0.4}
-    en, de, colon = (prompt._language_ids[x][1] for x in ("en", "de", "nl"))
-    _, _, n, l_ = prompt._language_ids["nl"]
+    en, de, colon = (prompt._language_ids(x)[1] for x in ("en", "de", "nl"))
+    _, _, n, l_ = prompt._language_ids("nl")
     answers = {
         questions[1].prefix: {en: math.log(0.2), de: math.log(0.1), colon: math.log(0.7)},
         questions[2].prefix: {n: math.log(0.5)},
         questions[3].prefix: {l_: math.log(0.4)},
     }
-    language, probability = prompt.language(answers)
-    assert language == "en"
-    assert probability == pytest.approx(0.2 / sum(chances.values()))
+    scores = {name: math.exp(value) for name, value in choice.logprobs(answers).items()}
+    assert scores == pytest.approx(chances)
 
 
 @pytest.mark.parametrize("languages", [["en"], ["en", "de"]])
-def test_one_question_does_where_one_token_tells(tokenizer: MistralTokenizer, languages: list[str]) -> None:
-    (question,) = voxtral.VoxtralPrompt(tokenizer, languages).questions
+def test_one_question_does_where_one_token_tells(tokenizer: OfVllm, languages: list[str]) -> None:
+    (question,) = voxtral.Voxtral(tokenizer, languages).witnesses["score"].choice.questions
     assert len(question.following) == len(languages)
+
+
+def test_voxtral_is_asked_in_words_too(tokenizer: OfVllm) -> None:
+    prompt = voxtral.Voxtral(tokenizer, ["en", "nl"])
+    ids = prompt.witnesses["words"].ask(prompt.padded(np.zeros(16_000, np.int16)))
+    assert ids[: len(ids) // 2] == prompt.transcription(np.zeros(6 * 16_000), None)[: len(ids) // 2], (
+        "the audio's prefix"
+    )
+    assert "Which language is spoken? Answer with one of: en, nl." in tokenizer.mistral.decode(ids)
+    assert len(ids) < prompt.context(6.0)
+
+
+class WhisperVocabulary:
+    """What our Whisper family asks of transformers' tokenizer."""
+
+    def __init__(self, *names: str) -> None:
+        fixed = ("startoftranscript", "transcribe", "notimestamps", "nocaptions", "en", "de", *names)
+        self._ids = {f"<|{name}|>": number for number, name in enumerate(fixed)}
+
+    def get_vocab(self) -> dict[str, int]:
+        return self._ids
+
+
+def test_whisper_is_told_the_language_and_asked_for_it() -> None:
+    prompt = whisper.Whisper(WhisperVocabulary(), ["en", "de"])
+    audio = prompt.padded(np.zeros(16_000, np.int16))
+    assert len(audio) == 30 * 16_000
+    assert prompt.transcription(audio, "de") == [0, 5, 1, 2]
+    (question,) = prompt.witnesses["token"].choice.questions
+    assert question.following == (3, 4, 5)
+    assert prompt.witnesses["token"].choice.logprobs({(): {3: -3.0, 4: -1.0, 5: -2.0}}) == {"en": -1, "de": -2, "": -3}
+    with pytest.raises(EngineError, match="xx"):
+        prompt.transcription(audio, "xx")
+    with pytest.raises(ConfigurationError, match="fr"):
+        whisper.Whisper(WhisperVocabulary(), ["en", "fr"])
+
+
+@given(st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=1, max_size=5))
+def test_a_choice_follows_every_string_to_its_end(strings: list[list[int]]) -> None:
+    named = {str(ids): [*ids, 9] for ids in strings}  # 9 ends each: none is the beginning of another
+    choice = Choice(named)
+    answers = {question.prefix: dict.fromkeys(question.following, -1.0) for question in choice.questions}
+    shared = min(len(os.path.commonprefix(list(named.values()))), min(map(len, named.values())) - 1)  # noqa: RUF071
+    assert choice.logprobs(answers) == {name: -(len(ids) - shared) for name, ids in named.items()}
 
 
 def test_the_checkpoint_says_what_it_is() -> None:
@@ -73,9 +130,12 @@ def test_the_checkpoint_says_what_it_is() -> None:
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({}, "no params.json"),
+        ({}, "neither Voxtral"),
         ({"params.json": "{"}, "not JSON"),
-        ({"params.json": "{}", "tekken.json": "{}"}, "not a Voxtral checkpoint"),
+        ({"params.json": "{}", "tekken.json": "{}"}, "neither Voxtral"),
+        ({"config.json": '{"model_type": "bert"}'}, "neither Voxtral"),
+        ({"config.json": '{"model_type": "whisper"}'}, "no preprocessor_config.json"),
+        ({"params.json": '{"multimodal": {"whisper_model_args": {}}}', "tekken.json": "{}"}, "how long its windows"),
     ],
 )
 def test_a_wrong_model_is_one_clear_line(files: dict[str, str], words: str, tmp_path: Path) -> None:
@@ -84,6 +144,16 @@ def test_a_wrong_model_is_one_clear_line(files: dict[str, str], words: str, tmp_
     with pytest.raises(ConfigurationError, match=words) as caught:
         checkpoint.inspect(Engine(model=str(tmp_path)))
     assert str(tmp_path) in str(caught.value)
+
+
+def test_whispers_checkpoint_says_what_it_is(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "whisper", "max_target_positions": 448}')
+    (tmp_path / "preprocessor_config.json").write_text('{"chunk_length": 30}')
+    found = checkpoint.inspect(Engine(model=str(tmp_path)))
+    assert (found.family, found.chunk_s, found.max_context) == ("whisper", 30.0, 448)
+    assert checkpoint.fit(Segmentation(), found).max_window_s == 30.0
+    with pytest.raises(ConfigurationError, match="30 s"):
+        checkpoint.fit(Segmentation(max_window_s=60.0), found)
 
 
 def test_a_model_that_no_hub_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,15 +25,20 @@ def test_durations_read_well(seconds: float, words: str) -> None:
 
 def test_a_tally_adds_up() -> None:
     tally = report.Tally()
-    good = {"outcome": "ok", "failure_code": None, "language": "en", "duration_s": 100.0, "speech_s": 40.0}
-    tally.add(good, [{"padded_s": 60.0, "speech_s": 40.0, "token_count": 9}, {"padded_s": None, "speech_s": 0.0}])
-    bad = {"outcome": "failed", "failure_code": "not_media", "language": None, "duration_s": None, "speech_s": 0.0}
-    tally.add(bad, [{"padded_s": None, "speech_s": 0.0}])
+    good = {"outcome": "ok", "failure_code": None, "language": "en", "duration_s": 100.0, "flags": ["little_text"]}
+    window = {"start_s": 3.0, "end_s": 52.0, "overlap_s": 1.0, "padded_s": 60.0, "token_count": 9}
+    silent = {"padded_s": None}
+    spoken = {"speech_s": 40.0, "windowed_s": 40.0, "transcribed_s": 30.0}
+    tally.add(good | spoken, [window | {"attempts": ["whole", "split"]}, silent])
+    bad = {"outcome": "failed", "failure_code": "not_media", "language": None, "duration_s": None, "flags": []}
+    tally.add(bad | dict.fromkeys(spoken, 0.0), [silent])
     facts = tally.facts(wall_s=10.0)
     assert facts["recordings"] == facts["ok"] + facts["partial"] + facts["failed"] == 2
     assert facts["failures"] == {"not_media": 1}
     assert facts["languages"] == {"en": 1}
-    assert facts["slot_fill"] == pytest.approx(40 / 60, abs=1e-4)
+    assert facts["slot_fill"] == pytest.approx(50 / 60, abs=1e-4)
+    assert facts["coverage"] == pytest.approx(30 / 40)
+    assert (facts["flags"], facts["retried"], facts["segments"]) == ({"little_text": 1}, 1, 3)
     assert facts["speed"] == 10.0
 
 

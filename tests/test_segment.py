@@ -24,30 +24,77 @@ def fake_detector(frame: np.ndarray) -> float:
 
 def cut(samples: np.ndarray, settings: Segmentation, limit_s: float, block: int = 7_000) -> list[segment.Window]:
     blocks = (samples[at : at + block] for at in range(0, len(samples), block))
-    return list(segment.windows(blocks, fake_detector, settings, limit_s))
+    chosen = settings.model_copy(update={"max_window_s": limit_s, "max_pause_s": settings.max_pause_s or 2.0})
+    return list(segment.Segmenter(fake_detector, chosen).windows(blocks))
+
+
+def heard(samples: np.ndarray) -> list[segment.Window]:
+    chosen = Segmentation(max_window_s=30.0, max_pause_s=2.0)
+    return list(segment.Segmenter(segment.Detector(), chosen).windows([samples]))
 
 
 @settings(max_examples=150, deadline=None)
-@given(TURNS, st.integers(0, 60), st.sampled_from([1.0, 6.0, 30.0]), st.floats(0.1, 5.0), st.floats(0.0, 0.5))
-def test_windows_are_ordered_disjoint_and_hold_all_speech(
-    turns: list[tuple[int, int]], leading: int, limit_s: float, max_pause_s: float, padding_s: float
+@given(
+    TURNS,
+    st.integers(0, 60),
+    st.sampled_from([1.0, 6.0, 30.0]),
+    st.builds(
+        Segmentation,
+        max_pause_s=st.floats(0.1, 5.0),
+        padding_s=st.floats(0.0, 0.5),
+        overlap_s=st.sampled_from([0.0, 0.3, 1.0]),
+        min_speech_s=st.just(0.0),
+    ),
+)
+def test_windows_are_ordered_and_hold_all_speech(
+    turns: list[tuple[int, int]], leading: int, limit_s: float, chosen: Segmentation
 ) -> None:
     samples = spoken(turns, leading)
-    chosen = Segmentation(max_pause_s=max_pause_s, padding_s=padding_s, min_speech_s=0.0)
     found = cut(samples, chosen, limit_s)
-    covered = np.zeros(len(samples) // FRAME, dtype=int)
-    for window in found:
-        first, last = round(window.start_s / FRAME_S), round(window.end_s / FRAME_S)
-        assert window.end_s - window.start_s <= limit_s + 1e-6
-        assert len(window.samples) == (last - first) * FRAME
-        assert np.array_equal(window.samples, samples[first * FRAME : last * FRAME])
+    speech = samples[::FRAME] > 0
+    covered = np.zeros(len(speech), dtype=int)
+    for before, window in zip([None, *found], found, strict=False):
+        begin, first, last = (
+            round(at / FRAME_S) for at in (window.start_s - window.overlap_s, window.start_s, window.end_s)
+        )
+        assert len(window.samples) / 16_000 <= limit_s + 1e-6
+        assert np.array_equal(window.samples, samples[begin * FRAME : last * FRAME])
         assert window.speech_s > 0
         covered[first:last] += 1
-    assert covered.max(initial=0) <= 1, "windows overlap"
+        if window.overlap_s:
+            # Only what the window before has heard as speech, up to its very end, is heard again.
+            assert before is not None
+            assert first == round(before.end_s / FRAME_S)
+            assert begin >= round(before.start_s / FRAME_S) - 1
+            assert speech[max(0, first - 1)]
+            assert window.overlap_s <= chosen.overlap_s + FRAME_S
+        marked = np.zeros(len(speech), dtype=bool)
+        for start, end in window.spans:
+            marked[round(start / FRAME_S) : round(end / FRAME_S)] = True
+        assert not (speech[first:last] & ~marked[first:last]).any(), "a span leaves speech out"
+        assert not marked[:first].any()
+        assert not marked[last:].any()
+    assert covered.max(initial=0) <= 1, "windows claim the same time"
     assert [w.start_s for w in found] == sorted(w.start_s for w in found)
-    speech = samples[::FRAME] > 0
     assert covered[speech].all(), "speech was lost"
     assert abs(sum(w.speech_s for w in found) - speech.sum() * FRAME_S) < 1e-3 * (len(found) + 1)
+
+
+@settings(max_examples=60, deadline=None)
+@given(TURNS, st.sampled_from([0.1, 0.3]))
+def test_a_window_splits_into_smaller_ones_with_all_its_speech(
+    turns: list[tuple[int, int]], max_pause_s: float
+) -> None:
+    samples = spoken(turns, 3)
+    for window in cut(samples, Segmentation(), 30.0):
+        pieces = segment.split(window, Segmentation(), max_pause_s)
+        assert pieces
+        begin = window.start_s - window.overlap_s
+        assert pieces[0].start_s >= begin - 1e-6
+        assert pieces[-1].end_s <= window.end_s + 1e-6
+        assert all(len(p.samples) <= max(16_000, len(window.samples) / 2) + FRAME for p in pieces)
+        # Spans join pauses under 0.2 s to the speech around them: there may be more of it, never less.
+        assert sum(p.speech_s for p in pieces) >= window.speech_s - 0.01
 
 
 @settings(max_examples=30, deadline=None)
@@ -77,13 +124,32 @@ def test_silence_and_noise_give_no_windows() -> None:
     rng = np.random.default_rng(0)
     noise = (rng.standard_normal(16_000 * 20) * 300).astype(np.int16)
     for samples in (np.zeros(16_000 * 20, np.int16), noise, np.zeros(0, np.int16)):
-        assert list(segment.windows([samples], segment.detector(), Segmentation(), 30.0)) == []
+        assert heard(samples) == []
 
 
 def test_the_detector_finds_speech_where_it_is() -> None:
     clip = np.concatenate(list(audio.decode(DEMO / "held_out" / "en-00.ogg", Audio())))
     samples = np.concatenate([np.zeros(16_000 * 5, np.int16), clip, np.zeros(16_000 * 5, np.int16)])
-    found = list(segment.windows([samples], segment.detector(), Segmentation(), 30.0))
+    found = heard(samples)
     assert found[0].start_s > 4.5
     assert found[-1].end_s < 5.5 + len(clip) / 16_000
     assert sum(w.speech_s for w in found) > 0.5 * len(clip) / 16_000
+
+
+def test_a_quiet_voice_after_a_loud_one_is_heard() -> None:
+    clip = np.concatenate(list(audio.decode(DEMO / "held_out" / "en-00.ogg", Audio())))
+    rng = np.random.default_rng(0)
+    pause = (rng.standard_normal(16_000 * 2) * 2).astype(np.int16)
+    samples = np.concatenate([clip, clip, pause, (clip / 100).astype(np.int16), pause])
+    loud = sum(w.speech_s for w in heard(np.concatenate([pause, clip, pause])))
+    quiet = sum(w.speech_s for w in heard(samples) if w.start_s > 2 * len(clip) / 16_000)
+    assert quiet > 0.6 * loud
+
+
+def test_speech_without_a_pause_is_cut_where_it_is_quietest_and_heard_again() -> None:
+    samples = spoken([(400, 1)], 0)
+    samples[170 * FRAME : 173 * FRAME] //= 10
+    first, second, *_ = cut(samples, Segmentation(padding_s=0.0, overlap_s=0.5), 6.0)
+    assert round(first.end_s / FRAME_S) == 171
+    assert second.start_s == first.end_s
+    assert second.overlap_s == round(16 * FRAME_S, 3)

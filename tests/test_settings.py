@@ -51,10 +51,17 @@ def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None
         settings.load(["--help"])
     assert stopped.value.code == 0
     text = capsys.readouterr().out
-    for model in (settings.Settings, settings.Audio, settings.Segmentation, settings.Engine):
+    for model in (
+        settings.Settings,
+        settings.Audio,
+        settings.Segmentation,
+        settings.Engine,
+        settings.Language,
+        settings.Guards,
+    ):
         for name, field in model.model_fields.items():
             assert name.replace("_", "-") in text
-            nested = name in ("audio", "segmentation", "engine")
+            nested = name in ("audio", "segmentation", "engine", "language", "guards")
             assert nested or field.description, f"{model.__name__}.{name} has no explanation"
 
 
@@ -68,7 +75,9 @@ def test_the_fingerprint_changes_with_what_changes_the_text_only() -> None:
     different = [
         mark(),
         mark(revision="s"),
-        mark("--engine.languages", "en"),
+        mark("--language.expected", "en"),
+        mark("--channels", "split"),
+        mark("--guards.min-chars-per-s", "1"),
         mark("--segmentation.max-window-s", "20"),
     ]
     assert len(set(different)) == len(different)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,18 @@ import pyarrow as pa
 import pytest
 
 from pipeline import audio, stages
-from pipeline.engines.base import EngineError, Hypothesis, Utterance
+from pipeline.engines.base import EngineError, Heard, Hypothesis, Utterance
 from pipeline.errors import RecordingError
 from pipeline.schema import HYPOTHESIS, RECORDING, WINDOW, FailureCode
-from pipeline.settings import Settings
+from pipeline.settings import Segmentation, Settings
 from tests.conftest import DEMO, tone, write_wav
 
-SETTINGS = Settings(input="in", output="out")
+SETTINGS = Settings(input="in", output="out", segmentation=Segmentation(max_window_s=6.0, max_pause_s=2.0))
 
 
 def prepare(settings: Settings = SETTINGS, **recording: Any) -> list[dict[str, Any]]:
     row = {"recording_id": "a", "uri": "none"} | recording
-    tables = list(stages.prepare(pa.Table.from_pylist([row], RECORDING), settings, 6.0))
+    tables = list(stages.prepare(pa.Table.from_pylist([row], RECORDING), settings))
     assert all(table.schema == WINDOW for table in tables)
     rows = pa.concat_tables(tables).to_pylist()
     assert [row["segment_index"] for row in rows] == list(range(len(rows)))
@@ -110,33 +111,208 @@ def test_a_fault_of_ours_is_a_row_too(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert (row["failure_code"], row["failure_detail"]) == (FailureCode.INTERNAL_ERROR, "ZeroDivisionError: oops")
 
 
-class FailsOnTone:
+def test_split_channels_are_windows_of_their_own(speech_wav: Callable[..., Path], tmp_path: Path) -> None:
+    with wave.open(str(speech_wav())) as file:
+        left = np.frombuffer(file.readframes(file.getnframes()), dtype="<i2")
+    stereo = np.stack([left, np.zeros_like(left)], axis=1)
+    path = tmp_path / "call.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(2)
+        file.setsampwidth(2)
+        file.setframerate(16_000)
+        file.writeframes(stereo.tobytes())
+    rows = prepare(SETTINGS.model_copy(update={"channels": "split"}), uri=str(path))
+    *spoken, silent = rows
+    assert {row["channel"] for row in spoken} == {0}
+    assert spoken[-1]["heard_s"] == pytest.approx(sum(row["speech_s"] for row in spoken), abs=0.01)
+    assert (silent["channel"], silent["samples"], silent["heard_s"]) == (1, None, 0.0)
+    assert {row["channel"] for row in prepare(uri=str(path))} == {None}
+
+
+def hypothesis(text: str, utterance: Utterance, **more: Any) -> Hypothesis:
+    facts: dict[str, Any] = {"finish_reason": "stop", "token_count": len(text.split()), "mean_logprob": -0.2}
+    return Hypothesis(text=text, **facts | {"low_probability_share": 0.1, "padded_s": utterance.duration_s} | more)
+
+
+class Plain:
     """Says how long an utterance is; refuses those that begin with a positive sample."""
+
+    needs_language = False
+    heard = Heard({"score": {"es": 0.8, "en": 0.2}})
+
+    def __init__(self) -> None:
+        self.asked: list[Utterance] = []
+
+    async def listen(self, utterance: Utterance) -> Heard:
+        return self.heard
 
     async def transcribe(self, utterance: Utterance) -> Hypothesis:
         await asyncio.sleep(0)
+        self.asked.append(utterance)
         if utterance.samples[0] > 0:
             raise EngineError("refused")
-        return Hypothesis(f"{utterance.duration_s}", utterance.language or "es", 0.8, "stop", 1, -0.5, 6.0)
+        return self.answer(utterance)
+
+    def answer(self, utterance: Utterance) -> Hypothesis:
+        return hypothesis(f"{utterance.duration_s} seconds", utterance)
 
     def shutdown(self) -> None:
         pass
 
 
-def test_every_window_has_one_hypothesis_or_failure() -> None:
-    base = {"recording_id": "a", "start_s": 0.0, "end_s": 1.0, "speech_s": 1.0}
-    windows = [
-        base | {"segment_index": 0, "samples": np.zeros(16_000, "<i2").tobytes()},
-        base | {"segment_index": 1, "samples": np.ones(16_000, "<i2").tobytes()},
-        base | {"segment_index": 2, "samples": None},
-        base | {"segment_index": 3, "samples": None, "failure_code": "truncated", "failure_detail": "x"},
-        base | {"segment_index": 4, "samples": np.zeros(8_000, "<i2").tobytes(), "language": "de", "segment_count": 5},
-    ]
-    table = asyncio.run(stages.Transcribe(FailsOnTone())(pa.Table.from_pylist(windows, WINDOW)))
+def transcribe(engine: Plain, windows: list[dict[str, Any]], settings: Settings = SETTINGS) -> list[dict[str, Any]]:
+    table = asyncio.run(stages.Transcribe(engine, settings)(pa.Table.from_pylist(windows, WINDOW)))
     assert table.schema == HYPOTHESIS
-    rows = table.to_pylist()
-    assert [row["text"] for row in rows] == ["1.0", None, "", None, "0.5"]
+    return table.to_pylist()
+
+
+BASE = {"recording_id": "a", "segment_index": 0, "start_s": 0.0, "end_s": 1.0, "speech_s": 1.0, "overlap_s": 0.0}
+
+
+def spoken(seconds: float, spans: list[tuple[float, float]], **more: Any) -> dict[str, Any]:
+    """A window with speech in the spans; its samples are zero."""
+    return (
+        BASE
+        | {"end_s": seconds, "speech_s": sum(end - start for start, end in spans)}
+        | {"spans": [{"start_s": start, "end_s": end} for start, end in spans]}
+        | {"samples": np.zeros(int(seconds * 16_000), "<i2").tobytes()}
+        | more
+    )
+
+
+def test_every_window_has_one_hypothesis_or_failure() -> None:
+    windows = [
+        BASE | {"samples": np.zeros(16_000, "<i2").tobytes(), "spans": []},
+        BASE | {"segment_index": 1, "samples": np.ones(16_000, "<i2").tobytes(), "spans": []},
+        BASE | {"segment_index": 2, "samples": None},
+        BASE | {"segment_index": 3, "samples": None, "failure_code": "truncated", "failure_detail": "x"},
+        BASE
+        | {"segment_index": 4, "samples": np.zeros(8_000, "<i2").tobytes(), "spans": []}
+        | {"language": "de", "segment_count": 5},
+    ]
+    rows = transcribe(Plain(), windows)
+    assert [row["text"] for row in rows] == ["1.0 seconds", None, "", None, "0.5 seconds"]
     assert [row["failure_code"] for row in rows] == [None, "engine_error", None, "truncated", None]
     assert [row["language"] for row in rows] == ["es", None, None, None, "de"]
-    assert [row["language_source"] for row in rows] == ["model", None, None, None, "declared"]
+    assert [row["language_source"] for row in rows] == ["witnesses", None, None, None, "declared"]
     assert rows[4]["segment_count"] == 5
+
+
+class Loops(Plain):
+    """Repeats itself in long windows."""
+
+    def answer(self, utterance: Utterance) -> Hypothesis:
+        if utterance.duration_s < 4:
+            return hypothesis("a short and honest text of the piece", utterance)
+        return hypothesis("and so on " * 15, utterance, finish_reason="repetition")
+
+
+class Stops(Plain):
+    """Gives up early in long windows."""
+
+    def answer(self, utterance: Utterance) -> Hypothesis:
+        return hypothesis("what was said in this short piece" if utterance.duration_s < 4 else "what", utterance)
+
+
+class Silent(Plain):
+    """Says nothing unless it is heated."""
+
+    def answer(self, utterance: Utterance) -> Hypothesis:
+        return hypothesis("now that it is warm I speak at last" if utterance.temperature > 0.5 else "", utterance)
+
+
+class Endless(Plain):
+    """Always reaches the limit of its tokens."""
+
+    def answer(self, utterance: Utterance) -> Hypothesis:
+        text = f"on and on it goes without any end, {utterance.duration_s}"
+        return hypothesis(text, utterance, finish_reason="length", mean_logprob=-0.1 - utterance.temperature)
+
+
+class Junk(Plain):
+    """Writes in another script, always."""
+
+    def answer(self, utterance: Utterance) -> Hypothesis:
+        return hypothesis("субтитры сделал кто-то другой, не мы", utterance)
+
+
+TWO_SPANS = [(0.3, 2.5), (3.2, 5.7)]
+
+
+@pytest.mark.parametrize(
+    ("engine", "retried_for", "attempts", "kept", "flags"),
+    [
+        (Loops(), ["repetition"], ["whole", "split"], "split", []),
+        (Stops(), ["little_text"], ["whole", "split"], "split", []),
+        (Silent(), ["no_text"], ["whole", "split", "temperature 0.4", "temperature 0.8"], "temperature 0.8", []),
+        (
+            Endless(),
+            ["length_limit"],
+            ["whole", "split", "temperature 0.4", "temperature 0.8"],
+            "whole",
+            ["length_limit"],
+        ),
+        (Junk(), ["other_script"], ["whole", "split", "temperature 0.4", "temperature 0.8"], "whole", ["other_script"]),
+    ],
+)
+def test_a_suspicious_window_is_tried_in_other_ways(
+    engine: Plain, retried_for: list[str], attempts: list[str], kept: str, flags: list[str]
+) -> None:
+    (row,) = transcribe(engine, [spoken(6.0, TWO_SPANS)])
+    assert (row["retried_for"], row["attempts"], row["kept_attempt"]) == (retried_for, attempts, kept)
+    assert [flag for flag in row["flags"] if flag != "language_disputed"] == flags
+    assert row["text"]
+    assert row["padded_s"] == pytest.approx(sum(utterance.duration_s for utterance in engine.asked))
+
+
+def test_a_good_window_is_heard_once_and_asks_for_no_more() -> None:
+    engine = Plain()
+    (row,) = transcribe(engine, [spoken(1.5, [(0.0, 1.5)])])
+    assert (row["attempts"], row["kept_attempt"], row["retried_for"], row["flags"]) == (["whole"], "whole", [], [])
+    assert len(engine.asked) == 1
+
+
+def test_a_retry_that_fails_loses_nothing() -> None:
+    class Breaks(Stops):
+        async def transcribe(self, utterance: Utterance) -> Hypothesis:
+            if self.asked:
+                raise EngineError("worn out")
+            return await super().transcribe(utterance)
+
+    (row,) = transcribe(Breaks(), [spoken(6.0, TWO_SPANS)])
+    assert (row["text"], row["failure_code"], row["flags"]) == ("what", None, ["little_text"])
+
+
+def test_what_the_model_takes_for_no_speech_is_dropped() -> None:
+    class Doubts(Plain):
+        heard = Heard({"token": {"en": 1.0}}, no_speech_probability=0.9)
+
+        def answer(self, utterance: Utterance) -> Hypothesis:
+            return hypothesis("thank you for watching this", utterance, mean_logprob=-1.5)
+
+    (row,) = transcribe(Doubts(), [spoken(2.0, [(0.5, 1.9)])])
+    assert (row["text"], row["language"]) == ("", None)
+    assert row["flags"] == ["low_confidence", "no_speech"]
+    assert row["no_speech_probability"] == pytest.approx(0.9)
+
+
+def test_a_model_that_needs_a_language_gets_the_likeliest() -> None:
+    class Needs(Plain):
+        needs_language = True
+
+    engine = Needs()
+    transcribe(engine, [spoken(1.5, [(0.0, 1.5)]), spoken(1.5, [(0.0, 1.5)], language="ja")])
+    assert [utterance.language for utterance in engine.asked] == ["es", "ja"]
+
+
+def test_witnesses_that_disagree_are_flagged() -> None:
+    class Wrong(Plain):
+        heard = Heard({"score": {"hi": 0.9, "en": 0.1}})
+
+        def answer(self, utterance: Utterance) -> Hypothesis:
+            return hypothesis("there is no doubt that this is plain English text", utterance)
+
+    (row,) = transcribe(Wrong(), [spoken(3.0, [(0.0, 3.0)])])
+    assert row["language"] == "en"
+    assert 0.4 < row["language_probability"] < 0.7
+    assert row["flags"] == ["language_disputed"]

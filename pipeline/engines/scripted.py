@@ -1,6 +1,6 @@
 """An engine that hears nothing and says what it is told: for forcing an engine's behaviour in tests and simulations.
 
-The text of a window names its length.
+The text of a window names its length, and is long enough for it to be plausible.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class ScriptedEngine:
         await asyncio.sleep(float(self._script.get("delay", 0)))
         if "fail" in self._script:
             raise EngineError("the script says so")
-        text = f"{utterance.duration_s:.1f} s"
+        text = f"{utterance.duration_s:.1f} s" + " of speech" * int(utterance.duration_s)
         if "gpus" in self._script:
-            text = f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')}"
+            text = f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')} {text}"
         return Hypothesis(
             text=text,
             finish_reason="stop",

@@ -1,0 +1,137 @@
+"""Segments as captions that a person can read along, and as files: SRT, WebVTT, plain text, JSON."""
+
+from __future__ import annotations
+
+import html
+import json
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pysubs2
+
+# The usual limits of subtitle guides (BBC, Netflix): two lines of 42 characters, one to seven seconds.
+LINE_CHARS = 42
+LINES = 2
+MIN_S, MAX_S = 1.0, 7.0
+SENTENCE_END = (".", "?", "!", "…", "।", "؟", "。")
+SHORTEST_SENTENCE_CHARS = 20  # a sentence shorter than this shares its caption with the next
+
+
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A text of at most LINES lines on the screen during [start_s, end_s)."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+def captions(segments: Sequence[Mapping[str, Any]]) -> list[Caption]:
+    """Captions of a transcript's segments, ordered by time; no two of one channel overlap.
+
+    The model gives no times within a window: words are laid over its spans of speech in proportion to their letters.
+    """
+    found = [caption for segment in segments if segment["text"] for caption in _of_segment(segment)]
+    found.sort(key=lambda caption: caption.start_s)
+    starts = [caption.start_s for caption in found[1:]] + [float("inf")]
+    return [
+        Caption(one.start_s, max(one.end_s, min(one.start_s + MIN_S, following)), one.text)
+        for one, following in zip(found, starts, strict=True)
+    ]
+
+
+def _of_segment(segment: Mapping[str, Any]) -> Iterator[Caption]:
+    spans = [(span["start_s"], span["end_s"]) for span in segment["spans"] or []]
+    spans = spans or [(segment["start_s"], segment["end_s"])]
+    words = [part for word in segment["text"].split() for part in textwrap.wrap(word, LINE_CHARS)]
+    total = sum(map(len, words))
+    speaker = "" if segment["channel"] is None else f"[{segment['channel']}] "
+    said, cue, start_s = 0, [], spans[0][0]
+    for at, word in enumerate(words):
+        cue.append(word)
+        said += len(word)
+        end_s = _time(spans, said / total)
+        following = words[at + 1] if at + 1 < len(words) else None
+        full = following is None or len(_lines(speaker, [*cue, following])) > LINES
+        text = " ".join(cue)
+        sentence = text.endswith(SENTENCE_END) and len(text) >= SHORTEST_SENTENCE_CHARS
+        if full or sentence or _time(spans, (said + len(following or "")) / total) - start_s > MAX_S:
+            yield Caption(start_s, min(end_s, start_s + MAX_S), "\n".join(_lines(speaker, cue)))
+            cue, start_s = [], _time(spans, said / total, after=True)
+
+
+def _lines(speaker: str, words: Sequence[str]) -> list[str]:
+    return textwrap.wrap(speaker + " ".join(words), LINE_CHARS)
+
+
+def _time(spans: Sequence[tuple[float, float]], share: float, after: bool = False) -> float:
+    """When the given share of all the speech has passed; where that is between two spans, the end of the first,
+    or, with `after`, the start of the second."""
+    left = share * sum(end - start for start, end in spans)
+    for start, end in spans:
+        if left < end - start - 1e-6 or (left <= end - start + 1e-6 and not after):
+            return start + max(0.0, left)
+        left -= end - start
+    return spans[-1][1]
+
+
+def srt(row: Mapping[str, Any]) -> str:
+    """SubRip."""
+    return _subtitles(row).to_string("srt", keep_ssa_tags=True)
+
+
+def vtt(row: Mapping[str, Any]) -> str:
+    """WebVTT."""
+    return _subtitles(row, escape=True).to_string("vtt", keep_ssa_tags=True)
+
+
+def txt(row: Mapping[str, Any]) -> str:
+    """A line for each segment with text; where channels were split, each begins with its channel."""
+    lines = [
+        ("" if segment["channel"] is None else f"[{segment['channel']}] ") + segment["text"]
+        for segment in row["segments"]
+        if segment["text"]
+    ]
+    return "".join(line + "\n" for line in lines)
+
+
+def as_json(row: Mapping[str, Any]) -> str:
+    """The names of Whisper's verbose_json where it has any, ours for the rest; failed recordings too."""
+    facts = {
+        "task": "transcribe",
+        "language": row["language"],
+        "duration": row["duration_s"],
+        "text": row["text"],
+        "segments": [
+            {
+                "id": number,
+                "start": segment["start_s"],
+                "end": segment["end_s"],
+                "text": segment["text"],
+                "avg_logprob": segment["mean_logprob"],
+                **{name: segment[name] for name in ("channel", "language", "flags", "failure_code")},
+            }
+            for number, segment in enumerate(row["segments"])
+        ],
+        **{
+            name: row[name]
+            for name in ("recording_id", "uri", "channel", "outcome", "failure_code", "failure_detail", "flags")
+        },
+        **{name: row[name] for name in ("language_probability", "languages", "model", "model_revision", "run_id")},
+    }
+    return json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
+
+
+def _subtitles(row: Mapping[str, Any], escape: bool = False) -> pysubs2.SSAFile:
+    subtitles = pysubs2.SSAFile()
+    for caption in captions(row["segments"]):
+        text = html.escape(caption.text, quote=False) if escape else caption.text.replace("-->", "→")
+        event = pysubs2.SSAEvent(start=round(caption.start_s * 1000), end=round(caption.end_s * 1000))
+        event.plaintext = text
+        subtitles.append(event)
+    return subtitles
+
+
+FORMATS = {"srt": srt, "vtt": vtt, "txt": txt, "json": as_json}
