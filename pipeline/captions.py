@@ -16,6 +16,7 @@ LINE_CHARS = 42
 LINES = 2
 MIN_S, MAX_S = 1.0, 7.0
 SENTENCE_END = (".", "?", "!", "…", "।", "؟", "。")
+SNAP_S = 0.4
 SHORTEST_SENTENCE_CHARS = 20  # a sentence shorter than this shares its caption with the next
 
 
@@ -35,10 +36,10 @@ def captions(segments: Sequence[Mapping[str, Any]]) -> list[Caption]:
     """
     found = [caption for segment in segments if segment["text"] for caption in _of_segment(segment)]
     found.sort(key=lambda caption: caption.start_s)
-    starts = [caption.start_s for caption in found[1:]] + [float("inf")]
+    following = [*(caption.start_s for caption in found[1:]), float("inf")]
     return [
-        Caption(one.start_s, max(one.end_s, min(one.start_s + MIN_S, following)), one.text)
-        for one, following in zip(found, starts, strict=True)
+        Caption(one.start_s, max(one.end_s, min(one.start_s + MIN_S, start_s)), one.text)
+        for one, start_s in zip(found, following, strict=False)
     ]
 
 
@@ -67,14 +68,18 @@ def _lines(speaker: str, words: Sequence[str]) -> list[str]:
 
 
 def _time(spans: Sequence[tuple[float, float]], share: float, after: bool = False) -> float:
-    """When the given share of all the speech has passed; where that is between two spans, the end of the first,
-    or, with `after`, the start of the second."""
+    """When the given share of all the speech has passed; where that is about between two spans, the end of the first,
+    or, with `after`, the start of the second: sentences end in pauses, and shares are not exact."""
     left = share * sum(end - start for start, end in spans)
-    for start, end in spans:
-        if left < end - start - 1e-6 or (left <= end - start + 1e-6 and not after):
-            return start + max(0.0, left)
-        left -= end - start
-    return spans[-1][1]
+    for number, (start, end) in enumerate(spans[:-1]):
+        if left < end - start - (SNAP_S if after else 0.0):
+            return start + left
+        if not after and left < end - start + SNAP_S:
+            return end
+        left = max(0.0, left - (end - start))
+        if after and left < SNAP_S:
+            return spans[number + 1][0]
+    return min(spans[-1][0] + left, spans[-1][1])
 
 
 def srt(row: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pathvalidate import sanitize_filepath
+from pathvalidate import sanitize_filename
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -110,18 +110,22 @@ def _read(source: str, name: str, columns: list[str] | None = None) -> pa.Table:
 def file_names(places: Sequence[Row], inputs: Sequence[str]) -> dict[str, str]:
     """recording_id -> a path without extension, no two alike whatever the case, safe on any file system.
 
-    It is the recording's path below the input that holds it (else bucket and key); where two recordings would share
-    one, it keeps their extensions, and where that is not enough, it ends with the recording_id.
+    It is the recording's path below the input that holds it, or below the manifest's folder, else bucket and key. Where
+    two recordings would share one, it keeps their extensions; where that is not enough, it ends with the recording_id.
     """
-    bases = sorted({store.join(*store.split(source)).rstrip("/") + "/" for source in inputs}, key=len, reverse=True)
+    roots = [store.join(*store.split(source)).rstrip("/") for source in inputs]
+    roots = sorted({root + "/" for one in roots for root in (one, one.rpartition("/")[0])}, key=len, reverse=True)
 
     def candidates(place: Row) -> Iterator[str]:
         uri = store.join(*store.split(place["uri"]))
-        base = next((base for base in bases if uri.startswith(base)), "")
-        path = PurePosixPath(uri.removeprefix(base).removeprefix("s3://").lstrip("/"))
+        root = next((root for root in roots if uri.startswith(root) and root not in ("/", "s3://")), "s3://")
+        parts = [part for part in uri.removeprefix(root).split("/") if part not in ("", ".", "..")]
+        safe = [sanitize_filename(part, platform="universal", replacement_text="_") or "_" for part in parts]
+        path = PurePosixPath(*safe) if safe else PurePosixPath("_")
         channel = "" if place["channel"] is None else f".channel-{place['channel']}"
-        for name in (path.with_suffix(""), path, PurePosixPath(f"{path}.{place['recording_id']}")):
-            yield sanitize_filepath(f"{name}{channel}", platform="universal", replacement_text="_")
+        yield f"{path.with_suffix('')}{channel}"
+        yield f"{path}{channel}"
+        yield f"{path}.{sanitize_filename(place['recording_id'], platform='universal', replacement_text='_')}"
 
     options = {place["recording_id"]: list(candidates(place)) for place in places}
     names: dict[str, str] = {}

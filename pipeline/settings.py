@@ -66,10 +66,12 @@ class Segmentation(_Frozen):
 class Guards(_Frozen):
     """When a window's text is suspicious, and what is tried then. docs/quality.md says how each was chosen."""
 
-    min_chars_per_s: float = Field(default=4.0, ge=0)
-    """Less text than this for its speech: the model stopped early. [characters per second of speech]"""
+    min_chars_per_s: float = Field(default=8.0, ge=0)
+    """Less text than this for its speech: the model stopped early. Of 300 clips in nine languages, three had less.
+    [characters per second of speech]"""
     max_chars_per_s: float = Field(default=40.0, gt=0)
-    """More text than this: nobody speaks so fast. [characters per second of speech]"""
+    """More text than this: nobody speaks so fast. The fastest of those clips had 27. [characters per second of speech]
+    """
     max_compression_ratio: float = Field(default=2.4, gt=1)
     """Text that zlib makes this many times smaller repeats itself. Whisper's own limit."""
     min_mean_logprob: float = Field(default=-1.0, lt=0)

@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import wave
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,8 +131,8 @@ def test_split_channels_are_windows_of_their_own(speech_wav: Callable[..., Path]
 
 
 def hypothesis(text: str, utterance: Utterance, **more: Any) -> Hypothesis:
-    facts: dict[str, Any] = {"finish_reason": "stop", "token_count": len(text.split()), "mean_logprob": -0.2}
-    return Hypothesis(text=text, **facts | {"low_probability_share": 0.1, "padded_s": utterance.duration_s} | more)
+    plain = Hypothesis(text, "stop", len(text.split()), -0.2, 0.1, utterance.duration_s)
+    return replace(plain, **more)
 
 
 class Plain:
@@ -218,7 +219,9 @@ class Silent(Plain):
     """Says nothing unless it is heated."""
 
     def answer(self, utterance: Utterance) -> Hypothesis:
-        return hypothesis("now that it is warm I speak at last" if utterance.temperature > 0.5 else "", utterance)
+        return hypothesis(
+            "now that it is warm I speak at last, and not before" if utterance.temperature > 0.5 else "", utterance
+        )
 
 
 class Endless(Plain):
@@ -233,7 +236,7 @@ class Junk(Plain):
     """Writes in another script, always."""
 
     def answer(self, utterance: Utterance) -> Hypothesis:
-        return hypothesis("субтитры сделал кто-то другой, не мы", utterance)
+        return hypothesis("субтитры сделал кто-то другой, не мы, спасибо", utterance)
 
 
 TWO_SPANS = [(0.3, 2.5), (3.2, 5.7)]
@@ -267,7 +270,7 @@ def test_a_suspicious_window_is_tried_in_other_ways(
 
 def test_a_good_window_is_heard_once_and_asks_for_no_more() -> None:
     engine = Plain()
-    (row,) = transcribe(engine, [spoken(1.5, [(0.0, 1.5)])])
+    (row,) = transcribe(engine, [spoken(1.5, [(0.2, 1.4)])])
     assert (row["attempts"], row["kept_attempt"], row["retried_for"], row["flags"]) == (["whole"], "whole", [], [])
     assert len(engine.asked) == 1
 
@@ -301,7 +304,7 @@ def test_a_model_that_needs_a_language_gets_the_likeliest() -> None:
         needs_language = True
 
     engine = Needs()
-    transcribe(engine, [spoken(1.5, [(0.0, 1.5)]), spoken(1.5, [(0.0, 1.5)], language="ja")])
+    transcribe(engine, [spoken(1.5, [(0.2, 1.4)]), spoken(1.5, [(0.2, 1.4)], language="ja")])
     assert [utterance.language for utterance in engine.asked] == ["es", "ja"]
 
 
