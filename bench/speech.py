@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import wave
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +16,11 @@ from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Audio
 
 DEMO = Path(__file__).parents[1] / "demo"
-# Real clips with references, where this machine has them: not part of the product.
-REAL = Path(__file__).parents[2] / "shared/data/speech"
-GAPS_S = (0.2, 3.0)
-NOISE = 3.0  # standard deviation of the gaps' samples
+# Real clips with references (manifest.jsonl: path, reference, language) and a Whisper checkpoint, where this machine
+# has them: not part of the product.
+REAL = Path(os.environ.get("SPEECH_CORPUS", "../shared/data/speech"))
+WHISPER = os.environ.get("WHISPER_MODEL", "build/whisper-base")
+NOTES_HZ = (262, 294, 330, 349, 392, 440, 494, 523)  # C major
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,14 @@ class Recording:
     clips: list[tuple[str, float, float]]
 
 
+def missing() -> str:
+    """What is not here of that; empty where all is."""
+    lacks = [f"SPEECH_CORPUS={REAL}"] * (not REAL.is_dir()) + [f"WHISPER_MODEL={WHISPER}"] * (
+        not Path(WHISPER).is_dir()
+    )
+    return f"no {' and no '.join(lacks)}" if lacks else ""
+
+
 def clips(folder: Path) -> list[Clip]:
     """The clips that a folder's manifest.jsonl gives a reference and a language, but for the odd formats."""
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines()]
@@ -55,21 +66,37 @@ def single(clip: Clip, path: Path) -> Recording:
 
 
 def joined(chosen: list[Clip], seconds: float, path: Path, seed: int) -> Recording:
-    """Clips in random order, each as often as the others, `seconds` at least; faint noise in the gaps."""
+    """Clips in random order, each as often as the others, `seconds` at least; 0.2 to 3 s of faint noise between."""
+    return _chain(chosen, seconds, path, seed, lambda rng: noise(rng, _samples(rng.uniform(0.2, 3.0)), level=3.0))
+
+
+def mixed(chosen: list[Clip], seconds: float, path: Path, seed: int) -> Recording:
+    """Clips of any language in random order, with 0.1 to 5 s of silence, noise or music between them."""
+
+    def between(rng: np.random.Generator) -> np.ndarray:
+        return (noise, music, silence)[rng.integers(3)](rng, _samples(rng.uniform(0.1, 5.0)))
+
+    return _chain(chosen, seconds, path, seed, between)
+
+
+def continuous(chosen: list[Clip], seconds: float, path: Path, seed: int) -> Recording:
+    """Clips without their leading and trailing silence, 0.15 s apart: someone who never stops talking."""
+    trimmed = [Clip(clip.samples[_loud(clip.samples)], clip.reference, clip.language) for clip in chosen]
+    return _chain(trimmed, seconds, path, seed, lambda rng: silence(rng, _samples(0.15)))
+
+
+def _chain(
+    chosen: list[Clip], seconds: float, path: Path, seed: int, between: Callable[[np.random.Generator], np.ndarray]
+) -> Recording:
+    """Clips in random order with something between; none comes again before all have come, and all come."""
     rng = np.random.default_rng(seed)
     parts: list[np.ndarray] = []
     words: list[str] = []
     times: list[tuple[str, float, float]] = []
     length, order = 0, []
-
-    def silence() -> np.ndarray:
-        count = int(rng.uniform(*GAPS_S) * SAMPLE_RATE_HZ)
-        return (rng.standard_normal(count) * NOISE).astype(np.int16)
-
     while order or length < seconds * SAMPLE_RATE_HZ:
         order = order or rng.permutation(len(chosen)).tolist()
-        clip = chosen[order.pop()]
-        gap = silence()
+        clip, gap = chosen[order.pop()], between(rng).astype(np.int16)
         begin = length + len(gap)
         parts += [gap, clip.samples]
         length = begin + len(clip.samples)
@@ -77,6 +104,38 @@ def joined(chosen: list[Clip], seconds: float, path: Path, seed: int) -> Recordi
         times.append((clip.language, begin / SAMPLE_RATE_HZ, length / SAMPLE_RATE_HZ))
     write(path, np.concatenate(parts))
     return Recording(path, " ".join(words), times)
+
+
+def _samples(seconds: float) -> int:
+    return int(seconds * SAMPLE_RATE_HZ)
+
+
+def _loud(samples: np.ndarray) -> slice:
+    """From the first to the last tenth of a second that is less than 30 dB below the loudest."""
+    step = SAMPLE_RATE_HZ // 10
+    power = np.square(samples[: len(samples) // step * step].reshape(-1, step), dtype=np.float64).mean(axis=1)
+    loud = np.flatnonzero(power > power.max() / 1000)
+    return slice(int(loud[0]) * step, (int(loud[-1]) + 1) * step)
+
+
+def silence(_: np.random.Generator, count: int) -> np.ndarray:
+    """Digital silence."""
+    return np.zeros(count)
+
+
+def noise(rng: np.random.Generator, count: int, level: float = 300.0) -> np.ndarray:
+    """White noise; `level` is its standard deviation."""
+    return rng.standard_normal(count) * level
+
+
+def music(rng: np.random.Generator, count: int) -> np.ndarray:
+    """A melody of decaying notes with one overtone, two a second."""
+    note = np.arange(SAMPLE_RATE_HZ // 2) / SAMPLE_RATE_HZ
+    tune = [
+        np.sin(2 * np.pi * hertz * note) * np.exp(-4 * note) + np.sin(4 * np.pi * hertz * note) * np.exp(-5 * note) / 2
+        for hertz in rng.choice(NOTES_HZ, count // len(note) + 1)
+    ]
+    return np.concatenate(tune)[:count] * 8_000
 
 
 def write(path: Path, samples: np.ndarray) -> None:

@@ -24,7 +24,16 @@ from pipeline import store
 HERE = Path(__file__).parent
 KEPT = Path("build/demo")
 # The checkpoint knows these languages. Few and short windows: a small batch is enough.
-ENGINE = ["--engine.model", str(HERE / "model"), "--engine.device", "cpu", "--language.expected", "en,es,fr,de"]
+ENGINE = [
+    "--engine.model",
+    str(HERE / "model"),
+    "--engine.device",
+    "cpu",
+    "--language.expected",
+    "en,es,fr,de",
+    "--language.witnesses",
+    "score,text",
+]
 
 
 def main() -> int:

@@ -59,8 +59,8 @@ class Segmentation(_Frozen):
     Silero suggests 0.5; with 0.3 the demo's lecture loses 7 words of 174 instead of 12."""
     padding_s: float = Field(default=0.3, ge=0, le=1)
     """Audio kept before and after speech, so that no word loses its edge. [seconds]"""
-    min_speech_s: float = Field(default=0.1, ge=0)
-    """A window with less speech than this is taken for noise, not for speech. [seconds]"""
+    min_speech_s: float = Field(default=0.25, ge=0)
+    """A window with less speech than this is taken for noise or music, not for speech. Silero's own limit. [seconds]"""
 
 
 class Guards(_Frozen):

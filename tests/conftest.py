@@ -19,7 +19,16 @@ from pipeline import store
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo"
-DEMO_ENGINE = ["--engine.model", str(DEMO / "model"), "--engine.device", "cpu", "--language.expected", "en,es,fr,de"]
+DEMO_ENGINE = [
+    "--engine.model",
+    str(DEMO / "model"),
+    "--engine.device",
+    "cpu",
+    "--language.expected",
+    "en,es,fr,de",
+    "--language.witnesses",
+    "score,text",
+]
 SCRIPTED = ["--engine.family", "scripted", "--engine.model", "none"]
 # Words that must appear in no output: they lie in a file and in the environment beside the hostile recordings.
 CANARY = "canary-6f1c9e"

@@ -4,6 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.speech import music, noise
 from pipeline import audio, segment
 from pipeline.segment import FRAME, FRAME_S
 from pipeline.settings import Audio, Segmentation
@@ -105,8 +106,16 @@ def test_block_size_changes_nothing(turns: list[tuple[int, int]], block: int) ->
     assert [(w.start_s, w.end_s) for w in first] == [(w.start_s, w.end_s) for w in second]
 
 
-def test_a_cut_falls_into_the_longest_pause_of_the_later_half() -> None:
-    # 6 s are 187 frames. Pauses of 5 frames at 3.4 s and of 12 frames at 4.2 s; speech all around.
+def test_a_cut_falls_into_the_longest_pause_near_the_limit() -> None:
+    # 6 s are 187 frames. Pauses of 20 frames at 2.6 s, of 5 at 4.8 s and of 8 at 5.6 s; speech all around.
+    samples = spoken([(80, 20), (50, 5), (20, 8), (150, 1)], 0)
+    first, second = cut(samples, Segmentation(padding_s=0.0), 6.0)[:2]
+    assert round(first.end_s / FRAME_S) == 175
+    assert round(second.start_s / FRAME_S) == 183
+
+
+def test_without_one_near_the_limit_the_cut_falls_into_the_longest_of_the_later_half() -> None:
+    # Pauses of 5 frames at 3.4 s and of 12 frames at 4.2 s.
     samples = spoken([(106, 5), (20, 12), (150, 1)], 0)
     first, second = cut(samples, Segmentation(padding_s=0.0), 6.0)
     assert round(first.end_s / FRAME_S) == 131
@@ -120,11 +129,11 @@ def test_a_long_pause_ends_a_window_and_a_short_one_does_not() -> None:
     assert found[0].speech_s == 60 * FRAME_S
 
 
-def test_silence_and_noise_give_no_windows() -> None:
+def test_silence_noise_and_music_give_no_windows() -> None:
     rng = np.random.default_rng(0)
-    noise = (rng.standard_normal(16_000 * 20) * 300).astype(np.int16)
-    for samples in (np.zeros(16_000 * 20, np.int16), noise, np.zeros(0, np.int16)):
-        assert heard(samples) == []
+    minute = 60 * 16_000
+    for samples in (np.zeros(0), np.zeros(minute), noise(rng, minute), noise(rng, minute, 3_000), music(rng, minute)):
+        assert heard(samples.astype(np.int16)) == []
 
 
 def test_the_detector_finds_speech_where_it_is() -> None:

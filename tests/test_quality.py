@@ -1,0 +1,63 @@
+"""Long and awkward recordings through real engines, measured as `python -m bench.quality` does. Slow."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import quality, speech
+from bench.quality import Score
+from pipeline import engines
+from pipeline.engines.checkpoint import inspect
+from pipeline.settings import Language, Settings
+
+DEMO_LANGUAGES = ["en", "es", "fr", "de"]
+
+
+async def scores(settings: Settings, *measured: list[speech.Recording]) -> list[Score]:
+    engine = engines.start(settings, inspect(settings.engine))
+    try:
+        return [await quality.measure(recordings, engine, settings) for recordings in measured]
+    finally:
+        engine.shutdown()
+
+
+@pytest.mark.slow
+def test_long_recordings_lose_nothing_against_their_clips(tmp_path: Path) -> None:
+    clips = speech.clips(speech.DEMO / "held_out")
+    alone = [speech.single(clip, tmp_path / f"{at}.wav") for at, clip in enumerate(clips)]
+    mixed = [speech.mixed(clips, 600.0, tmp_path / "mixed.wav", seed=2)]
+    close = [speech.continuous(clips, 300.0, tmp_path / "close.wav", seed=3)]
+    language = Language.model_validate({"expected": DEMO_LANGUAGES, "witnesses": ["score", "text"]})
+    settings = quality.settings_for(str(speech.DEMO / "model"), 64, language)
+    one_by_one, joined, full = asyncio.run(scores(settings, alone, mixed, close))
+    assert joined.wer <= one_by_one.wer + 0.005
+    assert joined.rightly / joined.tagged >= 0.98
+    assert joined.transcribed_s >= 0.99 * joined.speech_s
+    assert full.window_s / full.first_padded_s >= 0.90
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(speech.missing()), reason=f"no real speech to measure with: {speech.missing()}")
+def test_whisper_hears_a_long_recording_as_it_hears_its_clips(tmp_path: Path) -> None:
+    clips = [clip for clip in speech.clips(speech.REAL) if clip.language == "en"]
+    alone = [speech.single(clip, tmp_path / f"{at}.wav") for at, clip in enumerate(clips)]
+    joined = [speech.joined(clips, 100.0, tmp_path / "joined.wav", seed=1)]
+    rng = np.random.default_rng(0)
+    quiet = []
+    for name, samples in {
+        "silence": np.zeros(60 * 16_000),
+        "noise": speech.noise(rng, 60 * 16_000),
+        "music": speech.music(rng, 60 * 16_000),
+    }.items():
+        speech.write(tmp_path / f"{name}.wav", samples.astype(np.int16))
+        quiet.append(speech.Recording(tmp_path / f"{name}.wav", "", []))
+    settings = quality.settings_for(speech.WHISPER, 16, Language.model_validate({"expected": DEMO_LANGUAGES}))
+    one_by_one, long, nothing = asyncio.run(scores(settings, alone, joined, quiet))
+    assert one_by_one.wer < 0.25
+    assert long.wer <= one_by_one.wer + 0.05  # one language and 300 words: the bench has the mean of five
+    assert long.rightly / long.tagged >= 0.97
+    assert nothing.errors == 0, "words where nobody speaks"
