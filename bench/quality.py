@@ -127,9 +127,8 @@ async def transcribe(path: Path, engine: Engine, settings: Settings) -> tuple[di
 async def measure(recordings: list[speech.Recording], engine: Engine, settings: Settings) -> Score:
     """All recordings of one language through one policy."""
     score, chunk_s = Score(), inspect(settings.engine).chunk_s
-    for row, segments, recording in [
-        (*(await transcribe(recording.path, engine, settings)), recording) for recording in recordings
-    ]:
+    answers = await asyncio.gather(*(transcribe(recording.path, engine, settings) for recording in recordings))
+    for (row, segments), recording in zip(answers, recordings, strict=True):
         found = jiwer.process_words(recording.reference, row["text"] or "", WORDS, WORDS)
         score.errors += found.substitutions + found.deletions + found.insertions
         score.words += found.hits + found.substitutions + found.deletions

@@ -25,7 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
     counts = ", ".join(f"{written[kind]} {kind}" for kind in wanted.formats)
     console.print(f"{counts} files in {wanted.output}", highlight=False, markup=False, soft_wrap=True)
     if written["failed"]:
-        console.print(f"{written['failed']} failed recordings have no text: their JSON says why", highlight=False)
+        why = "their JSON says why" if "json" in wanted.formats else "the table says why"
+        console.print(f"{written['failed']} failed recordings have no text: {why}", highlight=False)
     return 0
 
 

@@ -6,7 +6,7 @@ import html
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pysubs2
@@ -27,6 +27,7 @@ class Caption:
     start_s: float
     end_s: float
     text: str
+    channel: int | None = None
 
 
 def captions(segments: Sequence[Mapping[str, Any]]) -> list[Caption]:
@@ -36,11 +37,13 @@ def captions(segments: Sequence[Mapping[str, Any]]) -> list[Caption]:
     """
     found = [caption for segment in segments if segment["text"] for caption in _of_segment(segment)]
     found.sort(key=lambda caption: caption.start_s)
-    following = [*(caption.start_s for caption in found[1:]), float("inf")]
-    return [
-        Caption(one.start_s, max(one.end_s, min(one.start_s + MIN_S, start_s)), one.text)
-        for one, start_s in zip(found, following, strict=False)
-    ]
+    done: list[Caption] = []
+    following: dict[int | None, float] = {}  # by channel
+    for one in reversed(found):
+        limit_s = following.get(one.channel, float("inf"))
+        following[one.channel] = one.start_s
+        done.append(replace(one, end_s=min(max(one.end_s, one.start_s + MIN_S), limit_s)))
+    return done[::-1]
 
 
 def _of_segment(segment: Mapping[str, Any]) -> Iterator[Caption]:
@@ -59,7 +62,8 @@ def _of_segment(segment: Mapping[str, Any]) -> Iterator[Caption]:
         text = " ".join(cue)
         sentence = text.endswith(SENTENCE_END) and len(text) >= SHORTEST_SENTENCE_CHARS
         if full or sentence or _time(spans, (said + len(following or "")) / total) - start_s > MAX_S:
-            yield Caption(start_s, min(end_s, start_s + MAX_S), "\n".join(_lines(speaker, cue)))
+            end_s = min(end_s, start_s + MAX_S)
+            yield Caption(start_s, end_s, "\n".join(_lines(speaker, cue)), segment["channel"])
             cue, start_s = [], _time(spans, said / total, after=True)
 
 
@@ -134,7 +138,7 @@ def _subtitles(row: Mapping[str, Any], escape: bool = False) -> pysubs2.SSAFile:
     for caption in captions(row["segments"]):
         text = html.escape(caption.text, quote=False) if escape else caption.text.replace("-->", "→")
         event = pysubs2.SSAEvent(start=round(caption.start_s * 1000), end=round(caption.end_s * 1000))
-        event.plaintext = text
+        event.plaintext = text.replace("\\", "\N{FULLWIDTH REVERSE SOLIDUS}")  # \N and \h mean something here
         subtitles.append(event)
     return subtitles
 

@@ -64,7 +64,7 @@ def join_overlaps(segments: Sequence[Row]) -> list[Row]:
 
 def channel_id(recording_id: str, channel: int | None) -> str:
     """The recording_id of one channel's rows."""
-    return recording_id if channel is None else f"{recording_id}-{channel}"
+    return recording_id if channel is None else f"{recording_id}#{channel}"
 
 
 def transcripts(recording_id: str, segments: Sequence[Row], guards: Guards, complete: bool = True) -> Iterator[Row]:
@@ -82,8 +82,8 @@ def transcript(segments: Sequence[Row], guards: Guards, complete: bool = True) -
     """Join segments, in order, into the TRANSCRIPT columns that follow from them.
 
     A recording is ok when every segment has text, failed when none has, else partial; `text` is null only when it
-    failed. Its language is the one that holds most speech; the probability is that of its segments, weighted by their
-    speech, times that language's share of all speech.
+    failed. Its language is the one that holds most speech, each second counted by its probability; the probability is
+    that of its segments, weighted by their speech, times that language's share of all speech.
     """
     texts = [segment["text"] for segment in segments if segment["text"] is not None]
     failure = next((s for s in segments if s["failure_code"]), None)
@@ -128,6 +128,6 @@ def _flags(
         elif len(text) < guards.min_chars_per_s * windowed_s:
             flags.add(Flag.LITTLE_TEXT)
     spoken_s = sum(one["speech_s"] for one in languages)
-    if len(languages) > 1 and languages[1]["speech_s"] >= MIXED_SHARE * spoken_s:
+    if any(one["speech_s"] >= MIXED_SHARE * spoken_s for one in languages[1:]):
         flags.add(Flag.MIXED_LANGUAGES)
     return sorted(flags)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,9 +20,13 @@ from pipeline.errors import ConfigurationError, JobError
 from pipeline.schema import Outcome
 
 WRITES_AT_ONCE = 16
-PLACES = ["recording_id", "uri", "channel"]  # columns that say where a row's file goes
+MAX_NAME_BYTES = 200  # of the 255 that file systems take
+# Columns that say what a row is the transcript of, and whether it is the newest.
+KEYS = ["recording_id", "uri", "range_start_s", "range_end_s", "channel", "run_id"]
+READ_ERRORS = (*store.STORAGE_ERRORS, ValueError, KeyError, TypeError, pa.ArrowException)
 
 Row = dict[str, Any]
+Place = tuple[str, float | None, float | None, int | None]
 
 
 class Export(BaseSettings):
@@ -63,43 +68,54 @@ def export(settings: Export) -> Counter[str]:
     try:
         reports = [r for r in store.reports(settings.input) if settings.run_id in (None, r["run_id"])]
         newest = _newest(settings.input, reports)
-    except store.STORAGE_ERRORS as error:
+    except READ_ERRORS as error:
         raise ConfigurationError(f"--input {settings.input}: {store.explain(error)}") from error
     if not newest:
         run = f" of a run {settings.run_id}" if settings.run_id else ""
         raise ConfigurationError(f"--input {settings.input}: no published transcripts{run}")
-    names = file_names([place for place, _ in newest.values()], [report["input"] for report in reports])
-    written: Counter[str] = Counter()
+    names = file_names(list(newest.values()), [report["input"] for report in reports])
 
-    def write(row: Row) -> None:
+    def write(row: Row) -> list[str]:
         failed = row["outcome"] == Outcome.FAILED
-        written["failed"] += failed
-        for kind in settings.formats:
-            if not failed or kind == "json":
-                text = captions.FORMATS[kind](row)
-                store.replace(f"{settings.output.rstrip('/')}/{names[row['recording_id']]}.{kind}", text.encode())
-                written[kind] += 1
+        kinds = [kind for kind in dict.fromkeys(settings.formats) if not failed or kind == "json"]
+        for kind in kinds:
+            uri = f"{settings.output.rstrip('/')}/{names[_place(row)]}.{kind}"
+            store.replace(uri, captions.FORMATS[kind](row).encode())
+        return [*kinds, "failed"] if failed and row["channel"] is None else kinds
 
+    written: Counter[str] = Counter()
     try:
         with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
             for report in reports:
                 for name in report["transcripts"]:
                     rows = _read(settings.input, name).to_pylist()
-                    for _ in pool.map(write, (row for row in rows if newest[row["recording_id"]][1] == name)):
-                        pass
+                    for kinds in pool.map(write, [row for row in rows if newest.get(_place(row)) == _key(row)]):
+                        written.update(kinds)
     except store.STORAGE_ERRORS as error:
         raise JobError(f"--output {settings.output}: {store.explain(error)}") from error
     return written
 
 
-def _newest(source: str, reports: Sequence[Row]) -> dict[str, tuple[Row, str]]:
-    """For each recording_id its place, and the file that holds its newest row."""
-    newest: dict[str, tuple[Row, str]] = {}
+def _place(row: Row) -> Place:
+    """What a row is the transcript of, whatever the content was at the time."""
+    return row["uri"], row["range_start_s"], row["range_end_s"], row["channel"]
+
+
+def _key(row: Row) -> Row:
+    return {name: row[name] for name in KEYS}
+
+
+def _newest(source: str, reports: Sequence[Row]) -> dict[Place, Row]:
+    """For each place the KEYS of its newest row. A recording's channels count only if its newest run split them."""
+    newest: dict[Place, Row] = {}
+    runs: dict[Place, str] = {}  # of the recordings as wholes
     for report in sorted(reports, key=lambda report: report["finished_at"]):
         for name in report["transcripts"]:
-            for place in _read(source, name, PLACES).to_pylist():
-                newest[place["recording_id"]] = place, name
-    return newest
+            for row in _read(source, name, KEYS).to_pylist():
+                newest[_place(row)] = row
+                if row["channel"] is None:
+                    runs[_place(row)] = row["run_id"]
+    return {place: row for place, row in newest.items() if runs.get((*place[:3], None)) == row["run_id"]}
 
 
 def _read(source: str, name: str, columns: list[str] | None = None) -> pa.Table:
@@ -107,34 +123,44 @@ def _read(source: str, name: str, columns: list[str] | None = None) -> pa.Table:
     return pq.read_table(pa.BufferReader(store.read(uri)), columns=columns)
 
 
-def file_names(places: Sequence[Row], inputs: Sequence[str]) -> dict[str, str]:
-    """recording_id -> a path without extension, no two alike whatever the case, safe on any file system.
+def file_names(rows: Sequence[Row], inputs: Sequence[str]) -> dict[Place, str]:
+    """For each row the path of its files without extension: no two alike whatever the case, safe on any file system.
 
     It is the recording's path below the input that holds it, or below the manifest's folder, else bucket and key. Where
-    two recordings would share one, it keeps their extensions; where that is not enough, it ends with the recording_id.
+    two recordings would share one, it keeps their extensions; where that is not enough, it ends with a hash.
     """
     roots = [store.join(*store.split(source)).rstrip("/") for source in inputs]
     roots = sorted({root + "/" for one in roots for root in (one, one.rpartition("/")[0])}, key=len, reverse=True)
 
-    def candidates(place: Row) -> Iterator[str]:
-        uri = store.join(*store.split(place["uri"]))
-        root = next((root for root in roots if uri.startswith(root) and root not in ("/", "s3://")), "s3://")
-        parts = [part for part in uri.removeprefix(root).split("/") if part not in ("", ".", "..")]
-        safe = [sanitize_filename(part, platform="universal", replacement_text="_") or "_" for part in parts]
-        path = PurePosixPath(*safe) if safe else PurePosixPath("_")
-        channel = "" if place["channel"] is None else f".channel-{place['channel']}"
+    def candidates(row: Row) -> Iterator[str]:
+        root = next((root for root in roots if row["uri"].startswith(root) and root not in ("/", "s3://")), "s3://")
+        parts = [part for part in row["uri"].removeprefix(root).split("/") if part not in ("", ".", "..")]
+        path = PurePosixPath(*(_safe(part) for part in parts)) if parts else PurePosixPath("_")
+        channel = "" if row["channel"] is None else f".channel-{row['channel']}"
         yield f"{path.with_suffix('')}{channel}"
         yield f"{path}{channel}"
-        yield f"{path}.{sanitize_filename(place['recording_id'], platform='universal', replacement_text='_')}"
+        yield f"{path}{channel}.{hashlib.sha256(repr(_place(row)).encode()).hexdigest()[:8]}"
 
-    options = {place["recording_id"]: list(candidates(place)) for place in places}
-    names: dict[str, str] = {}
+    options = {_place(row): list(candidates(row)) for row in rows}
+    folders = {str(folder).casefold() for names in options.values() for folder in PurePosixPath(names[0]).parents}
+    names: dict[Place, str] = {}
+    taken: set[str] = set()
     for level in range(3):
-        open_ids = [recording_id for recording_id in options if recording_id not in names]
-        wanted = Counter(options[recording_id][level].casefold() for recording_id in open_ids)
+        waiting = [place for place in options if place not in names]
+        wanted = Counter(options[place][level].casefold() for place in waiting)
+        for place in waiting:
+            name = options[place][level]
+            folded = name.casefold()
+            is_folder = any(f"{folded}.{kind}" in folders for kind in captions.FORMATS)
+            if level == 2 or (wanted[folded] == 1 and folded not in taken and not is_folder):
+                names[place] = name
         taken = {name.casefold() for name in names.values()}
-        for recording_id in open_ids:
-            name = options[recording_id][level]
-            if level == 2 or (wanted[name.casefold()] == 1 and name.casefold() not in taken):
-                names[recording_id] = name
     return names
+
+
+def _safe(part: str) -> str:
+    """A name for one folder or file on any file system, with room for what comes behind it."""
+    name = sanitize_filename(part, platform="universal", replacement_text="_") or "_"
+    stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
+    room = MAX_NAME_BYTES - len(suffix.encode())
+    return name if len(name.encode()) <= MAX_NAME_BYTES else stem.encode()[:room].decode(errors="ignore") + suffix

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 WORDS_PER_S = 6.0  # nobody speaks faster for long: how many words the overlap may hold
 SLACK_WORDS = 2  # the words that a cut breaks, on either side
 MATCH, MISMATCH, GAP = 2, -1, -1
+# A word with the space before it; scripts that put no spaces between words (Thai, Lao, Burmese, Khmer, kana, CJK) are
+# taken letter by letter.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+WORD = re.compile(rf"\s*(?:[{_UNSPACED}]|[^\s{_UNSPACED}]+)")
 
 
 def join(before: str, after: str, overlap_s: float) -> tuple[str, str]:
@@ -18,7 +22,7 @@ def join(before: str, after: str, overlap_s: float) -> tuple[str, str]:
     behind the last match in `before` is a word that the cut broke, as is what lies before the first match in
     `after`; they go. Without any match nothing goes.
     """
-    ahead, behind = before.split(), after.split()
+    ahead, behind = WORD.findall(before), WORD.findall(after)
     most = int(overlap_s * WORDS_PER_S) + SLACK_WORDS
     if overlap_s <= 0 or not ahead or not behind:
         return before, after
@@ -29,12 +33,15 @@ def join(before: str, after: str, overlap_s: float) -> tuple[str, str]:
     # Each side is nearest to its own context in one half of the overlap: change over in the middle of the match.
     at_tail, at_head = matches[len(matches) // 2]
     kept = len(ahead) - len(tail) + at_tail
-    return " ".join(ahead[:kept]), " ".join(behind[at_head:])
+    if kept == 0:  # the text before would vanish: it keeps the match instead
+        kept, at_head = matches[-1][0] + 1, matches[-1][1] + 1
+    return "".join(ahead[:kept]).strip(), "".join(behind[at_head:]).strip()
 
 
 def _plain(word: str) -> str:
-    """Letters and digits in lower case; a word of none of them as it is."""
-    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", word).casefold()) or word
+    """Letters, with their marks, and digits, in lower case; a word of none of them as it is."""
+    folded = unicodedata.normalize("NFKC", word).casefold()
+    return "".join(letter for letter in folded if unicodedata.category(letter)[0] in "LMN") or word.strip()
 
 
 def _align(tail: Sequence[str], head: Sequence[str]) -> list[tuple[int, int]]:

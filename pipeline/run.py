@@ -76,7 +76,7 @@ def execute(plan: Plan, console: Console) -> Row:
     about: Row = {
         "run_id": output.run_id,
         "output": output.uri,
-        "input": settings.input,
+        "input": store.join(*store.split(settings.input)),
         "started_at": started.isoformat(),
         "pipeline_version": __version__,
         "model": settings.engine.model,

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SAMPLE_RATE_HZ = 16_000
 
 
@@ -53,7 +53,7 @@ class Outcome(StrEnum):
 
 
 class Flag(StrEnum):
-    """What makes a transcript, or a part of it, suspicious. It has text all the same: look before you trust it."""
+    """What makes a transcript, or a part of it, suspicious: look before you trust it."""
 
     NO_TEXT = "no_text"  # speech without a word
     LITTLE_TEXT = "little_text"  # fewer than guards.min_chars_per_s

@@ -7,6 +7,7 @@ of it than `min_speech_s`.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -132,7 +133,7 @@ class Segmenter:
 
     def _window(self, done: _Pending) -> Iterator[Window]:
         spans, speech_s = done.spans(), done.speech_frames * FRAME_S
-        if not spans or speech_s < self._settings.min_speech_s:
+        if not spans or (speech_s < self._settings.min_speech_s and not done.overlap):
             return
 
         def time(frame: int) -> float:
@@ -157,14 +158,18 @@ def level(samples: np.ndarray, spans: Sequence[tuple[int, int]]) -> np.ndarray:
     gains = [min(max(powers) / power, MAX_GAIN) for power in powers]
     if max(gains) < QUIET:
         return samples
-    decibels = [10 * np.log10(gain) if gain >= QUIET else 0.0 for gain in gains]
-    edges = [edge for span in spans for edge in span]
-    curve = np.interp(np.arange(len(samples)), edges, np.repeat(decibels, 2))
-    return np.clip(samples * 10 ** (curve / 20), -32768, 32767).astype(np.int16)
+    decibels = [10 * float(np.log10(gain)) if gain >= QUIET else 0.0 for gain in gains]
+    edges = [0, *(edge for span in spans for edge in span), len(samples)]
+    levels = [decibels[0], *(level for level in decibels for _ in "se"), decibels[-1]]
+    raised = np.empty_like(samples)
+    for at, (start, end) in enumerate(itertools.pairwise(edges)):  # piece by piece: windows may be long
+        curve = np.linspace(levels[at], levels[at + 1], end - start, dtype=np.float32)
+        raised[start:end] = np.clip(samples[start:end] * 10 ** (curve / 20), -32768, 32767)
+    return raised
 
 
 def split(window: Window, settings: Segmentation, max_pause_s: float) -> list[Window]:
-    """Cut a window again, into smaller ones: at pauses above `max_pause_s`, at most half as long as it is."""
+    """Cut a window again, into smaller ones: at pauses above `max_pause_s`, at most half as long as it is or 1 s."""
     start_s, length_s = window.start_s - window.overlap_s, len(window.samples) / SAMPLE_RATE_HZ
     spans = [(start_s, window.start_s), *window.spans] if window.overlap_s else window.spans
     marks = np.zeros(-(-len(window.samples) // FRAME), dtype=bool)

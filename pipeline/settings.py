@@ -8,10 +8,10 @@ import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_extra_types.language_code import LanguageAlpha2
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -54,7 +54,7 @@ class Segmentation(_Frozen):
     overlap_s: float = Field(default=1.0, ge=0, le=5)
     """Speech without any pause is cut so that the next window hears this much again; the words that come twice are
     joined. [seconds]"""
-    speech_threshold: float = Field(default=0.3, gt=0, lt=1)
+    speech_threshold: float = Field(default=0.3, gt=0.15, lt=1)
     """Speech begins where the voice activity detector's probability reaches this (and ends 0.15 below it).
     Silero suggests 0.5; with 0.3 the demo's lecture loses 7 words of 174 instead of 12."""
     padding_s: float = Field(default=0.3, ge=0, le=1)
@@ -83,8 +83,8 @@ class Guards(_Frozen):
     """Windows with less speech are not judged by the amount of their text. [seconds]"""
     retry_max_pause_s: float = Field(default=0.3, gt=0)
     """A suspicious window is tried again in smaller windows: cut at pauses longer than this, at most half as long as
-    it was. [seconds]"""
-    retry_temperatures: tuple[float, ...] = (0.4, 0.8)
+    it was or 1 s. [seconds]"""
+    retry_temperatures: tuple[Annotated[float, Field(gt=0, le=2)], ...] = (0.4, 0.8)
     """Then at these temperatures."""
 
 
@@ -95,7 +95,13 @@ class Language(_Frozen):
     """ISO 639-1 codes among which the language is found. Name as few as you can."""
     witnesses: tuple[Literal["score", "words", "token", "text"], ...] = ("score", "words", "token", "text")
     """What is asked; their mean decides. `score`: the probability of Voxtral's prompt lang:xx. `words`: Voxtral's
-    answer to a question. `token`: Whisper's language token. `text`: a language identifier on the transcript."""
+    answer to a question. `token`: Whisper's language token, which is always asked. `text`: a language identifier on
+    the transcript."""
+
+    @field_validator("expected")
+    @classmethod
+    def _each_once(cls, expected: tuple[LanguageAlpha2, ...]) -> tuple[LanguageAlpha2, ...]:
+        return tuple(dict.fromkeys(expected))
 
 
 class Engine(_Frozen):
@@ -123,7 +129,7 @@ class Engine(_Frozen):
     """Share of each GPU's memory for weights and cache."""
     cpu_kv_cache_gb: int = Field(default=1, ge=1)
     """Cache of an engine on the CPU. [GB]"""
-    max_tokens_per_s: float = Field(default=12.0, gt=0)
+    max_tokens_per_s: float = Field(default=16.0, gt=0)
     """Longest text that a window may have; reaching it is reported as finish_reason `length`. [tokens per second]"""
 
 
@@ -199,7 +205,7 @@ def load(arguments: Sequence[str], kind: type[Job] = Settings) -> Job:
     """
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--config", default=os.environ.get("VOXTRAL_CONFIG"))
-    path = finder.parse_known_args(arguments)[0].config
+    path = finder.parse_known_args(arguments)[0].config if "config" in kind.model_fields else None
     from_file: dict[str, Any] = {}
     try:
         if path:

@@ -6,6 +6,7 @@ Trouble with one recording or window becomes a row and never leaves as an except
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
@@ -22,6 +23,8 @@ from pipeline.join import join
 from pipeline.schema import DECLARED, HYPOTHESIS, SAMPLE_RATE_HZ, WINDOW, FailureCode, Flag
 from pipeline.settings import Settings
 
+MAX_CHANNELS = 32  # to split: each is decoded apart
+UNSURE_SHARE = 0.1  # of probability, from which on the second likeliest language is tried too
 WINDOWS_PER_TABLE = 8  # 8 MB of 30 s windows: what a decode worker holds before it hands them on
 
 Row = dict[str, Any]
@@ -71,6 +74,9 @@ def _windows(recording: Row, settings: Settings) -> Iterator[Row]:
             if stated_s and start_s >= stated_s:
                 detail = f"start_s {start_s} lies behind the end of the recording, {stated_s:.2f} s"
                 raise RecordingError(FailureCode.INVALID_ROW, detail)
+            if settings.channels == "split" and not 1 <= facts.channels <= MAX_CHANNELS:
+                detail = f"{facts.channels} channels; --channels split takes 1 to {MAX_CHANNELS}"
+                raise RecordingError(FailureCode.DECODE_ERROR, detail)
             for channel in [None] if settings.channels == "mix" else range(facts.channels):
                 clock = _Clock(start_s)
                 blocks = clock.counting(audio.decode(path, settings.audio, start_s, end_s, channel))
@@ -192,22 +198,22 @@ class Transcribe:
 
     async def _hear(self, window: segment.Window, declared: str | None) -> Row:
         """Transcribe a window, again in other ways as long as its text is suspicious, and tag its language."""
-        expected = self._settings.language.expected
-        heard = Heard({}) if declared else await self._listen(window)
-        prompted = declared
-        if not declared and self._engine.needs_language:
-            likely = language.combine(heard.languages.values(), expected)
-            prompted = likely.language if likely else expected[0]
-        scripts = [declared] if declared else expected
-
+        # A model that needs a language knows no speech from speech, too: it is heard even where that is declared.
+        heard = await self._listen(window) if self._engine.needs_language or not declared else Heard({})
+        prompted, whole = await self._whole(window, declared, heard)
+        scripts = [declared] if declared else self._settings.language.expected
         attempts: list[Attempt] = []
         try:
-            async for name, hypothesis in self._ways(window, prompted):
+            async for name, hypothesis in self._ways(window, prompted, whole):
                 flags = guards.suspicions(
-                    hypothesis, window.speech_s, heard.no_speech_probability, scripts, self._settings.guards
+                    hypothesis,
+                    window.speech_s + window.overlap_s,
+                    heard.no_speech_probability,
+                    scripts,
+                    self._settings.guards,
                 )
                 attempts.append(Attempt(name, hypothesis, flags))
-                if not flags:
+                if not flags or Flag.NO_SPEECH in flags:
                     break
         except EngineError:
             if not attempts:
@@ -216,10 +222,7 @@ class Transcribe:
         flags, text = list(kept.flags), kept.hypothesis.text
         if Flag.NO_SPEECH in flags:
             text = ""
-        witnesses = list(heard.languages.values())
-        if "text" in self._settings.language.witnesses:
-            witnesses.append(language.text_witness(text, expected))
-        tag = None if declared or not text else language.combine(witnesses, expected)
+        tag = None if declared or not text else self._tag(heard, text)
         if tag and not tag.agreed:
             flags.append(Flag.LANGUAGE_DISPUTED)
         return asdict(kept.hypothesis) | {
@@ -235,6 +238,12 @@ class Transcribe:
             "kept_attempt": kept.name,
         }
 
+    def _tag(self, heard: Heard, text: str) -> language.Tag | None:
+        witnesses, expected = list(heard.languages.values()), self._settings.language.expected
+        if "text" in self._settings.language.witnesses:
+            witnesses.append(language.text_witness(text, expected))
+        return language.combine(witnesses, expected)
+
     async def _listen(self, window: segment.Window) -> Heard:
         try:
             return await self._engine.listen(Utterance(window.samples))
@@ -243,10 +252,31 @@ class Transcribe:
                 raise
             return Heard({})  # the text is worth having without a tag
 
-    async def _ways(self, window: segment.Window, prompted: str | None) -> AsyncIterator[tuple[str, Hypothesis]]:
-        """Ways to transcribe a window, the best first."""
+    async def _whole(self, window: segment.Window, declared: str | None, heard: Heard) -> tuple[str | None, Hypothesis]:
+        """The window's text, and the language that was prompted for it.
+
+        A model that needs a language and is unsure is given its two likeliest; that one counts whose joint probability
+        with its text is higher.
+        """
+        if declared or not self._engine.needs_language:
+            return declared, await self._engine.transcribe(Utterance(window.samples, declared))
+        (shares,) = heard.languages.values()
+        likely = sorted(shares, key=lambda x: -shares[x])[:2]
+        likely = [x for x in likely if x == likely[0] or shares[x] >= UNSURE_SHARE]
+        tried = await asyncio.gather(*(self._engine.transcribe(Utterance(window.samples, x)) for x in likely))
+
+        def joint(at: int) -> float:
+            return math.log(shares[likely[at]]) + (tried[at].mean_logprob or 0.0) * tried[at].token_count
+
+        best = max(range(len(tried)), key=joint)
+        return likely[best], replace(tried[best], padded_s=sum(one.padded_s for one in tried))
+
+    async def _ways(
+        self, window: segment.Window, prompted: str | None, first: Hypothesis
+    ) -> AsyncIterator[tuple[str, Hypothesis]]:
+        """Ways to transcribe a window, the best first; that one is done."""
+        yield "whole", first
         whole = Utterance(window.samples, prompted)
-        yield "whole", await self._engine.transcribe(whole)
         limits = self._settings.guards
         pieces = segment.split(window, self._settings.segmentation, limits.retry_max_pause_s)
         if len(pieces) > 1:

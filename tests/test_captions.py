@@ -76,9 +76,9 @@ def test_subtitles_read_back(kind: str) -> None:
     assert len(pysubs2.SSAFile.from_string(made)) == 2
     if kind == "vtt":
         assert made.startswith("WEBVTT")
-        assert "{\\i1}yes{\\i0} &amp; &lt;b&gt;no&lt;/b&gt; --&gt; done." in made.replace("\n", " ")
+        assert "{＼i1}yes{＼i0} &amp; &lt;b&gt;no&lt;/b&gt; --&gt; done." in made.replace("\n", " ")
     else:
-        assert "{\\i1}yes{\\i0} & <b>no</b> → done." in made.replace("\n", " ")
+        assert "{＼i1}yes{＼i0} & <b>no</b> → done." in made.replace("\n", " ")
 
 
 def test_text_and_json() -> None:

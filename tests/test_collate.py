@@ -141,8 +141,8 @@ def test_channels_have_transcripts_of_their_own_and_a_conversation() -> None:
     assert conversation["text"] == "hello hi there goodbye"
     assert [s["channel"] for s in conversation["segments"]] == [0, 1, 0]
     assert [(r["recording_id"], r["channel"], r["text"]) for r in (left, right)] == [
-        ("a-0", 0, "hello goodbye"),
-        ("a-1", 1, "hi there"),
+        ("a#0", 0, "hello goodbye"),
+        ("a#1", 1, "hi there"),
     ]
     assert left["duration_s"] == right["duration_s"] == conversation["duration_s"]
     (alone,) = collate.transcripts("a", [last(said(0, "x"))], Guards())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,16 @@ from jobs import export as job
 from jobs import transcribe
 from pipeline import store
 from pipeline.export import file_names
-from tests.conftest import DEMO, SCRIPTED, JobRun
+from tests.conftest import DEMO, SCRIPTED, JobRun, tone, write_wav
 
 
-def place(uri: str, recording_id: str = "id", channel: int | None = None) -> dict[str, Any]:
-    return {"recording_id": recording_id, "uri": uri, "channel": channel}
+def place(uri: str, channel: int | None = None, start_s: float | None = None) -> dict[str, Any]:
+    return {"uri": uri, "channel": channel, "range_start_s": start_s, "range_end_s": None}
+
+
+def names_of(rows: list[dict[str, Any]], *inputs: str) -> list[str]:
+    names = file_names(rows, inputs)
+    return [names[row["uri"], row["range_start_s"], row["range_end_s"], row["channel"]] for row in rows]
 
 
 @pytest.mark.parametrize(
@@ -33,39 +39,44 @@ def place(uri: str, recording_id: str = "id", channel: int | None = None) -> dic
     ],
 )
 def test_names_mirror_the_input_and_are_safe(uri: str, name: str) -> None:
-    assert file_names([place(uri)], ["s3://b/in/"]) == {"id": name}
+    assert names_of([place(uri)], "s3://b/in/") == [name]
 
 
 def test_names_below_a_manifest_or_of_one_file() -> None:
-    assert file_names([place("s3://b/m/x/a.wav")], ["s3://b/m/list.jsonl"]) == {"id": "x/a"}
-    assert file_names([place("/data/a.wav")], ["/data/a.wav"]) == {"id": "a"}
-    assert file_names([place("/data/x/a.wav")], ["/other/list.csv"]) == {"id": "data/x/a"}
+    assert names_of([place("s3://b/m/x/a.wav")], "s3://b/m/list.jsonl") == ["x/a"]
+    assert names_of([place("/data/a.wav")], "/data/a.wav") == ["a"]
+    assert names_of([place("/data/x/a.wav")], "/other/list.csv") == ["data/x/a"]
+    assert names_of([place("row 3 of list.csv")], "/other/list.csv") == ["row 3 of list"]
 
 
 def test_names_that_would_meet_part() -> None:
-    places = [
-        place("s3://b/in/a.mp3", "1"),
-        place("s3://b/in/a.wav", "2"),
-        place("s3://b/in/A.WAV", "3"),
-        place("s3://b/in/call.wav", "4"),
-        place("s3://b/in/call.wav", "4-0", 0),
-        place("s3://b/in/call.wav", "4-1", 1),
-        place("s3://b/in/long.wav", "5"),
-        place("s3://b/in/long.wav", "6"),
+    rows = [
+        place("s3://b/in/a.mp3"),
+        place("s3://b/in/a.wav"),
+        place("s3://b/in/A.WAV"),
+        place("s3://b/in/call.wav"),
+        place("s3://b/in/call.wav", 0),
+        place("s3://b/in/call.wav", 1),
+        place("s3://b/in/long.wav", None, 0.0),
+        place("s3://b/in/long.wav", None, 60.0),
+        place("s3://b/in/x.wav"),
+        place("s3://b/in/x.srt/y.wav"),
+        place("s3://b/in/" + "会" * 300 + ".wav"),
+        place("s3://b/in/" + "会" * 299 + ".wav"),
     ]
-    names = file_names(places, ["s3://b/in"])
-    assert len({name.casefold() for name in names.values()}) == len(places)
-    assert names["1"] == "a.mp3"
-    assert (names["4"], names["4-0"]) == ("call", "call.channel-0")
-    assert names["5"].startswith("long.wav.")
+    names = names_of(rows, "s3://b/in")
+    assert len({name.casefold() for name in names}) == len(rows)
+    assert (names[0], names[3], names[4]) == ("a.mp3", "call", "call.channel-0")
+    assert names[6].startswith("long.wav.")
+    assert names[8:10] == ["x.wav", "x.srt/y"], "x.srt is a folder"
+    assert all(len(part.encode()) < 240 for name in names for part in name.split("/"))
 
 
-@given(st.lists(st.one_of(st.text(max_size=20), st.text("./a", min_size=1)), min_size=1, max_size=8))
-def test_whatever_the_keys_names_are_apart_and_below_the_output(keys: list[str]) -> None:
-    places = [place(f"s3://b/in/{key}", f"id{number}") for number, key in enumerate(keys)]
-    names = file_names(places, ["s3://b/in/"])
-    assert len({name.casefold() for name in names.values()}) == len(keys)
-    for name in names.values():
+@given(st.sets(st.one_of(st.text(max_size=20), st.text("./a", min_size=1)), min_size=1, max_size=8))
+def test_whatever_the_keys_names_are_apart_and_below_the_output(keys: set[str]) -> None:
+    names = names_of([place(f"s3://b/in/{key}") for key in keys], "s3://b/in/")
+    assert len({name.casefold() for name in names}) == len(keys)
+    for name in names:
         assert not name.startswith("/")
         assert ".." not in name.split("/")
         assert not set(name) & set('\0<>:"\\|?*\n')
@@ -103,6 +114,23 @@ def test_split_channels_export_a_conversation(tmp_path: Path) -> None:
     (conversation,) = [text for name, text in texts.items() if "channel" not in name]
     assert conversation.startswith("[")
     assert transcribe.main(arguments) == 0, "and again there is nothing to do"
+
+
+def test_the_newest_transcript_counts(speech_wav: Callable[..., Path], tmp_path: Path) -> None:
+    recording, out, files = speech_wav("in/a.wav"), tmp_path / "out", tmp_path / "files"
+    arguments = ["--input", str(recording.parent), "--output", str(out), *SCRIPTED]
+    assert transcribe.main([*arguments, "--channels", "split"]) == 0
+    write_wav(recording, tone(2.0))  # other content: nothing is said in it
+    assert transcribe.main(arguments) == 0
+    assert job.main(["--input", str(out), "--output", str(files), "--formats", "txt"]) == 0
+    assert {path.name: path.read_text() for path in files.iterdir()} == {"a.txt": ""}
+
+
+def test_a_damaged_report_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs/bad.json").write_text('{"run_id": ')
+    assert job.main(["--input", str(tmp_path), "--output", "x"]) == 2
+    assert "JSONDecodeError" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ GOOD = Hypothesis(TEXT, "stop", 14, -0.2, 0.05, 30.0)
         ({}, 4.0, 0.99, []),
         ({"text": ""}, 4.0, None, [Flag.NO_TEXT]),
         ({"text": ""}, 0.5, None, []),
+        ({"text": ""}, 4.0, 0.9, []),
         ({"finish_reason": "length"}, 4.0, None, [Flag.LENGTH_LIMIT]),
         ({"finish_reason": "repetition"}, 4.0, None, [Flag.REPETITION]),
         ({"text": "no no no " * 12}, 6.0, None, [Flag.REPETITION]),
@@ -48,6 +49,7 @@ def test_each_guard_sees_what_it_is_for(
         ("مرحبا", ["ar"], 0.0),
         ("", ["en"], 0.0),
         ("12:30", ["en"], 0.0),
+        ("1.º 2.ª", ["pt"], 0.0),
     ],
 )
 def test_scripts_follow_the_languages(text: str, languages: list[str], share: float) -> None:
@@ -58,9 +60,10 @@ def test_the_better_attempt_has_fewer_flags_then_more_confidence() -> None:
     first = Attempt("whole", GOOD, [Flag.LITTLE_TEXT])
     clean = Attempt("split", replace(GOOD, mean_logprob=-0.9), [])
     surer = Attempt("temperature 0.4", replace(GOOD, mean_logprob=-0.1), [Flag.REPETITION])
-    nothing = Attempt("temperature 0.8", replace(GOOD, text="", mean_logprob=None), [Flag.NO_TEXT])
+    nothing = Attempt("temperature 0.8", replace(GOOD, text="", mean_logprob=-0.01), [Flag.NO_TEXT])
     assert guards.best([first, clean, surer]) is clean
-    assert guards.best([first, surer, nothing]) is surer
+    assert guards.best([surer, nothing, first]) is first, "a loop and a silence are sure of themselves"
+    assert guards.best([nothing, surer]) is surer
     assert guards.best([first, first]) is first
 
 

@@ -23,6 +23,9 @@ SENTENCE = st.lists(st.sampled_from([f"w{number}" for number in range(80)]), min
         ("Größe und Straße", "STRASSE ist lang", "Größe und STRASSE ist lang"),
         ("मैं घर जा रहा", "जा रहा हूँ", "मैं घर जा रहा हूँ"),
         ("? ! ?", "? ! ? what", "? ! ? what"),
+        ("यह राम का घर है और उस की", "के बाद हम वहाँ गये", "यह राम का घर है और उस की के बाद हम वहाँ गये"),
+        ("今天天气很好我们去", "我们去公园", "今天天气很好我 们去公园"),
+        ("ok", "ok so let us begin", "ok so let us begin"),
     ],
 )
 def test_doubled_words_are_kept_once(before: str, after: str, expected: str) -> None:

@@ -302,10 +302,28 @@ def test_what_the_model_takes_for_no_speech_is_dropped() -> None:
 def test_a_model_that_needs_a_language_gets_the_likeliest() -> None:
     class Needs(Plain):
         needs_language = True
+        heard = Heard({"token": {"es": 0.95, "en": 0.05}})
 
     engine = Needs()
     transcribe(engine, [spoken(1.5, [(0.2, 1.4)]), spoken(1.5, [(0.2, 1.4)], language="ja")])
     assert [utterance.language for utterance in engine.asked] == ["es", "ja"]
+
+
+def test_a_model_that_is_unsure_of_the_language_tries_two() -> None:
+    class Unsure(Plain):
+        needs_language = True
+        heard = Heard({"token": {"pt": 0.7, "en": 0.29, "de": 0.01}})
+
+        def answer(self, utterance: Utterance) -> Hypothesis:
+            if utterance.language == "en":
+                return hypothesis("as he sat there thinking he sensed movement", utterance, mean_logprob=-0.2)
+            return hypothesis("como ele estava pensando sentiu um movimento", utterance, mean_logprob=-1.2)
+
+    engine = Unsure()
+    (row,) = transcribe(engine, [spoken(3.0, [(0.2, 2.9)])])
+    assert {utterance.language for utterance in engine.asked} == {"pt", "en"}
+    assert row["text"].startswith("as he sat")
+    assert (row["language"], row["attempts"], row["padded_s"]) == ("en", ["whole"], 6.0)
 
 
 def test_witnesses_that_disagree_are_flagged() -> None:

@@ -8,7 +8,11 @@ from __future__ import annotations
 import asyncio
 import os
 
+import numpy as np
+
 from pipeline.engines.base import EngineError, Heard, Hypothesis, Utterance
+
+NUMBERS = np.random.default_rng(0).integers(1 << 44, 1 << 48, 2_000).tolist()  # 12 letters a second, none a loop
 
 
 class ScriptedEngine:
@@ -30,7 +34,9 @@ class ScriptedEngine:
         await asyncio.sleep(float(self._script.get("delay", 0)))
         if "fail" in self._script:
             raise EngineError("the script says so")
-        text = f"{utterance.duration_s:.1f} s" + " of speech" * int(utterance.duration_s)
+        text = f"{utterance.duration_s:.1f} s" + "".join(
+            f" {number:x}" for number in NUMBERS[: int(utterance.duration_s)]
+        )
         if "gpus" in self._script:
             text = f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')} {text}"
         return Hypothesis(

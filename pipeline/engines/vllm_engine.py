@@ -16,6 +16,7 @@ from pipeline.engines.base import EngineError, Family, Heard, Hypothesis, Uttera
 from pipeline.engines.checkpoint import Checkpoint
 from pipeline.engines.voxtral import Voxtral
 from pipeline.engines.whisper import Whisper
+from pipeline.errors import ConfigurationError
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Settings
 
@@ -51,6 +52,11 @@ class VllmEngine:
         padded_s = math.ceil(max_window_s / checkpoint.chunk_s) * checkpoint.chunk_s
         # Memory profiling assumes one recording of this length: no longer than a window needs.
         needed = math.ceil((family.context(padded_s) + self._max_tokens(max_window_s)) / 128) * 128
+        if engine.max_model_len and engine.max_model_len < family.context(padded_s) + SHORTEST_LIMIT:
+            raise ConfigurationError(
+                f"--engine.max-model-len {engine.max_model_len}: windows of {padded_s:g} s take"
+                f" {family.context(padded_s)} tokens, and text some more"
+            )
         arguments = vllm.AsyncEngineArgs(
             model=checkpoint.model,
             # A name is pinned to the commit that was looked at.
@@ -74,10 +80,12 @@ class VllmEngine:
         assert self._llm.model_config is not None
         self._context = self._llm.model_config.max_model_len
         self._family = family(self._llm.get_tokenizer(), settings.language.expected)
-        self._witnesses = {
-            name: witness for name, witness in self._family.witnesses.items() if name in settings.language.witnesses
-        }
         self.needs_language = family.needs_language
+        self._witnesses = {
+            name: witness
+            for name, witness in self._family.witnesses.items()
+            if self.needs_language or name in settings.language.witnesses
+        }
         self._ids = itertools.count()
 
     async def listen(self, utterance: Utterance) -> Heard:
