@@ -43,8 +43,9 @@ test: check ## check, and the tests
 test-all: check ## check, and the tests with the slow ones
 	$(BIN)/pytest
 
-bench: setup ## measure: decode and segmentation cost, memory on a 3-hour recording
+bench: setup ## measure: preparation cost, memory on a 3-hour recording, what windows cost and buy in word errors
 	$(BIN)/python -m bench.run
+	$(BIN)/python -m bench.quality
 
 format: setup ## lay out the code, and mend what ruff can mend
 	$(BIN)/ruff format .

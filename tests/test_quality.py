@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import jiwer
 import numpy as np
 import pytest
 
@@ -13,6 +14,7 @@ from bench.quality import Score
 from pipeline import engines
 from pipeline.engines.checkpoint import inspect
 from pipeline.settings import Language, Settings
+from tests.conftest import run_job
 
 DEMO_LANGUAGES = ["en", "es", "fr", "de"]
 
@@ -61,3 +63,17 @@ def test_whisper_hears_a_long_recording_as_it_hears_its_clips(tmp_path: Path) ->
     assert long.wer <= one_by_one.wer + 0.05  # one language and 300 words: the bench has the mean of five
     assert long.rightly / long.tagged >= 0.97
     assert nothing.errors == 0, "words where nobody speaks"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(speech.missing()), reason=f"no real speech to measure with: {speech.missing()}")
+def test_the_job_runs_whisper(tmp_path: Path) -> None:
+    clips = [clip for clip in speech.clips(speech.REAL) if clip.language == "de"][:6]
+    for at, clip in enumerate(clips):
+        speech.write(tmp_path / f"in-{at}.wav", clip.samples)
+    arguments = ["--engine.model", speech.WHISPER, "--engine.device", "cpu", "--language.expected", "de,en"]
+    done = run_job(["--input", str(tmp_path), *arguments], str(tmp_path / "out"))
+    texts = {Path(row["uri"]).stem: row["text"] for row in done.transcripts}
+    words = [[clip.reference for clip in clips], [texts[f"in-{at}"] for at in range(len(clips))]]
+    assert jiwer.wer(*words, quality.WORDS, quality.WORDS) < 0.4
+    assert {row["language"] for row in done.transcripts} == {"de"}
