@@ -40,7 +40,7 @@ NEVER = {
     "min_mean_logprob": -1e9,
     "min_speech_s": 1e9,
 }
-PAUSES_S = (0.5, 2.0, 5.0, 30.0)
+PAUSES_S = (0.5, 1.0, 2.0, 30.0)
 WORDS = jiwer.Compose(
     [
         jiwer.ToLowerCase(),

@@ -27,7 +27,7 @@ DROP = 100.0  # of energy: 20 dB
 QUIET = 10.0  # of power below the loudest span of a window, 10 dB: such spans are raised
 MAX_GAIN = 1e6  # of power, 60 dB
 SPAN_GAP_FRAMES = 6  # shorter pauses than 0.2 s do not part two spans of speech
-CUT_FRAMES = 4  # pauses from 0.13 s on are taken near the limit, lest windows end half full
+CUT_FRAMES = 8  # pauses from 0.25 s on are taken near the limit, lest windows end half full
 QUIET_FRAMES = 3  # a cut through speech is made where 0.1 s of it is quietest
 
 SpeechProbability = Callable[[np.ndarray], float]

@@ -107,11 +107,11 @@ def test_block_size_changes_nothing(turns: list[tuple[int, int]], block: int) ->
 
 
 def test_a_cut_falls_into_the_longest_pause_near_the_limit() -> None:
-    # 6 s are 187 frames. Pauses of 20 frames at 2.6 s, of 5 at 4.8 s and of 8 at 5.6 s; speech all around.
-    samples = spoken([(80, 20), (50, 5), (20, 8), (150, 1)], 0)
+    # 6 s are 187 frames. Pauses of 20 frames at 2.6 s, of 6 at 4.8 s and of 8 at 5.6 s; speech all around.
+    samples = spoken([(80, 20), (50, 6), (20, 8), (150, 1)], 0)
     first, second = cut(samples, Segmentation(padding_s=0.0), 6.0)[:2]
-    assert round(first.end_s / FRAME_S) == 175
-    assert round(second.start_s / FRAME_S) == 183
+    assert round(first.end_s / FRAME_S) == 176
+    assert round(second.start_s / FRAME_S) == 184
 
 
 def test_without_one_near_the_limit_the_cut_falls_into_the_longest_of_the_later_half() -> None:
