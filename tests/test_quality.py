@@ -81,6 +81,6 @@ def test_the_job_runs_whisper(tmp_path: Path) -> None:
     arguments = ["--engine.model", speech.WHISPER, "--engine.device", "cpu", "--language.expected", "de,en"]
     done = run_job(["--input", str(tmp_path), *arguments], str(tmp_path / "out"))
     texts = {Path(row["uri"]).stem: row["text"] for row in done.transcripts}
-    words = [[clip.reference for clip in clips], [texts[f"in-{at}"] for at in range(len(clips))]]
-    assert jiwer.wer(*words, quality.WORDS, quality.WORDS) < 0.4
+    said, heard = [clip.reference for clip in clips], [texts[f"in-{at}"] for at in range(len(clips))]
+    assert jiwer.wer(said, heard, quality.WORDS, quality.WORDS) < 0.4
     assert {row["language"] for row in done.transcripts} == {"de"}
