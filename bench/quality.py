@@ -60,7 +60,6 @@ class Score:
     errors: int = 0
     words: int = 0
     speech_s: float = 0.0
-    windowed_s: float = 0.0
     transcribed_s: float = 0.0
     window_s: float = 0.0
     padded_s: float = 0.0
@@ -133,7 +132,6 @@ async def measure(recordings: list[speech.Recording], engine: Engine, settings: 
         score.errors += found.substitutions + found.deletions + found.insertions
         score.words += found.hits + found.substitutions + found.deletions
         score.speech_s += row["speech_s"]
-        score.windowed_s += row["windowed_s"]
         score.transcribed_s += row["transcribed_s"]
         for segment in segments:
             if not segment["attempts"]:

@@ -51,7 +51,7 @@ def _of_segment(segment: Mapping[str, Any]) -> Iterator[Caption]:
     spans = spans or [(segment["start_s"], segment["end_s"])]
     words = [part for word in segment["text"].split() for part in textwrap.wrap(word, LINE_CHARS)]
     total = sum(map(len, words))
-    speaker = "" if segment["channel"] is None else f"[{segment['channel']}] "
+    speaker = _speaker(segment)
     said, cue, start_s = 0, [], spans[0][0]
     for at, word in enumerate(words):
         cue.append(word)
@@ -65,6 +65,10 @@ def _of_segment(segment: Mapping[str, Any]) -> Iterator[Caption]:
             end_s = min(end_s, start_s + MAX_S)
             yield Caption(start_s, end_s, "\n".join(_lines(speaker, cue)), segment["channel"])
             cue, start_s = [], _time(spans, said / total, after=True)
+
+
+def _speaker(segment: Mapping[str, Any]) -> str:
+    return "" if segment["channel"] is None else f"[{segment['channel']}] "
 
 
 def _lines(speaker: str, words: Sequence[str]) -> list[str]:
@@ -98,11 +102,7 @@ def vtt(row: Mapping[str, Any]) -> str:
 
 def txt(row: Mapping[str, Any]) -> str:
     """A line for each segment with text; where channels were split, each begins with its channel."""
-    lines = [
-        ("" if segment["channel"] is None else f"[{segment['channel']}] ") + segment["text"]
-        for segment in row["segments"]
-        if segment["text"]
-    ]
+    lines = [_speaker(segment) + segment["text"] for segment in row["segments"] if segment["text"]]
     return "".join(line + "\n" for line in lines)
 
 

@@ -18,12 +18,12 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pipeline import captions, store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.schema import Outcome
+from pipeline.settings import JOB_CONFIG
 
 WRITES_AT_ONCE = 16
 MAX_NAME_BYTES = 200  # of the 255 that file systems take
 # Columns that say what a row is the transcript of, and whether it is the newest.
 KEYS = ["recording_id", "uri", "range_start_s", "range_end_s", "channel", "run_id"]
-READ_ERRORS = (*store.STORAGE_ERRORS, ValueError, KeyError, TypeError, pa.ArrowException)
 
 Row = dict[str, Any]
 Place = tuple[str, float | None, float | None, int | None]
@@ -35,18 +35,7 @@ class Export(BaseSettings):
     The newest published transcript of each recording counts. Failed recordings have a JSON file alone.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        env_prefix="VOXTRAL_EXPORT_",
-        use_attribute_docstrings=True,
-        cli_kebab_case=True,
-        cli_implicit_flags=True,
-        cli_hide_none_type=True,
-        cli_avoid_json=True,
-        cli_exit_on_error=False,
-        cli_prog_name="python -m jobs.export",
-    )
+    model_config = JOB_CONFIG | SettingsConfigDict(env_prefix="VOXTRAL_EXPORT_", cli_prog_name="python -m jobs.export")
 
     input: str
     """What a transcription job wrote: its --output."""
@@ -68,7 +57,7 @@ def export(settings: Export) -> Counter[str]:
     try:
         reports = [r for r in store.reports(settings.input) if settings.run_id in (None, r["run_id"])]
         newest = _newest(settings.input, reports)
-    except READ_ERRORS as error:
+    except store.READ_ERRORS as error:
         raise ConfigurationError(f"--input {settings.input}: {store.explain(error)}") from error
     if not newest:
         run = f" of a run {settings.run_id}" if settings.run_id else ""

@@ -57,7 +57,7 @@ def plan(settings: Settings) -> Plan:
     mark = fingerprint(settings, checkpoint.revision)
     try:
         todo = pc.invert(output.done(found.recordings, mark))
-    except (*store.STORAGE_ERRORS, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except store.READ_ERRORS as error:
         raise ConfigurationError(
             f"--output {output.uri}: its earlier runs cannot be read ({store.explain(error)})"
         ) from error

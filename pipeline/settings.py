@@ -133,6 +133,19 @@ class Engine(_Frozen):
     """Longest text that a window may have; reaching it is reported as finish_reason `length`. [tokens per second]"""
 
 
+# How every job reads its flags and environment.
+JOB_CONFIG = SettingsConfigDict(
+    frozen=True,
+    extra="forbid",
+    use_attribute_docstrings=True,
+    cli_kebab_case=True,
+    cli_implicit_flags=True,
+    cli_hide_none_type=True,
+    cli_avoid_json=True,
+    cli_exit_on_error=False,
+)
+
+
 class Settings(BaseSettings):
     """Transcribe a bucket of recordings into a table of transcripts.
 
@@ -140,18 +153,8 @@ class Settings(BaseSettings):
     file named by --config. Object storage takes endpoint, region and credentials from the usual AWS settings.
     """
 
-    model_config = SettingsConfigDict(
-        frozen=True,
-        extra="forbid",
-        env_prefix="VOXTRAL_",
-        env_nested_delimiter="__",
-        use_attribute_docstrings=True,
-        cli_kebab_case=True,
-        cli_implicit_flags=True,
-        cli_hide_none_type=True,
-        cli_avoid_json=True,
-        cli_exit_on_error=False,
-        cli_prog_name="python -m jobs.transcribe",
+    model_config = JOB_CONFIG | SettingsConfigDict(
+        env_prefix="VOXTRAL_", env_nested_delimiter="__", cli_prog_name="python -m jobs.transcribe"
     )
 
     input: str

@@ -28,6 +28,8 @@ SCHEMES = ("s3", "file")
 WRITTEN = ("started", "segments", "transcripts", "runs")  # the folders below an output
 # What object storage throws at us, in s3fs's translation or in botocore's own words.
 STORAGE_ERRORS = (OSError, BotoCoreError, ClientError)
+# What reading reports and tables may raise: storage's troubles, and those with what lies there.
+READ_ERRORS = (*STORAGE_ERRORS, ValueError, KeyError, TypeError, pa.ArrowException)
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -139,14 +141,8 @@ def create(uri: str, data: bytes) -> None:
             if read(uri) != data:  # else it is ours: the first try succeeded and its answer was lost
                 raise
         return
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    try:
-        beside.write_bytes(data)
-        os.link(beside, target)  # fails where the name is taken, unlike rename
-    finally:
-        beside.unlink(missing_ok=True)
+    with _written_beside(Path(path), data) as beside:
+        os.link(beside, path)  # fails where the name is taken, unlike rename
 
 
 def replace(uri: str, data: bytes) -> None:
@@ -155,12 +151,18 @@ def replace(uri: str, data: bytes) -> None:
     if scheme != "file":
         filesystem(scheme).pipe_file(path, data)
         return
-    target = Path(path)
+    with _written_beside(Path(path), data) as beside:
+        beside.replace(path)
+
+
+@contextmanager
+def _written_beside(target: Path, data: bytes) -> Iterator[Path]:
+    """The data in a hidden file in the target's folder, gone afterwards unless it was moved."""
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{secrets.token_hex(8)}")
     try:
         beside.write_bytes(data)
-        beside.replace(target)
+        yield beside
     finally:
         beside.unlink(missing_ok=True)
 

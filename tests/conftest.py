@@ -13,22 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from demo.run import ENGINE as DEMO_ENGINE
 from demo.s3 import embedded_s3, upload
 from jobs import transcribe
 from pipeline import store
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo"
-DEMO_ENGINE = [
-    "--engine.model",
-    str(DEMO / "model"),
-    "--engine.device",
-    "cpu",
-    "--language.expected",
-    "en,es,fr,de",
-    "--language.witnesses",
-    "score,text",
-]
 SCRIPTED = ["--engine.family", "scripted", "--engine.model", "none"]
 # Words that must appear in no output: they lie in a file and in the environment beside the hostile recordings.
 CANARY = "canary-6f1c9e"
