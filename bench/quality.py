@@ -119,7 +119,7 @@ async def transcribe(path: Path, engine: Engine, settings: Settings) -> tuple[di
     recording = pa.Table.from_pylist([{"recording_id": path.stem, "uri": str(path)}], RECORDING)
     stage = stages.Transcribe(engine, settings)
     tables = await asyncio.gather(*(stage(table) for table in stages.prepare(recording, settings)))
-    segments = collate.join_overlaps(pa.concat_tables(tables).to_pylist())
+    segments = collate.settle(pa.concat_tables(tables).to_pylist())
     return collate.transcript(segments, settings.guards), segments
 
 

@@ -48,6 +48,11 @@ class Assembly:
             yield recording_id, [segments[index] for index in sorted(segments)]
 
 
+def settle(segments: Sequence[Row]) -> list[Row]:
+    """What a recording's segments, in order, know of each other: their overlaps, and the language around them."""
+    return language.in_context(join_overlaps(segments))
+
+
 def join_overlaps(segments: Sequence[Row]) -> list[Row]:
     """The same segments of a recording, in order; words that two of them heard in an overlap are in one of them."""
     done: list[Row] = []

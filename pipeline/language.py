@@ -11,16 +11,18 @@ from typing import Any
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 MIN_CHARS = 12  # of text below which its language cannot be told
+PRIOR_S = 30.0  # of speech in every language at once, which each recording is taken to begin with
 MIXED_SHARE = 0.1  # of the speech that a second language holds in a recording that is called mixed
 
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A language (ISO 639-1), its probability, and whether every witness would have said so."""
+    """A language (ISO 639-1), its probability, whether every witness would have said so, and all languages' shares."""
 
     language: str
     probability: float
     agreed: bool
+    shares: Mapping[str, float]
 
 
 def text_witness(text: str, expected: Sequence[str]) -> dict[str, float]:
@@ -54,7 +56,34 @@ def combine(witnesses: Iterable[Mapping[str, float]], expected: Sequence[str]) -
     mean = {x: sum((one or undecided).get(x, 0.0) for one in said) / len(said) for x in expected}
     language = max(mean, key=lambda x: mean[x])
     agreed = all(max(one, key=lambda x: one[x]) == language for one in said if one)
-    return Tag(language, min(1.0, mean[language]), agreed)
+    return Tag(language, min(1.0, mean[language]), agreed, mean)
+
+
+def in_context(segments: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same segments of a recording, each one's language weighed with that of the others: who spoke Dutch before
+    and after has hardly spoken German between.
+
+    A segment's shares are multiplied by the mean of the other segments' (by their speech, with PRIOR_S of all
+    languages alike). So doubt is settled by the recording, a lone segment stays as it was, and a change of language
+    that the witnesses are sure of stands.
+    """
+    rows = [dict(segment) for segment in segments]
+    tagged = [
+        (row, {one["language"]: one["share"] for one in row["language_shares"]})
+        for row in rows
+        if row["language_shares"]
+    ]
+    total: dict[str, float] = defaultdict(float)
+    for row, shares in tagged:
+        for language, share in shares.items():
+            total[language] += row["speech_s"] * share
+    for row, shares in tagged:
+        weights = {
+            x: share * (total[x] - row["speech_s"] * share + PRIOR_S / len(shares)) for x, share in shares.items()
+        }
+        row["language"] = max(weights, key=lambda x: weights[x])
+        row["language_probability"] = weights[row["language"]] / sum(weights.values())
+    return rows
 
 
 def mix(segments: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:

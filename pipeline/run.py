@@ -167,7 +167,7 @@ class _Writer:
         extra = self._plan.listing.extra.slice(at, 1).to_pylist()[0] if self._plan.listing.extra.num_columns else {}
         known = {key: recording[key] for key in SHARED}
         part = {key: recording[key] for key in ("range_start_s", "range_end_s")}
-        segments = collate.join_overlaps(segments)
+        segments = collate.settle(segments)
         for row in collate.transcripts(recording_id, segments, self._plan.settings.guards, complete):
             self._transcripts.append(known | part | self._provenance | extra | row)
             if row["channel"] is None:

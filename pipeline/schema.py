@@ -86,6 +86,7 @@ RECORDING = pa.schema(
     ]
 )
 
+LANGUAGE_SHARES = pa.list_(pa.struct([pa.field("language", pa.string()), pa.field("share", pa.float32())]))
 SPANS = pa.list_(pa.struct([pa.field("start_s", pa.float64()), pa.field("end_s", pa.float64())]))
 
 # One row per window, on its way to an engine. The last window of a recording alone carries `segment_count` and
@@ -116,6 +117,7 @@ _HYPOTHESIS_FIELDS = [
     pa.field("text", pa.string()),
     pa.field("language_probability", pa.float32()),
     pa.field("language_source", pa.string()),
+    pa.field("language_shares", LANGUAGE_SHARES),  # what its own witnesses say
     pa.field("no_speech_probability", pa.float32()),
     pa.field("finish_reason", pa.string()),
     pa.field("token_count", pa.int32()),

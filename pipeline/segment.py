@@ -27,7 +27,9 @@ DROP = 100.0  # of energy: 20 dB
 QUIET = 10.0  # of power below the loudest span of a window, 10 dB: such spans are raised
 MAX_GAIN = 1e6  # of power, 60 dB
 SPAN_GAP_FRAMES = 6  # shorter pauses than 0.2 s do not part two spans of speech
-CUT_FRAMES = 8  # pauses from 0.25 s on are taken near the limit, lest windows end half full
+# Where a full window may be cut, the best first: behind so much of it, in pauses of so many frames. Gaps under 0.25 s
+# count near the limit alone: further away, they cost more of the window than an overlap does.
+CUTS = ((0.9, 8), (0.8, 8), (0.9, 2), (0.5, 8))
 QUIET_FRAMES = 3  # a cut through speech is made where 0.1 s of it is quietest
 
 SpeechProbability = Callable[[np.ndarray], float]
@@ -91,8 +93,8 @@ class Segmenter:
         """Cut streamed int16 blocks of any size into windows of speech, none longer than max_window_s.
 
         A window ends in a pause longer than max_pause_s; where none comes before the limit, in the longest pause of
-        its last fifth, else of its later half; where speech goes on without any, at the quietest point near the limit,
-        and the next window hears overlap_s again.
+        its last tenth, else of its last fifth, else of its later half; where speech goes on without any, at the
+        quietest point of its last tenth, and the next window hears overlap_s again.
         """
         pending, speaking = _Pending(first_frame=0), False
         for frame in _frames(blocks):
@@ -119,11 +121,10 @@ class Segmenter:
 
     def _best_cut(self, pending: _Pending) -> tuple[int, int]:
         """Where to end this window, and from which frame on to keep the rest."""
-        pauses = list(pending.pauses())
-        late = [pause for pause in pauses if pause[1] > len(pending) * 4 // 5 and pause[1] - pause[0] >= CUT_FRAMES]
-        pauses = late or [pause for pause in pauses if pause[1] > len(pending) // 2]
+        every = list(pending.pauses())
+        pauses = next(filter(None, ([p for p in every if _is_at(p, len(pending), *kind)] for kind in CUTS)), None)
         if not pauses:
-            tail = len(pending) - max(1, len(pending) // 5)
+            tail = len(pending) - max(1, len(pending) // 10)
             cut = max(pending.overlap + 1, tail + pending.quietest(tail))
             return cut, max(pending.overlap + 1, cut - self._overlap)
         start, end = max(pauses, key=lambda pause: pause[1] - pause[0])
@@ -179,6 +180,10 @@ def split(window: Window, settings: Segmentation, max_pause_s: float) -> list[Wi
     smaller = {"max_window_s": max(1.0, length_s / 2), "max_pause_s": max_pause_s, "min_speech_s": 0.0}
     again = Segmenter(lambda _: float(next(heard)), settings.model_copy(update=smaller), start_s)
     return list(again.windows([window.samples]))
+
+
+def _is_at(pause: tuple[int, int], length: int, behind: float, frames: int) -> bool:
+    return pause[1] > length * behind and pause[1] - pause[0] >= frames
 
 
 def _frames(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

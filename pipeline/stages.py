@@ -230,6 +230,7 @@ class Transcribe:
             "language": declared if text and declared else tag.language if tag else None,
             "language_probability": tag.probability if tag else None,
             "language_source": DECLARED if text and declared else "witnesses" if tag else None,
+            "language_shares": [{"language": x, "share": share} for x, share in tag.shares.items()] if tag else None,
             "no_speech_probability": heard.no_speech_probability,
             "padded_s": sum(attempt.hypothesis.padded_s for attempt in attempts),
             "flags": flags,

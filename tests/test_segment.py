@@ -107,19 +107,29 @@ def test_block_size_changes_nothing(turns: list[tuple[int, int]], block: int) ->
 
 
 def test_a_cut_falls_into_the_longest_pause_near_the_limit() -> None:
-    # 6 s are 187 frames. Pauses of 20 frames at 2.6 s, of 6 at 4.8 s and of 8 at 5.6 s; speech all around.
-    samples = spoken([(80, 20), (50, 6), (20, 8), (150, 1)], 0)
+    # 6 s are 187 frames. Pauses of 20 frames at 3.2 s, of 12 at 5 s and of 8 at 5.6 s; speech all around.
+    samples = spoken([(100, 20), (36, 12), (7, 8), (150, 1)], 0)
     first, second = cut(samples, Segmentation(padding_s=0.0), 6.0)[:2]
-    assert round(first.end_s / FRAME_S) == 176
-    assert round(second.start_s / FRAME_S) == 184
+    assert round(first.end_s / FRAME_S) == 175
+    assert round(second.start_s / FRAME_S) == 183
 
 
 def test_without_one_near_the_limit_the_cut_falls_into_the_longest_of_the_later_half() -> None:
-    # Pauses of 5 frames at 3.4 s and of 12 frames at 4.2 s.
+    # Pauses of 5 frames at 3.4 s and of 12 frames at 4.2 s; 6 s are 187 frames.
     samples = spoken([(106, 5), (20, 12), (150, 1)], 0)
     first, second = cut(samples, Segmentation(padding_s=0.0), 6.0)
     assert round(first.end_s / FRAME_S) == 131
     assert round(second.start_s / FRAME_S) == 143
+
+
+def test_a_gap_between_words_is_taken_near_the_limit_alone() -> None:
+    samples = spoken([(100, 5), (70, 3), (150, 1)], 0)  # gaps at 3.2 s and at 5.6 s
+    first, second = cut(samples, Segmentation(padding_s=0.0), 6.0)
+    assert (round(first.end_s / FRAME_S), round(second.start_s / FRAME_S)) == (175, 178)
+    samples = spoken([(100, 5), (250, 1)], 0)
+    first, second, *_ = cut(samples, Segmentation(padding_s=0.0), 6.0)
+    assert first.end_s > 0.9 * 6.0
+    assert second.overlap_s > 0
 
 
 def test_a_long_pause_ends_a_window_and_a_short_one_does_not() -> None:

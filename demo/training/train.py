@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 
 import jiwer
@@ -33,6 +34,7 @@ from demo.training.model import (
 )
 
 WINDOW_SAMPLES = CHUNK_S * speech.SAMPLE_RATE_HZ
+TUNES = 300
 WORD_INDEX = {word: i + 1 for i, word in enumerate(WORDS)}  # 0 is the CTC blank
 
 
@@ -57,22 +59,53 @@ def noise(rng: np.random.Generator) -> np.ndarray:
     return samples
 
 
+@cache
+def tune(seed: int) -> np.ndarray:
+    """A window of something like music: one or two voices of plucked or held notes with overtones, of unit peak."""
+    rng = np.random.default_rng([seed, 4])
+    samples = np.zeros(WINDOW_SAMPLES, dtype=np.float32)
+    for _ in range(rng.integers(1, 3)):
+        length, decay, at = int(rng.uniform(0.15, 0.8) * speech.SAMPLE_RATE_HZ), rng.uniform(0.0, 8.0), 0
+        passed = np.arange(length) / speech.SAMPLE_RATE_HZ
+        while at < WINDOW_SAMPLES:
+            hertz, overtones = 2 ** rng.uniform(6.7, 10.2), rng.integers(1, 7)
+            note = sum(
+                np.sin(2 * np.pi * hertz * n * passed) * rng.uniform(0.1, 1.0) / n for n in range(1, 1 + overtones)
+            )
+            samples[at : at + length] += (note * np.exp(-decay * passed))[: WINDOW_SAMPLES - at]
+            at += length
+    return samples / (np.abs(samples).max() + 1e-6)
+
+
 def window(
-    rng: np.random.Generator, by_language: dict[str, list[speech.Phrase]], augment: bool
+    rng: np.random.Generator, by_language: dict[str, list[speech.Phrase]], augment: bool, awkward: bool = False
 ) -> tuple[np.ndarray, tuple[str, ...], str | None]:
-    """One 6 s training window: float32 samples in [-1, 1], its words, its language (None where mixed or silent)."""
+    """One 6 s training window: float32 samples in [-1, 1], its words, its language (None where mixed or silent).
+
+    In awkward ones the language may change with every phrase, and music may play where nobody speaks.
+    """
     samples = np.zeros(WINDOW_SAMPLES)
+    changing = 0.04 if not awkward or rng.random() < 0.6 else 0.7
+    if awkward and rng.random() < 0.4:
+        samples = np.roll(tune(int(rng.integers(TUNES))), rng.integers(WINDOW_SAMPLES)) * rng.uniform(0.1, 1.0)
+        for _ in range(rng.integers(0, 3)):  # pauses in the music
+            begin = rng.integers(WINDOW_SAMPLES)
+            samples[begin : begin + int(rng.uniform(0.3, 3.0) * speech.SAMPLE_RATE_HZ)] = 0
     words: list[str] = []
     languages: set[str] = set()
     language = str(rng.choice(list(by_language)))
     at = int(rng.uniform(0.0, 0.7) ** 2 * speech.SAMPLE_RATE_HZ)
-    for _ in range(int(rng.choice([1, 2, 3, 4], p=[0.35, 0.3, 0.2, 0.15])) if rng.random() > 0.02 else 0):
-        if augment and rng.random() < 0.04:
+    for _ in range(
+        int(rng.choice([1, 2, 3, 4], p=[0.35, 0.3, 0.2, 0.15])) if rng.random() > (0.08 if awkward else 0.02) else 0
+    ):
+        if augment and rng.random() < changing:
             language = str(rng.choice(list(by_language)))
         phrase = by_language[language][rng.integers(len(by_language[language]))]
         spoken = change_speed(rng, phrase.samples / 32768.0) if augment else phrase.samples / 32768.0
         if at + len(spoken) > WINDOW_SAMPLES - 800:
             break
+        edge = int(rng.uniform(0.0, 0.3) * speech.SAMPLE_RATE_HZ)
+        samples[max(0, at - edge) : at + len(spoken) + edge] = 0
         samples[at : at + len(spoken)] = spoken / (np.abs(spoken).max() + 1e-6) * rng.uniform(0.5, 1.0)
         words += phrase.words
         languages.add(phrase.language)
@@ -84,12 +117,12 @@ def window(
 
 
 def batch(
-    rng: np.random.Generator, by_language: dict[str, list[speech.Phrase]], size: int
+    rng: np.random.Generator, by_language: dict[str, list[speech.Phrase]], size: int, awkward: bool
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, list[tuple[str, ...]]]:
     """Waveforms, ids, targets (-100 where no loss is taken) and words of `size` windows."""
     waveforms, rows, targets, texts = [], [], [], []
     for _ in range(size):
-        samples, words, language = window(rng, by_language, augment=True)
+        samples, words, language = window(rng, by_language, augment=True, awkward=awkward)
         hint = language if rng.random() < 0.5 else None
         prompt = prompt_ids(hint)
         row = [*prompt, *text_ids(words), EOS]
@@ -139,6 +172,9 @@ def main() -> None:
     parser.add_argument("--phrases", type=int, default=24_000)
     parser.add_argument("--steps", type=int, default=7_500)
     parser.add_argument("--decay-steps", type=int, default=3_000, help="the last steps, with the rate falling to zero")
+    parser.add_argument(
+        "--awkward-steps", type=int, default=2_500, help="more of them, with changes of language and music"
+    )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=7)
@@ -150,6 +186,8 @@ def main() -> None:
     rng = np.random.default_rng(args.seed)
     check = [window(np.random.default_rng([args.seed, 2, i]), held_out, augment=False) for i in range(128)]
     check = [w for w in check if w[1]]
+    hard = [window(np.random.default_rng([args.seed, 3, i]), held_out, augment=True, awkward=True) for i in range(256)]
+    hard = [w for w in hard if w[1]]
 
     torch.manual_seed(args.seed)
     model = SmallVoxtral()
@@ -157,7 +195,10 @@ def main() -> None:
     ctc_head = nn.Linear(DECODER["dim"], len(WORDS) + 1)
     parameters = [*model.parameters(), *ctc_head.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=args.rate, betas=(0.9, 0.98), weight_decay=0.01)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {args.steps} steps", flush=True)
+    print(
+        f"{sum(p.numel() for p in model.parameters()):,} parameters, {args.steps} + {args.awkward_steps} steps",
+        flush=True,
+    )
 
     progress, first = args.work / "progress.pt", 0
     if progress.exists():
@@ -169,11 +210,14 @@ def main() -> None:
         first = state["step"]
 
     started, losses = time.monotonic(), []
-    for step in range(first, args.steps):
+    last = args.steps + args.awkward_steps
+    for step in range(first, last):
         share = min(1.0, (step + 1) / 500, (args.steps - step) / args.decay_steps)
+        if awkward := step >= args.steps:
+            share = 0.5 * min((step - args.steps + 1) / 200, (last - step) / args.awkward_steps)
         for group in optimiser.param_groups:
             group["lr"] = args.rate * share
-        waveforms, ids, targets, texts = batch(rng, train, args.batch)
+        waveforms, ids, targets, texts = batch(rng, train, args.batch, awkward)
         audio = model.listen(waveforms)
         logits = model(audio, ids[:, :-1])
         prompt_end = AUDIO_TOKENS + 3
@@ -196,11 +240,12 @@ def main() -> None:
             mean = np.mean(losses[-50:], axis=0)
             pace = (time.monotonic() - started) / (step + 1 - first)
             print(f"step {step + 1}: decoder {mean[0]:.3f} ctc {mean[1]:.3f}, {pace:.2f} s a step", flush=True)
-        if (step + 1) % 500 == 0 or step + 1 == args.steps:
+        if (step + 1) % 500 == 0 or step + 1 == last:
             state = {"model": model.state_dict(), "ctc_head": ctc_head.state_dict(), "step": step + 1}
             torch.save(state | {"optimiser": optimiser.state_dict(), "rng": rng.bit_generator.state}, progress)
             export(model, args.output)
-            print(f"step {step + 1}: WER {word_error_rate(model, check):.1%} on voices never heard", flush=True)
+            plain, mixed = word_error_rate(model, check), word_error_rate(model, hard)
+            print(f"step {step + 1}: WER {plain:.1%} on voices never heard, {mixed:.1%} in awkward windows", flush=True)
 
 
 if __name__ == "__main__":
