@@ -11,6 +11,7 @@ import sys
 from rich.console import Console
 
 from pipeline import estimate, report, run, settings
+from pipeline.done import Standing
 from pipeline.errors import ConfigurationError, JobError
 
 
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         if wanted.dry_run and plan.count:
             seconds = estimate.audio_s(plan.listing.recordings.filter(plan.todo), wanted.audio)
             console.print(f"about {report.duration(seconds)} of audio to do", highlight=False)
-        if wanted.dry_run or not plan.count:
+        if wanted.dry_run or plan.is_settled:
             return 0
         facts = run.execute(plan, console)
     except ConfigurationError as error:
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
-        console.print("interrupted: this run is not published; start it again to do its recordings")
+        console.print("interrupted: the same command takes this run up where it stopped")
         return 130
     report.print_summary(facts, console)
     failed = facts["numbers"]["failed"] / facts["numbers"]["recordings"]
@@ -47,18 +48,26 @@ def main(arguments: list[str] | None = None) -> int:
 
 def print_plan(plan: run.Plan, console: Console) -> None:
     """Say what there is, what is done already, and what would run."""
-    total, todo, listing = len(plan.todo), plan.count, plan.listing
+    todo, listing, why = plan.count, plan.listing, plan.why.copy()
     sizes = listing.recordings.filter(plan.todo)["size_bytes"]
     size = sum(value or 0 for value in sizes.to_pylist())
     lines = [
-        f"{total} recordings in {plan.settings.input}: {total - todo} done already, {todo} to do ({size / 1e6:,.1f} MB)"
+        f"{len(plan.todo)} recordings in {plan.settings.input}: {why.pop(Standing.DONE, 0)} done already,"
+        f" {todo} to do ({size / 1e6:,.1f} MB)"
     ]
+    if set(why) - {Standing.NEW}:
+        lines.append("not done: " + ", ".join(f"{count} {name}" for name, count in why.most_common()))
+    if plan.taken_up:
+        lines.append(
+            f"run {plan.output.run_id} is not finished and is taken up; it has done {len(plan.committed)} of them."
+            " Is it still at work? Then both do the same, each recording counts once, and you may stop one"
+        )
     if listing.skipped:
         kinds = ", ".join(f"{count} {extension}" for extension, count in listing.skipped.most_common())
         lines.append(f"not recordings, left out: {kinds}")
     if listing.repeated:
         lines.append(f"{listing.repeated} rows of the manifest repeat earlier ones, left out")
-    if todo:
+    if not plan.is_settled:
         lines.append(f"run {plan.output.run_id}: {plan.settings.engine.model} -> {plan.output.uri}")
     else:
         lines.append("nothing to do")

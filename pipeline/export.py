@@ -9,13 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import PurePosixPath
 from typing import Any, Literal
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pathvalidate import sanitize_filename
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from pipeline import captions, store
+from pipeline import captions, output, store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.schema import Outcome
 from pipeline.settings import JOB_CONFIG
@@ -55,7 +53,7 @@ def export(settings: Export) -> Counter[str]:
         JobError: a file cannot be written.
     """
     try:
-        reports = [r for r in store.reports(settings.input) if settings.run_id in (None, r["run_id"])]
+        reports = [r for r in output.reports(settings.input) if settings.run_id in (None, r["run_id"])]
         newest = _newest(settings.input, reports)
     except store.READ_ERRORS as error:
         raise ConfigurationError(f"--input {settings.input}: {store.explain(error)}") from error
@@ -77,7 +75,7 @@ def export(settings: Export) -> Counter[str]:
         with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
             for report in reports:
                 for name in report["transcripts"]:
-                    rows = _read(settings.input, name).to_pylist()
+                    rows = output.read_part(settings.input, name).to_pylist()
                     for kinds in pool.map(write, [row for row in rows if newest.get(_place(row)) == _key(row)]):
                         written.update(kinds)
     except store.STORAGE_ERRORS as error:
@@ -98,18 +96,13 @@ def _newest(source: str, reports: Sequence[Row]) -> dict[Place, Row]:
     """For each place the KEYS of its newest row. A recording's channels count only if its newest run split them."""
     newest: dict[Place, Row] = {}
     runs: dict[Place, str] = {}  # of the recordings as wholes
-    for report in sorted(reports, key=lambda report: report["finished_at"]):
+    for report in reports:
         for name in report["transcripts"]:
-            for row in _read(source, name, KEYS).to_pylist():
+            for row in output.read_part(source, name, KEYS).to_pylist():
                 newest[_place(row)] = row
                 if row["channel"] is None:
                     runs[_place(row)] = row["run_id"]
     return {place: row for place, row in newest.items() if runs.get((*place[:3], None)) == row["run_id"]}
-
-
-def _read(source: str, name: str, columns: list[str] | None = None) -> pa.Table:
-    uri = f"{source.rstrip('/')}/{name}"
-    return pq.read_table(pa.BufferReader(store.read(uri)), columns=columns)
 
 
 def file_names(rows: Sequence[Row], inputs: Sequence[str]) -> dict[Place, str]:

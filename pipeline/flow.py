@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import os
 import re
+import secrets
+import sys
+import threading
+import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from typing import Any, NoReturn
 
 import psutil
 import pyarrow as pa
@@ -27,6 +33,9 @@ TARGET_BLOCK_BYTES = 16 << 20
 # Batches that are inside one engine actor at once, together twice what its engine computes at once.
 BATCHES_IN_FLIGHT = 8
 ENGINE_END_S = 30.0
+NAMED_BY = ["recording_id", "segment_index"]
+WAIT_S = 0.05
+KILLS = 2  # engines that a window may end before it is given up
 # What an engine asks Ray for. On the CPU it computes on all of them, beside the decode workers.
 ENGINE_CPUS = {"gpu": 1.0, "cpu": 0.0}
 
@@ -132,6 +141,7 @@ def transcribe(recordings: pa.Table, settings: Settings, checkpoint: Checkpoint)
     context.target_max_block_size = TARGET_BLOCK_BYTES
     per_block = max(1, min(MAX_BLOCK_ROWS, math.ceil(len(recordings) / BLOCKS)))
     blocks = [recordings.slice(at, per_block) for at in range(0, len(recordings), per_block)]
+    deaths = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Deaths).remote(engine.max_deaths)
     windows = ray.data.from_arrow(blocks).map_batches(  # pyright: ignore[reportArgumentType]
         stages.prepare,  # pyright: ignore[reportArgumentType]
         fn_kwargs={"settings": settings},
@@ -142,7 +152,7 @@ def transcribe(recordings: pa.Table, settings: Settings, checkpoint: Checkpoint)
     )
     hypotheses = windows.map_batches(
         EngineActor,
-        fn_constructor_args=(settings, checkpoint),
+        fn_constructor_args=(settings, checkpoint, deaths),
         batch_size=max(1, 2 * engine.max_num_seqs // BATCHES_IN_FLIGHT),
         batch_format="pyarrow",
         num_cpus=ENGINE_CPUS[engine.device],
@@ -160,21 +170,123 @@ def transcribe(recordings: pa.Table, settings: Settings, checkpoint: Checkpoint)
         raise JobError(f"an engine or a worker broke down: {_cause(error)} (--verbose shows the logs)") from error
 
 
-class EngineActor:
-    """One engine in one Ray actor, which owns its GPUs."""
+class Deaths:
+    """Keeps, in one small actor beside the engines, which windows are inside which engine, and so which ended it.
 
-    def __init__(self, settings: Settings, checkpoint: Checkpoint) -> None:
+    Windows that were inside an engine when it died are suspects, which go alone from then on. One that was alone inside
+    KILLS engines when they died is not tried again.
+    """
+
+    def __init__(self, max_deaths: int) -> None:
+        self._inside: dict[str, set[str]] = {}  # by engine
+        self._kills: dict[str, int] = {}  # by suspect
+        self._deaths, self._max_deaths, self._reason = 0, max_deaths, "it was killed"
+
+    def suspects(self, windows: Sequence[str]) -> dict[str, int]:
+        """Those of the windows, which come to an engine, that are suspects, with the engines that each has ended.
+
+        A window that is inside an engine and comes again shows that this one died.
+
+        Raises:
+            JobError: too many have died.
+        """
+        for engine in [engine for engine, inside in self._inside.items() if not inside.isdisjoint(windows)]:
+            inside = self._inside.pop(engine)
+            self._deaths += 1
+            for window in inside:
+                self._kills[window] = self._kills.get(window, 0) + (len(inside) == 1)
+        if self._deaths > self._max_deaths:
+            limit = f"--engine.max-deaths {self._max_deaths}"
+            raise JobError(f"{self._deaths} engines have died, more than {limit}; the last because {self._reason}")
+        return {window: self._kills[window] for window in windows if window in self._kills}
+
+    def enter(self, engine: str, windows: Sequence[str]) -> None:
+        self._inside.setdefault(engine, set()).update(windows)
+
+    def leave(self, engine: str, windows: Sequence[str]) -> None:
+        if inside := self._inside.get(engine):
+            inside.difference_update(windows)
+
+    def explain(self, reason: str) -> None:
+        """Keep an engine's last words."""
+        self._reason = reason
+
+
+class EngineActor:
+    """One engine in one Ray actor, which owns its GPUs. Where the engine dies or hangs the actor ends, and Ray starts
+    another one, which is given its windows again."""
+
+    def __init__(self, settings: Settings, checkpoint: Checkpoint, deaths: Any) -> None:
+        self._deaths, self._name = deaths, secrets.token_hex(8)
+        self._door, self._guests, self._progress = asyncio.Lock(), 0, time.monotonic()
         self._trouble: str | None = None
         try:
             self._engine = engines.start(settings, checkpoint)
             self._transcribe = stages.Transcribe(self._engine, settings)
         except Exception as error:  # raised here, Ray would try again and again, and print it all each time
             self._trouble = f"{settings.engine.model} did not start: {type(error).__name__}: {error}"
+        threading.Thread(target=self._watch, args=(settings.engine.stall_timeout_s,), daemon=True).start()
 
     async def __call__(self, windows: pa.Table) -> pa.Table:
         if self._trouble:
             raise JobError(self._trouble)
-        return await self._transcribe(windows)
+        names = [f"{row['recording_id']}:{row['segment_index']}" for row in windows.select(NAMED_BY).to_pylist()]
+        suspects = await self._deaths.suspects.remote(names)
+        others = [at for at, name in enumerate(names) if name not in suspects]
+        done = [await self._together(windows.take(others), [names[at] for at in others])] if others else []
+        for at, name in enumerate(names):
+            if name in suspects:
+                done.append(await self._alone(windows.slice(at, 1), name, suspects[name]))
+        return pa.concat_tables(done)
+
+    async def _together(self, windows: pa.Table, names: Sequence[str]) -> pa.Table:
+        async with self._door:
+            self._progress = self._progress if self._guests else time.monotonic()
+            self._guests += 1
+        try:
+            return await self._compute(windows, names)
+        finally:
+            self._guests -= 1
+
+    async def _alone(self, window: pa.Table, name: str, kills: int) -> pa.Table:
+        if kills >= KILLS:
+            return stages.given_up(window, kills)
+        async with self._door:  # nobody else comes in
+            while self._guests:
+                await asyncio.sleep(WAIT_S)
+            self._guests, self._progress = 1, time.monotonic()
+            try:
+                return await self._compute(window, [name])
+            finally:
+                self._guests = 0
+
+    async def _compute(self, windows: pa.Table, names: Sequence[str]) -> pa.Table:
+        await self._deaths.enter.remote(self._name, names)
+        try:
+            done = await self._transcribe(windows)
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            await self._deaths.explain.remote(reason)
+            self._end(reason)
+        self._progress = time.monotonic()
+        await self._deaths.leave.remote(self._name, names)
+        return done
+
+    def _watch(self, timeout_s: float) -> None:
+        while True:
+            time.sleep(min(5.0, timeout_s / 4))
+            if self._guests and time.monotonic() - self._progress > timeout_s:
+                reason = f"it finished nothing for --engine.stall-timeout-s {timeout_s:g} seconds"
+                ray.get(self._deaths.explain.remote(reason), timeout=5.0)
+                self._end(reason)
+
+    def _end(self, reason: str) -> NoReturn:
+        """End this process and those of the engine at once: Ray replaces an actor that dies, not one that raises."""
+        print(f"engine {self._name} ends: {reason}", file=sys.stderr, flush=True)
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                process.kill()
+        os._exit(1)
 
     def __del__(self) -> None:
         if engine := getattr(self, "_engine", None):

@@ -26,6 +26,7 @@ NOT_RECORDINGS = (
     ".rttm .ctm .trn .jpg .jpeg .png .gif .webp .svg .zip .gz .tar .py .sh .md5 .sha256"
 ).split()
 LOOKUPS_AT_ONCE = 32
+WRITTEN = ("started", "segments", "transcripts", "runs")  # the folders below an output
 
 Row = dict[str, Any]
 
@@ -44,8 +45,8 @@ class Listing:
     repeated: int = 0
 
 
-def read(source: str, output: str, limit: int | None = None) -> Listing:
-    """List what `source` names; tables that runs wrote to `output` are left out.
+def read(source: str, output: str, limit: int | None = None, allow: Sequence[str] = ()) -> Listing:
+    """List what `source` names; tables that runs wrote to `output` are left out. `allow` is settings.allow.
 
     Raises:
         ConfigurationError: there is nothing there, or it may not be read.
@@ -53,7 +54,7 @@ def read(source: str, output: str, limit: int | None = None) -> Listing:
     path = store.split(source)[1]
     try:
         if path.lower().endswith(manifest.FORMATS):
-            return _from_manifest(source, limit)
+            return _from_manifest(source, limit, allow)
         return _from_folder(source, output, limit)
     except store.STORAGE_ERRORS as error:
         raise ConfigurationError(f"--input {source}: {store.explain(error)}") from error
@@ -69,7 +70,7 @@ def _from_folder(source: str, output: str, limit: int | None) -> Listing:
     else:
         # A prefix ends at a folder's border: s3://bucket/call does not mean s3://bucket/callback/.
         found = dict(files.find(folder + "/", detail=True))
-    written = tuple(f"{store.split(output)[1].rstrip('/')}/{name}/" for name in store.WRITTEN)
+    written = tuple(f"{store.split(output)[1].rstrip('/')}/{name}/" for name in WRITTEN)
     skipped: Counter[str] = Counter()
     rows = []
     for name in sorted(found):
@@ -89,13 +90,13 @@ def _from_folder(source: str, output: str, limit: int | None) -> Listing:
     return Listing(pa.Table.from_pylist(rows, RECORDING), manifest.no_columns(len(rows)), skipped)
 
 
-def _from_manifest(source: str, limit: int | None) -> Listing:
+def _from_manifest(source: str, limit: int | None, allow: Sequence[str]) -> Listing:
     scheme, path = store.split(source)
     parsed = manifest.parse(store.read(source), source)
     entries = parsed.entries[:limit]
     base = store.join(scheme, os.path.dirname(path))
     with ThreadPoolExecutor(LOOKUPS_AT_ONCE) as pool:
-        rows = list(pool.map(partial(_looked_up, source=source, base=base), entries))
+        rows = list(pool.map(partial(_looked_up, source=source, base=base, allow=allow), entries))
     kept = _unique(entries, rows)
     recordings = pa.Table.from_pylist([rows[at] for at in kept], RECORDING)
     extra = manifest.extra_columns(parsed, [entries[at] for at in kept])
@@ -112,7 +113,7 @@ def _found(uri: str, info: Row) -> Row:
     return _recording(uri, info)
 
 
-def _looked_up(entry: Entry, source: str, base: str) -> Row:
+def _looked_up(entry: Entry, source: str, base: str, allow: Sequence[str]) -> Row:
     """The recording behind a manifest entry, with its object's content version."""
     uri = f"row {entry.number} of the manifest"
     try:
@@ -120,6 +121,7 @@ def _looked_up(entry: Entry, source: str, base: str) -> Row:
             uri = _absolute(entry.name, base)
         if entry.error:
             raise ConfigurationError(entry.error)
+        _check_allowed(uri, source, allow)
         scheme, path = store.split(uri)
         info = store.filesystem(scheme).info(path)
         if info["type"] != "file":
@@ -132,6 +134,22 @@ def _looked_up(entry: Entry, source: str, base: str) -> Row:
         return _recording(uri, {}, entry, failure=unusable, marks=(source, entry.number, entry.values))
     except store.STORAGE_ERRORS as error:
         return _recording(uri, {}, entry, failure=(store.failure_code(error), store.explain(error)))
+
+
+def _check_allowed(uri: str, source: str, allow: Sequence[str]) -> None:
+    """Raise ConfigurationError where a manifest names what it may not: see settings.allow."""
+    if allow:
+        prefixes = [_real(prefix).rstrip("/") for prefix in allow]
+        if not any(_real(uri) == prefix or _real(uri).startswith(prefix + "/") for prefix in prefixes):
+            raise ConfigurationError(f"{uri} is not below --allow {','.join(allow)}")
+    elif store.split(source)[0] != "file" and store.split(uri)[0] == "file":
+        raise ConfigurationError(f"{uri}: a manifest in object storage names no local files, unless --allow does")
+
+
+def _real(uri: str) -> str:
+    """With links resolved, where it is local."""
+    scheme, path = store.split(uri)
+    return os.path.realpath(path) if scheme == "file" else store.join(scheme, path)
 
 
 def _absolute(name: str, base: str) -> str:

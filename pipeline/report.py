@@ -9,12 +9,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow as pa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pipeline.schema import Outcome
 
 Row = dict[str, Any]
+SEGMENT_COLUMNS = ["start_s", "end_s", "overlap_s", "padded_s", "token_count", "attempts"]  # that are counted
 PLAIN_INTERVAL_S = 30.0  # between progress lines where there is no terminal
 
 
@@ -36,6 +38,8 @@ class Tally:
     segments: int = 0
     retried: int = 0
 
+    earlier_audio_s: float = 0.0  # of audio_s, what an earlier driver of the run did
+
     def add(self, transcript: Row, segments: Iterable[Row]) -> None:
         self.outcomes[transcript["outcome"]] += 1
         if transcript["failure_code"]:
@@ -47,6 +51,18 @@ class Tally:
         self.speech_s += transcript["speech_s"]
         self.windowed_s += transcript["windowed_s"]
         self.transcribed_s += transcript["transcribed_s"]
+        self._add_segments(segments)
+
+    def add_part(self, segments: pa.Table, transcripts: pa.Table) -> None:
+        """Count what another driver of the run has committed."""
+        before_s = self.audio_s
+        for transcript in transcripts.drop_columns(["segments"]).to_pylist():
+            if transcript["channel"] is None:
+                self.add(transcript, [])
+        self._add_segments(segments.select(SEGMENT_COLUMNS).to_pylist())
+        self.earlier_audio_s += self.audio_s - before_s
+
+    def _add_segments(self, segments: Iterable[Row]) -> None:
         for segment in segments:
             self.segments += 1
             if segment["padded_s"]:
@@ -79,7 +95,7 @@ class Tally:
             "slot_fill": round(self.window_s / self.padded_s, 4) if self.padded_s else None,
             "tokens": self.tokens,
             "wall_s": round(wall_s, 3),
-            "speed": round(self.audio_s / wall_s, 3) if wall_s else None,
+            "speed": round((self.audio_s - self.earlier_audio_s) / wall_s, 3) if wall_s else None,
         }
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,32 +14,49 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 
-from pipeline import __version__, audio, collate, flow, listing, store
+from pipeline import __version__, audio, collate, done, flow, listing, store
+from pipeline.done import Standing
 from pipeline.engines.checkpoint import Checkpoint, fit, inspect
 from pipeline.errors import ConfigurationError, JobError
+from pipeline.output import Output, published, stopped, transcripts_schema
 from pipeline.report import Tally, Watch
+from pipeline.schema import FailureCode
 from pipeline.settings import Settings, fingerprint
 
+SAME = ("input", "fingerprint", "retry")  # facts that the drivers of one run share
 SHARED = ("uri", "content_version")  # columns of a recording that both tables have
-ROWS_PER_PART = 10_000  # transcripts; a part is written earlier when flush_interval_s has passed
+ROWS_PER_PART = 10_000  # recordings; a part is written earlier when flush_interval_s has passed
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do. `todo` marks the rows of `listing` that no published run has done yet."""
+    """What a run would do: the rows of `listing` that `todo` marks.
+
+    `why` counts the recordings by Standing. `committed` are those that an earlier driver of the same run, which was
+    stopped, has done; `tally` has counted them; `taken_up` tells whether there was one.
+    """
 
     settings: Settings
     checkpoint: Checkpoint
-    fingerprint: str
-    output: store.Output
+    about: Row
+    output: Output
     listing: listing.Listing
     todo: pa.Array
+    why: Counter[str]
+    committed: frozenset[str]
+    tally: Tally
+    taken_up: bool
 
     @property
     def count(self) -> int:
         return pc.sum(self.todo).as_py() or 0
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing to do, and no report that a stopped run still owes."""
+        return not self.count and not self.committed
 
 
 def plan(settings: Settings) -> Plan:
@@ -50,71 +68,97 @@ def plan(settings: Settings) -> Plan:
     audio.check_tools()
     checkpoint = inspect(settings.engine)
     settings = settings.model_copy(update={"segmentation": fit(settings.segmentation, checkpoint)})
-    run_id = settings.run_id or datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    output = store.Output(settings.output, run_id)
-    output.check()
-    found = listing.read(settings.input, output.uri, settings.limit)
-    mark = fingerprint(settings, checkpoint.revision)
+    began = datetime.now(UTC)
+    about: Row = {
+        "input": store.join(*store.split(settings.input)),
+        "fingerprint": fingerprint(settings, checkpoint.revision),
+        "retry": [str(code) for code in settings.retry],
+        "model": settings.engine.model,
+        "model_revision": checkpoint.revision,
+        "pipeline_version": __version__,
+        "started_at": began.isoformat(),
+    }
+    Output(settings.output, "").check()
+    found = listing.read(settings.input, settings.output, settings.limit, settings.allow)
     try:
-        todo = pc.invert(output.done(found.recordings, mark))
+        left = stopped(settings.output, {name: about[name] for name in SAME})
+        run_id = settings.run_id or left or began.strftime("%Y%m%dT%H%M%S.%fZ")
+        output, tally, committed = Output(settings.output, run_id), Tally(), set()
+        if run_id == left:
+            for segments, transcripts in output.catch_up():
+                committed.update(transcripts["recording_id"].to_pylist())
+                tally.add_part(segments, transcripts)
+        rows = published(settings.output)
     except store.READ_ERRORS as error:
         raise ConfigurationError(
-            f"--output {output.uri}: its earlier runs cannot be read ({store.explain(error)})"
+            f"--output {settings.output}: its earlier runs cannot be read ({store.explain(error)})"
         ) from error
-    return Plan(settings, checkpoint, mark, output, found, todo)
+    standing = done.standing(found.recordings, rows, about["fingerprint"])
+    todo = pc.invert(pc.is_in(standing, value_set=pa.array([Standing.DONE.value])))
+    if settings.retry:
+        codes = [str(code) for code in (FailureCode if "failed" in settings.retry else settings.retry)]
+        todo = pc.is_in(done.last_failure(found.recordings, rows), value_set=pa.array(codes))
+    todo = pc.and_not(todo, pc.is_in(found.recordings["recording_id"], value_set=pa.array(committed, pa.string())))
+    return Plan(
+        settings,
+        checkpoint,
+        about | {"run_id": run_id, "output": output.uri, "settings": settings.model_dump(mode="json")},
+        output,
+        found,
+        todo,
+        Counter(map(str, standing.to_pylist())),
+        frozenset(committed),
+        tally,
+        run_id == left,
+    )
 
 
 def execute(plan: Plan, console: Console) -> Row:
     """Carry a plan out, write its tables and publish its report, which is returned.
 
+    What is finished is written even when it is interrupted or breaks down.
+
     Raises:
         ConfigurationError: the engines do not fit the cluster, or the output may not be written.
         JobError: an engine, the cluster or the output broke down under way.
     """
-    settings, output = plan.settings, plan.output
-    started, clock = datetime.now(UTC), time.monotonic()
-    about: Row = {
-        "run_id": output.run_id,
-        "output": output.uri,
-        "input": store.join(*store.split(settings.input)),
-        "started_at": started.isoformat(),
-        "pipeline_version": __version__,
-        "model": settings.engine.model,
-        "model_revision": plan.checkpoint.revision,
-        "fingerprint": plan.fingerprint,
-        "settings": settings.model_dump(mode="json"),
-    }
-    output.start(about)
-    tally, first_rows_s = Tally(), None
-    writer = _Writer(plan, tally)
-    watch = Watch(plan.count, console)
-    recordings = plan.listing.recordings.filter(plan.todo)
-    with _storage_trouble(output), watch.display(), flow.cluster(settings) as decided:
-        with closing(flow.transcribe(recordings, decided, plan.checkpoint)) as tables:
-            for table in tables:
-                first_rows_s = first_rows_s or time.monotonic() - clock
-                writer.add(table)
-                watch.show(tally)
-        writer.finish()
-        watch.show(tally)
-        wall_s = time.monotonic() - clock
-    facts = about | {
+    output, tally, clock, first_rows_s = plan.output, plan.tally, time.monotonic(), None
+    output.start(plan.about, SAME)
+    writer = _Writer(plan)
+    if plan.count:
+        watch = Watch(plan.count + tally.recordings, console)
+        recordings = plan.listing.recordings.filter(plan.todo)
+        with _storage_trouble(output), watch.display(), flow.cluster(plan.settings) as decided:
+            try:
+                with closing(flow.transcribe(recordings, decided, plan.checkpoint)) as tables:
+                    for table in tables:
+                        first_rows_s = first_rows_s or time.monotonic() - clock
+                        writer.add(table)
+                        watch.show(tally)
+                writer.finish()
+            except BaseException:
+                with suppress(JobError, *store.STORAGE_ERRORS):  # the first trouble is the one to tell
+                    writer.flush()
+                raise
+            watch.show(tally)
+    facts = plan.about | {
         "finished_at": datetime.now(UTC).isoformat(),
-        "already_done": len(plan.todo) - plan.count,
+        "already_done": plan.why[Standing.DONE],
+        "taken_up": len(plan.committed),
+        "recordings_by_standing": plan.why,
         "skipped_files": dict(plan.listing.skipped),
         "repeated_rows": plan.listing.repeated,
         "first_rows_s": round(first_rows_s or 0.0, 3),
-        "numbers": tally.facts(wall_s),
-        "segments": output.segment_files,
-        "transcripts": output.transcript_files,
+        "numbers": tally.facts(time.monotonic() - clock),
+        "segments": output.segments,
+        "transcripts": output.transcripts,
     }
     with _storage_trouble(output):
-        output.publish(facts)
-    return facts
+        return output.publish(facts)
 
 
 @contextmanager
-def _storage_trouble(output: store.Output) -> Iterator[None]:
+def _storage_trouble(output: Output) -> Iterator[None]:
     try:
         yield
     except store.STORAGE_ERRORS as error:
@@ -122,43 +166,57 @@ def _storage_trouble(output: store.Output) -> Iterator[None]:
 
 
 class _Writer:
-    """Turns hypotheses into rows of both tables, and writes them part by part."""
+    """Turns hypotheses into rows of both tables, and commits them part by part."""
 
-    def __init__(self, plan: Plan, tally: Tally) -> None:
-        self._plan, self._tally = plan, tally
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self._tally = plan, plan.tally
         self._assembly = collate.Assembly()
         listing = plan.listing
         self._row_of = {row_id: at for at, row_id in enumerate(listing.recordings["recording_id"].to_pylist())}
         self._waiting = {str(row_id) for row_id in listing.recordings.filter(plan.todo)["recording_id"].to_pylist()}
-        self._schema = store.transcripts_schema(listing.extra.schema)
-        self._provenance = {
-            "model": plan.settings.engine.model,
-            "model_revision": plan.checkpoint.revision,
-            "fingerprint": plan.fingerprint,
-            "pipeline_version": __version__,
-            "run_id": plan.output.run_id,
-        }
-        self._segments: list[Row] = []
-        self._transcripts: list[Row] = []
+        self._schema = transcripts_schema(listing.extra.schema)
+        names = ("model", "model_revision", "fingerprint", "pipeline_version", "run_id")
+        self._provenance = {name: plan.about[name] for name in names}
+        self._finished: dict[str, tuple[list[Row], list[Row]]] = {}  # segments and transcripts, to be committed
         self._flushed = time.monotonic()
 
     def add(self, hypotheses: pa.Table) -> None:
         for recording_id, segments in self._assembly.add(hypotheses):
-            self._finished(recording_id, segments)
+            self._finish(recording_id, segments)
         overdue = time.monotonic() - self._flushed > self._plan.settings.flush_interval_s
-        if len(self._transcripts) >= ROWS_PER_PART or (overdue and self._transcripts):
-            self._flush()
+        if len(self._finished) >= ROWS_PER_PART or (overdue and self._finished):
+            self.flush()
 
     def finish(self) -> None:
         """Write what is left. A recording that never came back is a failure with a row like any other."""
         for recording_id, segments in list(self._assembly.unfinished()):
-            self._finished(recording_id, segments, complete=False)
+            self._finish(recording_id, segments, complete=False)
         for recording_id in list(self._waiting):
-            self._finished(recording_id, [], complete=False)
-        if self._transcripts:
-            self._flush()
+            self._finish(recording_id, [], complete=False)
+        self.flush()
 
-    def _finished(self, recording_id: str, segments: list[Row], complete: bool = True) -> None:
+    def flush(self) -> None:
+        """Commit what is finished, but for what another driver of the run has committed meanwhile."""
+        while self._finished:
+            segments, transcripts = (
+                [row for rows in kind for row in rows] for kind in zip(*self._finished.values(), strict=True)
+            )
+            try:
+                self._plan.output.write(segments, pa.Table.from_pylist(transcripts, self._schema))
+                self._finished = {}
+            except FileExistsError:
+                for part in self._plan.output.catch_up():
+                    self._give_way(*part)
+        self._flushed = time.monotonic()
+
+    def _give_way(self, segments: pa.Table, transcripts: pa.Table) -> None:
+        theirs = set(transcripts["recording_id"].to_pylist())
+        if not theirs & self._finished.keys():
+            self._tally.add_part(segments, transcripts)
+        self._finished = {key: rows for key, rows in self._finished.items() if key not in theirs}
+        self._waiting -= theirs
+
+    def _finish(self, recording_id: str, segments: list[Row], complete: bool = True) -> None:
         if recording_id not in self._waiting:  # a stage that Ray ran twice
             return
         self._waiting.remove(recording_id)
@@ -166,16 +224,16 @@ class _Writer:
         recording = self._plan.listing.recordings.slice(at, 1).to_pylist()[0]
         extra = self._plan.listing.extra.slice(at, 1).to_pylist()[0] if self._plan.listing.extra.num_columns else {}
         known = {key: recording[key] for key in SHARED}
-        part = {key: recording[key] for key in ("range_start_s", "range_end_s")}
+        asked = {key: recording[key] for key in ("range_start_s", "range_end_s")}
+        asked["declared_language"] = recording["language"]
         segments = collate.settle(segments)
+        transcripts = []
         for row in collate.transcripts(recording_id, segments, self._plan.settings.guards, complete):
-            self._transcripts.append(known | part | self._provenance | extra | row)
+            transcripts.append(known | asked | self._provenance | extra | row)
             if row["channel"] is None:
                 self._tally.add(row, segments)
-        for segment in segments:
-            own = {"recording_id": collate.channel_id(recording_id, segment["channel"])}
-            self._segments.append(segment | known | self._provenance | own)
-
-    def _flush(self) -> None:
-        self._plan.output.write(self._segments, pa.Table.from_pylist(self._transcripts, self._schema))
-        self._segments, self._transcripts, self._flushed = [], [], time.monotonic()
+        own = [
+            segment | known | self._provenance | {"recording_id": collate.channel_id(recording_id, segment["channel"])}
+            for segment in segments
+        ]
+        self._finished[recording_id] = own, transcripts

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SAMPLE_RATE_HZ = 16_000
 
 
@@ -30,6 +30,7 @@ class FailureCode(StrEnum):
     TOO_LONG = "too_long"  # past audio.max_duration_s
     DECODE_LIMIT = "decode_limit"  # ffmpeg passed its time, memory or output limit
     ENGINE_ERROR = "engine_error"
+    ENGINE_DIED = "engine_died"  # two engines died of it
     INCOMPLETE = "incomplete"  # some of its segments never came back
     INTERNAL_ERROR = "internal_error"  # a fault of ours: please report it
 
@@ -158,6 +159,7 @@ TRANSCRIPT = pa.schema(
         pa.field("channel", pa.int32()),
         pa.field("range_start_s", pa.float64()),  # of the manifest, where it means a part of the recording
         pa.field("range_end_s", pa.float64()),
+        pa.field("declared_language", pa.string()),
         pa.field("duration_s", pa.float64()),
         pa.field("speech_s", pa.float64()),  # that the voice activity detector heard
         pa.field("windowed_s", pa.float64()),  # of it, what came into windows

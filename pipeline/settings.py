@@ -18,7 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pipeline import __version__
 from pipeline.errors import ConfigurationError
-from pipeline.schema import SCHEMA_VERSION
+from pipeline.schema import SCHEMA_VERSION, FailureCode
 
 # The languages of Voxtral's model card.
 LANGUAGES = tuple(map(LanguageAlpha2, "en es fr pt hi de nl it".split()))
@@ -131,6 +131,10 @@ class Engine(_Frozen):
     """Cache of an engine on the CPU. [GB]"""
     max_tokens_per_s: float = Field(default=16.0, gt=0)
     """Longest text that a window may have; reaching it is reported as finish_reason `length`. [tokens per second]"""
+    stall_timeout_s: float = Field(default=600.0, gt=0)
+    """An engine that has windows and finishes none for this long is replaced. [seconds]"""
+    max_deaths: int = Field(default=20, ge=0)
+    """Engines that may die and be replaced before the job gives up."""
 
 
 # How every job reads its flags and environment.
@@ -170,10 +174,15 @@ class Settings(BaseSettings):
     """Say what would be done, and stop."""
     limit: int | None = Field(default=None, ge=1)
     """Take only the first so many recordings."""
+    retry: tuple[Literal["failed"] | FailureCode, ...] = ()
+    """Do only recordings that failed before, by failure code (truncated,decode_error), or `failed` for all of them."""
+    allow: tuple[str, ...] = ()
+    """A manifest may name recordings below these prefixes only (s3://bucket/calls/,/data). Default: a manifest in
+    object storage may name objects but no local files; a local one may name both."""
     max_failed_share: float = Field(default=1.0, gt=0, le=1)
     """Exit with status 1 when this share of the recordings, or more, has failed."""
     flush_interval_s: float = Field(default=60.0, gt=0)
-    """Finished recordings are written at least this often. [seconds]"""
+    """Finished recordings are written at least this often: what a job that is killed has to do again. [seconds]"""
     verbose: bool = False
     """Show the logs of Ray and vLLM."""
     channels: Literal["mix", "split"] = "mix"

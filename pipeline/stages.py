@@ -287,6 +287,17 @@ class Transcribe:
             yield f"temperature {temperature:g}", await self._engine.transcribe(replace(whole, temperature=temperature))
 
 
+def given_up(windows: pa.Table, deaths: int) -> pa.Table:
+    """The HYPOTHESIS rows of WINDOW rows that engines died of."""
+    rows = windows.drop_columns(["samples"]).to_pylist()
+    failure = {
+        "text": None,
+        "failure_code": FailureCode.ENGINE_DIED.value,
+        "failure_detail": f"{deaths} engines died of it",
+    }
+    return pa.Table.from_pylist([row | failure for row in rows], HYPOTHESIS)
+
+
 def _joined(pieces: Sequence[Hypothesis], overlaps_s: Sequence[float]) -> Hypothesis:
     """The hypotheses of consecutive pieces as one."""
     text = pieces[0].text

@@ -1,31 +1,26 @@
-"""Object storage and local folders: looking, fetching, writing parts, and the report that publishes a run.
+"""Object storage and local folders: looking, fetching, and writing whole objects.
 
 Every file is written in one atomic step from bytes that are complete beforehand, and never over another one.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import fsspec
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from pipeline.errors import ConfigurationError, RecordingError
-from pipeline.schema import PASSING, SEGMENT, TRANSCRIPT, FailureCode
+from pipeline.schema import FailureCode
 
 SCHEMES = ("s3", "file")
-WRITTEN = ("started", "segments", "transcripts", "runs")  # the folders below an output
 # What object storage throws at us, in s3fs's translation or in botocore's own words.
 STORAGE_ERRORS = (OSError, BotoCoreError, ClientError)
 # What reading reports and tables may raise: storage's troubles, and those with what lies there.
@@ -165,107 +160,3 @@ def _written_beside(target: Path, data: bytes) -> Iterator[Path]:
         yield beside
     finally:
         beside.unlink(missing_ok=True)
-
-
-def reports(output: str) -> Iterator[dict[str, Any]]:
-    """The reports of the published runs below an output."""
-    scheme, path = split(f"{output.rstrip('/')}/runs")
-    files = filesystem(scheme)
-    with suppress(FileNotFoundError):
-        for name in sorted(files.ls(path, detail=False)):
-            if name.endswith(".json"):
-                yield json.loads(files.cat_file(name))
-
-
-class Output:
-    """The tables below one output prefix.
-
-    segments/run_id=<id>/*.parquet and transcripts/run_id=<id>/*.parquet hold rows of finished recordings only;
-    started/<id>.json says that a run began, runs/<id>.json is its report. A run without report is not published.
-    """
-
-    def __init__(self, uri: str, run_id: str) -> None:
-        self.uri = join(*split(uri)).rstrip("/")
-        self.run_id = run_id
-        self.report_uri = f"{self.uri}/runs/{run_id}.json"
-        self.segment_files: list[str] = []
-        self.transcript_files: list[str] = []
-
-    def check(self) -> None:
-        """Raise ConfigurationError unless the place can be reached."""
-        scheme, path = split(self.uri)
-        try:
-            if scheme == "file":
-                nearest = next(folder for folder in (Path(path), *Path(path).parents) if folder.exists())
-                if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-                    raise ConfigurationError(f"--output {self.uri}: {nearest} is not a folder that we may write to")
-            else:
-                look(self.uri)
-        except STORAGE_ERRORS as error:
-            raise ConfigurationError(f"--output {self.uri}: {explain(error)}") from error
-
-    def start(self, facts: dict[str, Any]) -> None:
-        """Leave word that the run began; shows at once whether we may write. A run taken up again begins again."""
-        try:
-            if self.is_published():
-                raise ConfigurationError(f"--run-id {self.run_id}: a run of this name is finished; choose another")
-            with suppress(FileExistsError):
-                create(f"{self.uri}/started/{self.run_id}.json", to_json(facts))
-        except STORAGE_ERRORS as error:
-            raise ConfigurationError(f"--output {self.uri}: {explain(error)}") from error
-
-    def is_published(self) -> bool:
-        scheme, path = split(self.report_uri)
-        return filesystem(scheme).exists(path)
-
-    def write(self, segments: Sequence[dict[str, Any]], transcripts: pa.Table) -> None:
-        """Write one part of each table, for the same recordings; the transcripts, which count as done, last."""
-        part = f"run_id={self.run_id}/part-{len(self.transcript_files):05d}-{secrets.token_hex(4)}.parquet"
-        for table, name, files in (
-            (pa.Table.from_pylist(list(segments), SEGMENT), "segments", self.segment_files),
-            (transcripts, "transcripts", self.transcript_files),
-        ):
-            create(f"{self.uri}/{name}/{part}", _parquet(table))
-            files.append(f"{name}/{part}")
-
-    def publish(self, report: dict[str, Any]) -> None:
-        """Write the report: from now on the run's files count."""
-        create(self.report_uri, to_json(report))
-
-    def done(self, recordings: pa.Table, fingerprint: str) -> pa.Array:
-        """For each RECORDING row, whether a published run with this fingerprint has a row for this content.
-
-        A failure that may pass by itself (schema.PASSING) does not count.
-        """
-        wanted = _keys(recordings)
-        done = pa.array([False] * len(recordings))
-        for report in reports(self.uri):
-            if report.get("fingerprint") == fingerprint:
-                for name in report["transcripts"]:
-                    columns = ["recording_id", "content_version", "failure_code"]
-                    written = pq.read_table(pa.BufferReader(read(f"{self.uri}/{name}")), columns=columns)
-                    passing = pc.is_in(written["failure_code"], value_set=pa.array([code.value for code in PASSING]))
-                    written = written.filter(pc.invert(passing))
-                    done = pc.or_(done, pc.is_in(wanted, value_set=_keys(written)))
-        return done
-
-
-def transcripts_schema(extra: pa.Schema) -> pa.Schema:
-    """TRANSCRIPT followed by the manifest's own columns."""
-    return pa.schema([*TRANSCRIPT, *extra])
-
-
-def to_json(facts: dict[str, Any]) -> bytes:
-    """Indented JSON in UTF-8."""
-    return (json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n").encode()
-
-
-def _keys(table: pa.Table) -> pa.ChunkedArray:
-    columns = table["recording_id"], pc.fill_null(table["content_version"], pa.scalar(""))
-    return pc.binary_join_element_wise(*columns, "\x1f")  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-
-def _parquet(table: pa.Table) -> bytes:
-    buffer = pa.BufferOutputStream()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue().to_pybytes()

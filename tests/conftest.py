@@ -101,6 +101,12 @@ def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000) -> Path:
     return path
 
 
+@pytest.fixture(params=["local", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, s3: str) -> str:
+    """Somewhere to write, on either kind of storage."""
+    return str(tmp_path / "place") if request.param == "local" else f"s3://test/{tmp_path.name}"
+
+
 @pytest.fixture
 def speech_wav(tmp_path: Path) -> Callable[..., Path]:
     """A recording with real (synthetic) speech: one held-out clip, made into a wav of 16 kHz."""

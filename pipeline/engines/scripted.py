@@ -1,12 +1,13 @@
 """An engine that hears nothing and says what it is told: for forcing an engine's behaviour in tests and simulations.
 
-The text of a window names its length, and is long enough for it to be plausible.
+The text of a window names its length, is long enough for it to be plausible, and follows from its samples.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import zlib
 
 import numpy as np
 
@@ -17,7 +18,7 @@ NUMBERS = np.random.default_rng(0).integers(1 << 44, 1 << 48, 2_000).tolist()  #
 
 class ScriptedEngine:
     """`VOXTRAL_SCRIPT` in the environment: `delay=SECONDS`, `fail` (every utterance), `broken` (at the start),
-    `gpus` (say which it owns)."""
+    `gpus` (say which it owns), `die=LENGTH` or `hang=LENGTH` (at utterances of so many seconds, as their text says)."""
 
     def __init__(self) -> None:
         parts = [part.split("=", 1) for part in os.environ.get("VOXTRAL_SCRIPT", "").split(",") if part]
@@ -32,11 +33,16 @@ class ScriptedEngine:
 
     async def transcribe(self, utterance: Utterance) -> Hypothesis:
         await asyncio.sleep(float(self._script.get("delay", 0)))
+        length = f"{utterance.duration_s:.1f}"
+        if length == self._script.get("die"):
+            raise RuntimeError("the script says: die")
+        if length == self._script.get("hang"):
+            await asyncio.sleep(3_600)
         if "fail" in self._script:
             raise EngineError("the script says so")
-        text = f"{utterance.duration_s:.1f} s" + "".join(
-            f" {number:x}" for number in NUMBERS[: int(utterance.duration_s)]
-        )
+        first = zlib.crc32(utterance.samples.tobytes()) % (len(NUMBERS) // 2)
+        numbers = NUMBERS[first : first + int(utterance.duration_s)]
+        text = " ".join([f"{length} s", *(f"{number:x}" for number in numbers)])
         if "gpus" in self._script:
             text = f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')} {text}"
         return Hypothesis(

@@ -1,0 +1,189 @@
+"""The tables below one output prefix: the parts, the runs that wrote them, and which of them count.
+
+    started/<run_id>.json                       a run began: on which input, with which settings
+    segments/run_id=<run_id>/part-*.parquet     rows of finished recordings only
+    transcripts/run_id=<run_id>/part-*.parquet  of the same recordings; written last: this commits them
+    runs/<run_id>.json                          the report: from now on the run counts
+
+Transcript parts are numbered from 0 without gaps, and none is ever written over another. So a run that was stopped is
+taken up where it ended; and of two drivers of one run, the second to write a number finds what the first wrote there:
+no recording is committed twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import done, store
+from pipeline.errors import ConfigurationError, JobError
+from pipeline.schema import SEGMENT, TRANSCRIPT
+
+READS_AT_ONCE = 16
+SEGMENTS_FILE = b"segments"  # in a transcript part's metadata: the part of their segments
+
+Row = dict[str, Any]
+
+
+def reports(output: str) -> list[Row]:
+    """The reports of the published runs below an output, the oldest first.
+
+    Raises:
+        store.READ_ERRORS: one cannot be read.
+    """
+    found = [json.loads(store.read(uri)) for uri in _names(output, "runs").values()]
+    return sorted(found, key=lambda report: report["finished_at"])
+
+
+def _names(output: str, folder: str) -> dict[str, str]:
+    """URIs of the JSON files in one of our folders, by run_id."""
+    scheme, path = store.split(f"{output.rstrip('/')}/{folder}")
+    with suppress(FileNotFoundError):
+        files = sorted(store.filesystem(scheme).ls(path, detail=False))
+        return {Path(name).stem: store.join(scheme, name) for name in files if name.endswith(".json")}
+    return {}
+
+
+def read_part(output: str, name: str, columns: list[str] | None = None) -> pa.Table:
+    """One of the files that a report lists."""
+    return pq.read_table(pa.BufferReader(store.read(f"{output.rstrip('/')}/{name}")), columns=columns)
+
+
+def published(output: str) -> pa.Table:
+    """What done.standing wants to know of the published runs' transcripts, the oldest first."""
+    names = dict.fromkeys(name for report in reports(output) for name in report["transcripts"])
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        tables = list(pool.map(partial(read_part, output, columns=done.COLUMNS), names))
+    empty = pa.schema([TRANSCRIPT.field(name) for name in done.COLUMNS]).empty_table()
+    return pa.concat_tables([empty, *(table.select(done.COLUMNS) for table in tables)])
+
+
+def stopped(output: str, facts: Row) -> str | None:
+    """The newest run that began with just these facts and has no report: its run_id."""
+    finished = _names(output, "runs")
+    for run_id, uri in reversed(_names(output, "started").items()):
+        if run_id not in finished and facts.items() <= json.loads(store.read(uri)).items():
+            return run_id
+    return None
+
+
+class Output:
+    """One run's place below an output. `segments` and `transcripts` are the files it has committed, as reports list
+    them, whichever driver wrote them."""
+
+    def __init__(self, uri: str, run_id: str) -> None:
+        self.uri = store.join(*store.split(uri)).rstrip("/")
+        self.run_id = run_id
+        self.report_uri = f"{self.uri}/runs/{run_id}.json"
+        self.segments: list[str] = []
+        self.transcripts: list[str] = []
+
+    def check(self) -> None:
+        """Raise ConfigurationError unless the place can be reached."""
+        scheme, path = store.split(self.uri)
+        try:
+            if scheme == "file":
+                nearest = next(folder for folder in (Path(path), *Path(path).parents) if folder.exists())
+                if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+                    raise ConfigurationError(f"--output {self.uri}: {nearest} is not a folder that we may write to")
+            else:
+                store.look(self.uri)
+        except store.STORAGE_ERRORS as error:
+            raise ConfigurationError(f"--output {self.uri}: {store.explain(error)}") from error
+
+    def start(self, facts: Row, same: Sequence[str]) -> None:
+        """Leave word that the run began; shows at once whether we may write.
+
+        A run of that name that was stopped is taken up, if the `same` facts are what they were.
+
+        Raises:
+            ConfigurationError: it is finished, or began with other facts; or the output may not be written.
+        """
+        try:
+            if self.is_published():
+                raise ConfigurationError(f"--run-id {self.run_id}: a run of this name is finished; choose another")
+            uri = f"{self.uri}/started/{self.run_id}.json"
+            try:
+                store.create(uri, to_json(facts))
+            except FileExistsError:
+                begun = json.loads(store.read(uri))
+                if other := [name for name in same if begun.get(name) != facts[name]]:
+                    raise ConfigurationError(
+                        f"--run-id {self.run_id}: a run of this name began with another {other[0]}; choose another name"
+                    ) from None
+        except store.STORAGE_ERRORS as error:
+            raise ConfigurationError(f"--output {self.uri}: {store.explain(error)}") from error
+
+    def is_published(self) -> bool:
+        scheme, path = store.split(self.report_uri)
+        return store.filesystem(scheme).exists(path)
+
+    def catch_up(self) -> Iterator[tuple[pa.Table, pa.Table]]:
+        """Segments and transcripts of the run's parts that this driver does not know yet."""
+        while True:
+            name = self._next()
+            try:
+                transcripts = read_part(self.uri, name)
+            except FileNotFoundError:
+                return
+            segments = (transcripts.schema.metadata or {})[SEGMENTS_FILE].decode()
+            rows = read_part(self.uri, segments)
+            self._committed(segments, name)
+            yield rows, transcripts
+
+    def write(self, segments: Sequence[Row], transcripts: pa.Table) -> None:
+        """Commit one part of each table, about the same recordings.
+
+        Raises:
+            FileExistsError: another driver of this run has committed a part meanwhile; see catch_up.
+            JobError: it has published the run.
+        """
+        name = self._next()
+        stem = name.removeprefix("transcripts/").removesuffix(".parquet")
+        segments_file = f"segments/{stem}-{secrets.token_hex(4)}.parquet"
+        store.create(f"{self.uri}/{segments_file}", _parquet(pa.Table.from_pylist(list(segments), SEGMENT)))
+        if self.is_published():
+            raise JobError(f"run {self.run_id} was finished by another driver; start again for what that left out")
+        marked = transcripts.replace_schema_metadata({SEGMENTS_FILE: segments_file})
+        store.create(f"{self.uri}/{name}", _parquet(marked))
+        self._committed(segments_file, name)
+
+    def publish(self, report: Row) -> Row:
+        """Write the report: from now on the run's files count. Returns it, or the one that another driver wrote."""
+        with suppress(FileExistsError):
+            store.create(self.report_uri, to_json(report))
+            return report
+        return json.loads(store.read(self.report_uri))
+
+    def _next(self) -> str:
+        return f"transcripts/run_id={self.run_id}/part-{len(self.transcripts):06d}.parquet"
+
+    def _committed(self, segments: str, transcripts: str) -> None:
+        self.segments.append(segments)
+        self.transcripts.append(transcripts)
+
+
+def transcripts_schema(extra: pa.Schema) -> pa.Schema:
+    """TRANSCRIPT followed by the manifest's own columns."""
+    return pa.schema([*TRANSCRIPT, *extra])
+
+
+def to_json(facts: Row) -> bytes:
+    """Indented JSON in UTF-8."""
+    return (json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n").encode()
+
+
+def _parquet(table: pa.Table) -> bytes:
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue().to_pybytes()

@@ -1,0 +1,177 @@
+"""Files that lie, break off, or try to make ffmpeg open something else: each is made from a seed, anywhere alike."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tests.conftest import tone, write_wav
+
+# Containers and how ffmpeg makes them.
+CONTAINERS = {
+    "wav": ["-c:a", "pcm_s16le"],
+    "flac": ["-c:a", "flac"],
+    "mp3": ["-c:a", "libmp3lame"],
+    "m4a": ["-c:a", "aac"],
+    "mp4": ["-c:a", "aac", "-movflags", "+faststart"],
+    "ogg": ["-c:a", "libvorbis"],
+    "opus": ["-c:a", "libopus"],
+    "mkv": ["-c:a", "flac"],
+    "webm": ["-c:a", "libopus"],
+    "aiff": [],
+    "caf": [],
+    "w64": [],
+    "au": [],
+    "avi": ["-c:a", "pcm_s16le"],
+    "ts": ["-c:a", "aac"],
+    "aac": ["-c:a", "aac"],
+    "flv": ["-c:a", "aac"],
+}
+CUTS = (1, 4, 8, 12, 20, 36, 44, 64, 100, 200, 400, 0.3, 0.6, 0.9)  # bytes, or shares of the file
+FLIPS = 7  # damaged copies of each container
+EXTENSIONS = ("mp3", "wav", "m4a", "mkv", "ts", "mp4")
+
+
+def files(folder: Path, secret: Path) -> Iterator[Path]:
+    """Make them all below `folder`. `secret` is a recording, beside a text file, that none of them may open."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sound = write_wav(folder.parent / "sound.wav", tone(2.0))
+    for extension, options in CONTAINERS.items():
+        whole = folder / f"whole.{extension}"
+        command = ["ffmpeg", "-v", "error", "-y", "-i", sound, *options, "-fflags", "+bitexact", whole]
+        subprocess.run(command, check=True)
+        data = whole.read_bytes()
+        yield whole
+        for cut in CUTS:
+            yield _file(folder / f"cut-{cut}.{extension}", data[: int(cut * len(data) if cut < 1 else cut)])
+        for seed in range(FLIPS):
+            yield _file(folder / f"flipped-{seed}.{extension}", _flipped(data, seed))
+    for name, text in _scripts(secret):
+        for extension in EXTENSIONS:
+            yield _file(folder / f"{name}.{extension}", text.encode())
+    yield from _liars(folder, secret)
+
+
+def _file(path: Path, data: bytes) -> Path:
+    path.write_bytes(data)
+    return path
+
+
+def _flipped(data: bytes, seed: int) -> bytes:
+    """Some bytes changed: in the headers for even seeds, anywhere for odd ones."""
+    rng = np.random.default_rng(seed)
+    damaged = bytearray(data)
+    for at in rng.integers(0, min(len(data), 400) if seed % 2 == 0 else len(data), 12):
+        damaged[at] = rng.integers(256)
+    return bytes(damaged)
+
+
+def _scripts(secret: Path) -> Iterator[tuple[str, str]]:
+    """Playlists and scripts that name another file, or an address."""
+    address = "http://127.0.0.1:9/x.mp3"
+    for kind, target in (("file", f"file://{secret}"), ("path", str(secret)), ("http", address)):
+        yield f"hls-{kind}", f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{target}\n#EXT-X-ENDLIST\n"
+        yield f"ffconcat-{kind}", f"ffconcat version 1.0\nfile '{target}'\n"
+    yield "concat", f"file '{secret}'\nduration 2\n"
+    yield "m3u", f"{secret}\n"
+    yield "pls", f"[playlist]\nFile1={secret}\nNumberOfEntries=1\n"
+    yield (
+        "dash",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static" '
+        'mediaPresentationDuration="PT2S">'
+        f'<Period><AdaptationSet mimeType="audio/mp4"><Representation id="1" bandwidth="1"><BaseURL>file://{secret}'
+        "</BaseURL></Representation></AdaptationSet></Period></MPD>",
+    )
+    yield "smil", f'<smil><body><audio src="file://{secret}"/></body></smil>'
+    yield "asx", f'<asx version="3.0"><entry><ref href="file://{secret}"/></entry></asx>'
+    yield "sdp", "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio 9 RTP/AVP 0\n"
+    yield "srt", f"1\n00:00:00,000 --> 00:00:02,000\n<img src='file://{secret}'>\n"
+    yield (
+        "ass",
+        f"[Script Info]\nScriptType: v4.00+\n[Fonts]\nfontname: {secret}\n"
+        "[Events]\nDialogue: 0,0:00:00.00,0:00:02.00,,x\n",
+    )
+    yield "avs", f'DirectShowSource("{secret}")\n'
+    yield "lrc", f"[00:00.00]{secret}\n"
+
+
+def _wav(channels: int, rate: int, bits: int, align: int, size: int) -> bytes:
+    form = struct.pack("<HHIIHH", 1, channels, rate, (rate * align) & 0xFFFFFFFF, align, bits)
+    return (
+        b"RIFF"
+        + struct.pack("<I", (size + 36) & 0xFFFFFFFF)
+        + b"WAVEfmt "
+        + struct.pack("<I", 16)
+        + form
+        + (b"data" + struct.pack("<I", size & 0xFFFFFFFF) + bytes(4_000))
+    )
+
+
+def _liars(folder: Path, secret: Path) -> Iterator[Path]:
+    """Headers that state what is not so."""
+    for name, facts in {
+        "4-gigabytes": (1, 16_000, 16, 2, 0xFFFFFFF0),
+        "no-channels": (0, 16_000, 16, 2, 4_000),
+        "65535-channels": (65_535, 16_000, 16, 2, 4_000),
+        "rate-0": (1, 0, 16, 2, 4_000),
+        "rate-1": (1, 1, 16, 2, 4_000),
+        "rate-2-billion": (1, 2**31 - 1, 16, 2, 4_000),
+        "rate-4-billion": (1, 2**32 - 1, 16, 2, 4_000),
+        "no-bits": (1, 16_000, 0, 0, 4_000),
+        "64000-bits": (1, 16_000, 64_000, 2, 4_000),
+        "align-0": (2, 16_000, 16, 0, 4_000),
+    }.items():
+        yield _file(folder / f"{name}.wav", _wav(*facts))
+    flac = (folder / "whole.flac").read_bytes()
+    for name, at, value in (("rate", 18, b"\xff\xff\xf0"), ("samples", 21, b"\xff" * 5), ("block", 8, b"\xff" * 4)):
+        yield _file(folder / f"lying-{name}.flac", flac[:at] + value + flac[at + len(value) :])
+    m4a = (folder / "whole.m4a").read_bytes()
+    for box, shift in (
+        (b"mvhd", 16),
+        (b"stts", 8),
+        (b"stsz", 12),
+        (b"stco", 8),
+        (b"mdhd", 12),
+        (b"moov", -4),
+        (b"trak", -4),
+    ):
+        at = m4a.find(box) + shift
+        yield _file(folder / f"lying-{box.decode()}.m4a", m4a[:at] + b"\x7f\xff\xff\xff" + m4a[at + 4 :])
+    # A QuickTime movie whose samples are said to lie in another file.
+    alias = b"\0\0\0\x0cdref" if b"dref" not in m4a else b""
+    at = m4a.find(b"url ")
+    yield _file(folder / "elsewhere.mov", m4a[:at] + b"alis" + alias + str(secret).encode() + m4a[at + 4 :])
+    subprocess.run(
+        [
+            "ffmpeg",
+            "-v",
+            "error",
+            "-y",
+            "-f",
+            "lavfi",
+            "-i",
+            "anullsrc=r=8000:cl=mono",
+            "-t",
+            "36000",
+            "-c:a",
+            "flac",
+            folder / "bomb.flac",
+        ],
+        check=True,
+    )
+    yield folder / "bomb.flac"
+    sound = folder.parent / "sound.wav"
+    many = [part for _ in range(300) for part in ("-map", "0:a")]
+    subprocess.run(
+        ["ffmpeg", "-v", "error", "-y", "-i", sound, *many, "-c:a", "pcm_s16le", folder / "300 streams.mkv"], check=True
+    )
+    yield folder / "300 streams.mkv"
+    yield _file(folder / "zeros.mp3", bytes(1 << 20))
+    yield _file(folder / "noise.mp3", np.random.default_rng(0).bytes(1 << 20))
+    yield _file(folder / "sync words.mp3", b"\xff\xfb\x90\x00" * (1 << 18))
+    yield _file(folder / "sync words.aac", b"\xff\xf1\x50\x80\x00\x1f\xfc" * (1 << 17))
+    yield _file(folder / "a text.wav", b"Dear sir or madam,\n" * 1_000)

@@ -1,0 +1,164 @@
+"""The job is killed at random, and started again until it is done. Ray, ffmpeg and storage are real, the words are not.
+
+`CHAOS_KILLS` sets how many kills there are at least in the long test.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from ray.cluster_utils import Cluster
+
+from pipeline import store
+from tests.conftest import DEMO, ROOT, SCRIPTED, published
+
+RECORDINGS = 240
+KILLS = int(os.environ.get("CHAOS_KILLS", "200"))
+PATIENCE_S = 180.0  # without a kill, a job that takes longer has hung
+# How Ray names the processes of our stages.
+ENGINE, DECODER = "EngineActor", "prepare"
+
+
+@dataclass
+class Monkey:
+    """Starts the job until it is done, and kills what it is told to in the meantime."""
+
+    cluster: Cluster
+    rng: random.Random
+    kills: Counter[str] = field(default_factory=Counter)
+
+    def run(self, arguments: list[str], targets: list[str], at_most: int) -> int:
+        """Returns how often the job was started."""
+        starts, left = 0, at_most
+        while True:
+            starts += 1
+            job = subprocess.Popen(
+                [sys.executable, "-m", "jobs.transcribe", *arguments],
+                cwd=ROOT,
+                env=os.environ | {"RAY_ADDRESS": self.cluster.address, "VOXTRAL_SCRIPT": "delay=0.2"},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            deadline = time.monotonic() + PATIENCE_S
+            while left and job.poll() is None:
+                time.sleep(self.rng.uniform(0.2, 4.0))
+                if self._kill(self.rng.choice(targets), job):
+                    left, deadline = left - 1, time.monotonic() + PATIENCE_S
+                assert time.monotonic() < deadline, "there is nothing to kill"
+            said, _ = job.communicate(timeout=PATIENCE_S)
+            if job.returncode == 0:
+                return starts
+            assert job.returncode == -signal.SIGKILL or "broke down" in said, said
+
+    def _kill(self, target: str, job: subprocess.Popen[str]) -> bool:
+        if target == "driver":
+            victims = [job.pid]
+        elif target == "raylet":
+            node = self.rng.choice([node for node in self.cluster.list_all_nodes() if node != self.cluster.head_node])
+            self.cluster.remove_node(node, allow_graceful=False)
+            self.cluster.add_node(num_cpus=2)
+            self.kills[target] += 1
+            return True
+        else:
+            victims = [process.pid for process in _workers() if target in _title(process)]
+        if not victims or job.poll() is not None:
+            return False
+        try:
+            os.kill(self.rng.choice(victims), signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        self.kills[target] += 1
+        return True
+
+
+def _workers() -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        if _title(process).startswith("ray::"):
+            yield process
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+@pytest.fixture
+def monkey() -> Iterator[Monkey]:
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+    cluster.add_node(num_cpus=2)
+    try:
+        yield Monkey(cluster, random.Random(7))
+    finally:
+        cluster.shutdown()
+
+
+@pytest.fixture
+def bucket(s3: str, tmp_path: Path) -> str:
+    clips = sorted((DEMO / "held_out").glob("*.ogg"))
+    for number in range(RECORDINGS):
+        clip = clips[number % len(clips)]
+        store.create(f"s3://test/{tmp_path.name}/in/{number:04d} {clip.name}", clip.read_bytes())
+    return f"s3://test/{tmp_path.name}"
+
+
+def texts(output: str) -> dict[str, str]:
+    """Of the published rows by recording; each must have just one."""
+    rows = published(output, "transcripts")
+    assert max(Counter(row["recording_id"] for row in rows).values()) == 1
+    assert Counter(row["outcome"] for row in rows) == {"ok": RECORDINGS}
+    assert {row["recording_id"] for row in published(output, "segments")} == {row["recording_id"] for row in rows}
+    return {row["uri"]: row["text"] for row in rows}
+
+
+def committed(output: str) -> Counter[str]:
+    """How often each recording was ever committed, whether a report lists it or not."""
+    ids: Counter[str] = Counter()
+    for name in store.filesystem("s3").find(store.split(f"{output}/transcripts")[1]):
+        with store.local_copy(f"s3://{name}") as path:
+            ids.update(map(str, pq.read_table(path, columns=["recording_id"])["recording_id"].to_pylist()))
+    return ids
+
+
+def arguments(bucket: str, output: str) -> list[str]:
+    hurried = ["--flush-interval-s", "0.5", "--engine.max-num-seqs", "8", "--engine.max-deaths", "1000"]
+    return ["--input", f"{bucket}/in/", "--output", f"{bucket}/{output}", "--engine.count", "2", *hurried, *SCRIPTED]
+
+
+def test_a_killed_job_goes_on_where_it_stopped(monkey: Monkey, bucket: str) -> None:
+    assert monkey.run(arguments(bucket, "calm"), [], 0) == 1
+    starts = monkey.run(arguments(bucket, "chaos"), ["driver", ENGINE, DECODER], 6)
+    assert starts == 1 + monkey.kills["driver"]
+    assert texts(f"{bucket}/chaos") == texts(f"{bucket}/calm")
+    assert set(committed(f"{bucket}/chaos").values()) == {1}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(7200)
+def test_no_kill_loses_or_doubles_a_recording(monkey: Monkey, bucket: str) -> None:
+    monkey.run(arguments(bucket, "calm"), [], 0)
+    calm, rounds = texts(f"{bucket}/calm"), 0
+    while monkey.kills.total() < KILLS:
+        output = f"chaos-{rounds}"
+        monkey.run(arguments(bucket, output), ["driver", ENGINE, DECODER, "raylet"], 25)
+        assert texts(f"{bucket}/{output}") == calm
+        assert set(committed(f"{bucket}/{output}").values()) == {1}
+        rounds += 1
+    print(
+        f"{rounds} runs of {RECORDINGS} recordings, {monkey.kills.total()} kills ({dict(monkey.kills)}):"
+        " none lost, none doubled"
+    )

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import glob
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import output, store
+from pipeline.errors import ConfigurationError, JobError
+from pipeline.output import Output
+from pipeline.schema import SEGMENT, TRANSCRIPT
+
+BEGUN = {"input": "in", "fingerprint": "f"}
+
+
+def transcripts(*ids: str, run_id: str = "one") -> pa.Table:
+    facts = {"model": "m", "model_revision": "r", "fingerprint": "f", "pipeline_version": "0", "run_id": run_id}
+    rows = [facts | {"recording_id": x, "uri": x, "outcome": "ok", "content_version": "v1"} for x in ids]
+    return pa.Table.from_pylist(rows, TRANSCRIPT)
+
+
+def segment(recording_id: str) -> dict[str, Any]:
+    row = {"recording_id": recording_id, "uri": recording_id, "segment_index": 0, "start_s": 0.0, "end_s": 1.0}
+    facts = {"model": "m", "model_revision": "r", "fingerprint": "f", "pipeline_version": "0", "run_id": "one"}
+    return row | facts | {"speech_s": 1.0, "overlap_s": 0.0}
+
+
+def begin(place: str, run_id: str = "one", **facts: Any) -> Output:
+    opened = Output(place, run_id)
+    opened.check()
+    opened.start(BEGUN | facts, list(BEGUN))
+    return opened
+
+
+def finish(opened: Output, at: str = "1") -> None:
+    opened.publish({"finished_at": at, "fingerprint": "f", "transcripts": opened.transcripts})
+
+
+def test_parts_count_once_their_report_is_there(place: str) -> None:
+    opened = begin(place)
+    opened.write([segment("a")], transcripts("a", "b"))
+    assert output.published(place).num_rows == 0
+    finish(opened)
+    assert output.published(place)["recording_id"].to_pylist() == ["a", "b"]
+    (name,) = opened.transcripts
+    assert name == "transcripts/run_id=one/part-000000.parquet"
+    assert pq.read_schema(pa.BufferReader(store.read(f"{place}/{name}"))).equals(TRANSCRIPT)
+    assert output.read_part(place, opened.segments[0]).schema.equals(SEGMENT)
+    with pytest.raises(ConfigurationError, match="one: a run of this name is finished"):
+        Output(place, "one").start(BEGUN, [])
+
+
+def test_a_stopped_run_is_taken_up_where_it_ended(place: str) -> None:
+    first = begin(place)
+    first.write([segment("a")], transcripts("a"))
+    store.create(f"{place}/segments/run_id=one/part-000001-dead.parquet", b"killed before its transcripts came")
+    assert output.stopped(place, BEGUN) == "one"
+    assert output.stopped(place, BEGUN | {"fingerprint": "g"}) is None
+    again = begin(place)
+    ((segments, rows),) = again.catch_up()
+    assert (segments.num_rows, rows["recording_id"].to_pylist()) == (1, ["a"])
+    again.write([segment("b")], transcripts("b"))
+    finish(again)
+    assert output.stopped(place, BEGUN) is None
+    assert output.published(place)["recording_id"].to_pylist() == ["a", "b"]
+    assert len(again.segments) == 2
+    assert not any("dead" in name for name in again.segments)
+
+
+def test_a_run_begun_with_other_settings_is_not_taken_up(place: str) -> None:
+    begin(place)
+    with pytest.raises(ConfigurationError, match="began with another fingerprint"):
+        begin(place, fingerprint="g")
+
+
+def test_two_drivers_of_one_run_commit_a_part_once(place: str) -> None:
+    first, second = begin(place), begin(place)
+    first.write([], transcripts("a"))
+    with pytest.raises(FileExistsError):
+        second.write([], transcripts("a", "b"))
+    ((_, theirs),) = second.catch_up()
+    assert theirs["recording_id"].to_pylist() == ["a"]
+    second.write([], transcripts("b"))
+    assert list(first.catch_up())
+    finish(first)
+    assert second.publish({"finished_at": "2"})["finished_at"] == "1"
+    with pytest.raises(JobError, match="finished by another driver"):
+        second.write([], transcripts("c"))
+    assert output.published(place)["recording_id"].to_pylist() == ["a", "b"]
+
+
+def test_readers_see_published_rows_alone(tmp_path: Path) -> None:
+    for run_id in ("one", "two", "stopped"):
+        opened = begin(str(tmp_path), run_id)
+        opened.write([], transcripts(run_id, run_id=run_id))
+        if run_id != "stopped":
+            finish(opened)
+    docs = (Path(__file__).parents[1] / "docs" / "tables.md").read_text("utf-8").replace("out/", f"{tmp_path}/")
+    sql, expression = re.findall(r"^    (?:duckdb|polars) +(.+)$", docs, re.M)
+    assert sorted(row[0] for row in duckdb.connect().execute(sql).fetchall()) == ["one", "two"]
+    read = eval(expression, {"pl": pl, "glob": glob, "json": json})
+    assert sorted(read["run_id"]) == ["one", "two"]
+    assert len(pd.read_parquet(tmp_path / "transcripts")) == 3
+
+
+def test_a_wrong_output_is_named(s3: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for uri in ("s3://no-such-bucket/x", str(tmp_path / "file" / "below"), "gs://bucket/x", "s3://"):
+        with pytest.raises(ConfigurationError, match=uri):
+            Output(uri, "one").check()
