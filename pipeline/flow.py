@@ -182,16 +182,18 @@ class Deaths:
         self._kills: dict[str, int] = {}  # by suspect
         self._deaths, self._max_deaths, self._reason = 0, max_deaths, "it was killed"
 
-    def suspects(self, windows: Sequence[str]) -> dict[str, int]:
+    def suspects(self, engine: str, windows: Sequence[str]) -> dict[str, int]:
         """Those of the windows, which come to an engine, that are suspects, with the engines that each has ended.
 
-        A window that is inside an engine and comes again shows that this one died.
+        A window that is inside another engine and comes to this one shows that the other died. (Ray may also give one
+        engine a window twice at once, when it lost sight of it for a moment.)
 
         Raises:
             JobError: too many have died.
         """
-        for engine in [engine for engine, inside in self._inside.items() if not inside.isdisjoint(windows)]:
-            inside = self._inside.pop(engine)
+        others = [x for x, inside in self._inside.items() if x != engine and not inside.isdisjoint(windows)]
+        for other in others:
+            inside = self._inside.pop(other)
             self._deaths += 1
             for window in inside:
                 self._kills[window] = self._kills.get(window, 0) + (len(inside) == 1)
@@ -231,7 +233,7 @@ class EngineActor:
         if self._trouble:
             raise JobError(self._trouble)
         names = [f"{row['recording_id']}:{row['segment_index']}" for row in windows.select(NAMED_BY).to_pylist()]
-        suspects = await self._deaths.suspects.remote(names)
+        suspects = await self._deaths.suspects.remote(self._name, names)
         others = [at for at, name in enumerate(names) if name not in suspects]
         done = [await self._together(windows.take(others), [names[at] for at in others])] if others else []
         for at, name in enumerate(names):

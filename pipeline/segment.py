@@ -29,7 +29,7 @@ MAX_GAIN = 1e6  # of power, 60 dB
 SPAN_GAP_FRAMES = 6  # shorter pauses than 0.2 s do not part two spans of speech
 # Where a full window may be cut, the best first: behind so much of it, in pauses of so many frames. Gaps under 0.25 s
 # count near the limit alone: further away, they cost more of the window than an overlap does.
-CUTS = ((0.9, 8), (0.8, 8), (0.9, 2), (0.5, 8))
+CUTS = ((0.9, 8), (0.9, 4), (0.8, 8), (0.9, 2), (0.5, 8))
 QUIET_FRAMES = 3  # a cut through speech is made where 0.1 s of it is quietest
 
 SpeechProbability = Callable[[np.ndarray], float]

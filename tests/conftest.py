@@ -49,10 +49,10 @@ class JobRun:
 
 
 def published(output: str, table: str) -> list[dict[str, Any]]:
-    """All rows of one table that published runs below `output` name."""
+    """All rows of one table that published runs below `output` name, in the order of their run_ids."""
     scheme, path = store.split(output)
     rows: list[dict[str, Any]] = []
-    for name in store.filesystem(scheme).ls(f"{path}/runs", detail=False):
+    for name in sorted(store.filesystem(scheme).ls(f"{path}/runs", detail=False)):
         for part in json.loads(store.read(store.join(scheme, name)))[table]:
             rows += pq.read_table(pa.BufferReader(store.read(f"{output}/{part}"))).to_pylist()
     return rows

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pipeline import flow
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, JobError
 from pipeline.settings import Engine, Settings
 
 
@@ -37,3 +37,23 @@ def test_engines_follow_the_cluster() -> None:
 def test_what_does_not_fit_is_refused(available: dict[str, float], engine: dict[str, object], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         decide(available, **engine)
+
+
+def test_of_the_windows_inside_a_dead_engine_those_alone_are_to_blame() -> None:
+    deaths = flow.Deaths(max_deaths=3)
+    assert deaths.suspects("one", ["a", "b"]) == {}
+    deaths.enter("one", ["a", "b"])
+    deaths.leave("one", ["a"])
+    deaths.enter("one", ["c"])
+    assert deaths.suspects("one", ["b"]) == {}, "it came to the same engine twice"
+    assert deaths.suspects("two", ["a", "b"]) == {"b": 0}
+    assert deaths.suspects("two", ["c"]) == {"c": 0}
+    for kills, engine, following in ((1, "two", "three"), (2, "three", "four")):
+        deaths.enter(engine, ["b"])
+        assert deaths.suspects(following, ["b", "c"]) == {"b": kills, "c": 0}
+    deaths.enter("four", ["d"])
+    deaths.explain("it caught fire")
+    with pytest.raises(
+        JobError, match=r"4 engines have died, more than --engine.max-deaths 3; the last because it caught"
+    ):
+        deaths.suspects("five", ["d"])

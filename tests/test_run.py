@@ -79,6 +79,42 @@ def test_an_engine_that_does_not_start_ends_the_job_in_one_line(
     assert not (tmp_path / "out" / "runs").exists()
 
 
+@pytest.mark.parametrize("script", ["die=5.0", "hang=5.0"])
+def test_a_window_that_ends_engines_is_given_up_and_nothing_else_is_lost(
+    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VOXTRAL_SCRIPT", script)
+    arguments = ["--input", str(DEMO / "held_out"), "--limit", "6", "--engine.stall-timeout-s", "10", *SCRIPTED]
+    done = run_job(arguments, str(tmp_path / "out"))
+    killers = {row["recording_id"] for row in done.transcripts if row["outcome"] == "failed"}
+    assert 1 <= len(killers) <= 3
+    for row in done.transcripts:
+        if row["recording_id"] in killers:
+            assert (row["failure_code"], row["text"]) == ("engine_died", None)
+        else:
+            assert row["text"]
+            assert not row["text"].startswith("5.0 s")
+    # It is not tried again by itself, but when it is asked for.
+    monkeypatch.delenv("VOXTRAL_SCRIPT")
+    assert transcribe.main([*arguments, "--output", done.output]) == 0
+    assert len(published(done.output, "transcripts")) == 6
+    assert transcribe.main([*arguments, "--output", done.output, "--retry", "engine_died"]) == 0
+    again = published(done.output, "transcripts")[6:]
+    assert {row["recording_id"] for row in again} == killers
+    assert all(row["outcome"] == "ok" and row["text"].startswith("5.0 s") for row in again)
+
+
+def test_engines_that_only_die_end_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VOXTRAL_SCRIPT", "die=any")
+    arguments = ["--input", str(DEMO / "held_out"), "--limit", "3", "--output", str(tmp_path / "out"), *SCRIPTED]
+    assert transcribe.main([*arguments, "--engine.max-deaths", "1"]) == 1
+    error = capfd.readouterr().err
+    assert "2 engines have died, more than --engine.max-deaths 1; the last because RuntimeError: the script" in error
+    assert "Traceback" not in error
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -42,7 +42,7 @@ class Bounds:
 
 BOUNDS = {
     "voxtral": Bounds(longest_window_s=1_800.0, max_pause_s=1.0),
-    "whisper": Bounds(longest_window_s=30.0, max_pause_s=0.5),
+    "whisper": Bounds(longest_window_s=30.0, max_pause_s=30.0),
     "scripted": Bounds(longest_window_s=1_800.0, max_pause_s=1.0),
 }
 

@@ -18,7 +18,8 @@ NUMBERS = np.random.default_rng(0).integers(1 << 44, 1 << 48, 2_000).tolist()  #
 
 class ScriptedEngine:
     """`VOXTRAL_SCRIPT` in the environment: `delay=SECONDS`, `fail` (every utterance), `broken` (at the start),
-    `gpus` (say which it owns), `die=LENGTH` or `hang=LENGTH` (at utterances of so many seconds, as their text says)."""
+    `gpus` (say which it owns), `hang=LENGTH` and `die=LENGTH` (at utterances of so many seconds, as their text says,
+    or at `any`)."""
 
     def __init__(self) -> None:
         parts = [part.split("=", 1) for part in os.environ.get("VOXTRAL_SCRIPT", "").split(",") if part]
@@ -34,7 +35,7 @@ class ScriptedEngine:
     async def transcribe(self, utterance: Utterance) -> Hypothesis:
         await asyncio.sleep(float(self._script.get("delay", 0)))
         length = f"{utterance.duration_s:.1f}"
-        if length == self._script.get("die"):
+        if self._script.get("die") in (length, "any"):
             raise RuntimeError("the script says: die")
         if length == self._script.get("hang"):
             await asyncio.sleep(3_600)
