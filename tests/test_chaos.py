@@ -12,17 +12,19 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
 import pytest
 from ray.cluster_utils import Cluster
 
+from demo.run import ENGINE as DEMO_ENGINE
 from pipeline import store
-from tests.conftest import DEMO, ROOT, SCRIPTED, published
+from tests.conftest import DEMO, ROOT, SCRIPTED, JobRun, published
 
 RECORDINGS = 240
 KILLS = int(os.environ.get("CHAOS_KILLS", "200"))
@@ -162,3 +164,45 @@ def test_no_kill_loses_or_doubles_a_recording(monkey: Monkey, bucket: str) -> No
         f"{rounds} runs of {RECORDINGS} recordings, {monkey.kills.total()} kills ({dict(monkey.kills)}):"
         " none lost, none doubled"
     )
+
+
+def vllm_processes() -> list[psutil.Process]:
+    return [process for process in psutil.process_iter(["name"]) if (process.info["name"] or "").startswith("VLLM")]
+
+
+def wait_for(what: Callable[[], Any], seconds: float) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("victim", ["engine", "driver"])
+def test_the_real_engine_is_killed(victim: str, demo_run: JobRun, tmp_path: Path) -> None:
+    for number in range(6):
+        for clip in (DEMO / "held_out").glob("*.ogg"):
+            (tmp_path / "in").mkdir(exist_ok=True)
+            (tmp_path / "in" / f"{number} {clip.name}").write_bytes(clip.read_bytes())
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "jobs.transcribe", "--input", str(tmp_path / "in"), "--output", str(output)]
+    command += ["--flush-interval-s", "0.2", *DEMO_ENGINE, "--engine.max-num-seqs", "4"]
+    job = subprocess.Popen(command, cwd=ROOT)
+    wait_for(lambda: list(output.glob("transcripts/*/*.parquet")), 300)
+    if victim == "engine":
+        next(process for process in vllm_processes() if "EngineCore" in process.name()).kill()
+    else:
+        job.kill()
+        job.wait()
+        wait_for(lambda: not vllm_processes(), 30)
+        assert not (output / "runs").exists()
+        job = subprocess.Popen(command, cwd=ROOT)
+    assert job.wait(timeout=600) == 0
+    known = {Path(row["uri"]).name: row["text"] for row in demo_run.transcripts if "/held_out/" in row["uri"]}
+    rows = published(str(output), "transcripts")
+    assert len({row["recording_id"] for row in rows}) == len(rows) == 6 * len(known)
+    differing = [row for row in rows if row["text"] != known[Path(row["uri"]).name.split(" ", 1)[1]]]
+    # Sums in another order may tip a draw between two words; nothing else may differ.
+    assert len(differing) <= len(rows) // 50, differing

@@ -182,3 +182,26 @@ def test_no_manifest_breaks_the_reader(tmp_path: Path, lines: list[str]) -> None
         assert not "".join(lines).strip()
         return
     assert len(rows(listed)) + listed.repeated == sum(1 for line in "\n".join(lines).split("\n") if line.strip())
+
+
+def test_a_manifest_names_only_what_it_may(folder: Path, tmp_path: Path, s3: str) -> None:
+    inside, outside = folder / "a.wav", write_wav(tmp_path / "inside-not" / "b.wav", tone(0.1))
+    (folder / "link.wav").symlink_to(outside)
+    names = [str(inside), str(outside), f"{folder}/../inside-not/b.wav", str(folder / "link.wav"), "s3://test/x.wav"]
+    lines = "\n".join(json.dumps({"uri": name}) for name in names)
+    (tmp_path / "list.jsonl").write_text(lines)
+
+    def codes(source: str, *allow: str) -> list[str | None]:
+        found = rows(listing.read(source, "elsewhere", allow=allow))
+        return [
+            row["failure_code"]
+            for row in sorted(found, key=lambda row: names.index(row["uri"]) if row["uri"] in names else 9)
+        ]
+
+    refused = str(FailureCode.INVALID_ROW)
+    assert codes(str(tmp_path / "list.jsonl"), str(folder)).count(refused) == 4
+    assert codes(str(tmp_path / "list.jsonl"), str(folder))[0] is None
+    assert codes(str(tmp_path / "list.jsonl")).count(refused) == 0
+    store.create("s3://test/manifests/list.jsonl", lines.encode())
+    assert codes("s3://test/manifests/list.jsonl").count(refused) == 4
+    assert codes("s3://test/manifests/list.jsonl", "s3://test/", str(folder)).count(refused) == 3
