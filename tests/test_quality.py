@@ -44,8 +44,9 @@ def test_long_recordings_lose_nothing_against_their_clips(tmp_path: Path) -> Non
     assert long.wer <= one_by_one.wer + 0.005
     assert long.rightly / long.tagged >= 0.98
     assert long.transcribed_s >= 0.99 * long.speech_s
-    # Where the language changes within a window, the demo's model, taught one language at a time, gets lost.
-    assert changing.wer <= 0.15
+    # Music, noise, and another language every few seconds: docs/quality.md has what they cost.
+    assert changing.wer <= one_by_one.wer + 0.02
+    assert changing.rightly / changing.tagged >= 0.98
     assert changing.transcribed_s >= 0.98 * changing.speech_s
 
 
