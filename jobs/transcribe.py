@@ -59,7 +59,7 @@ def print_plan(plan: run.Plan, console: Console) -> None:
         lines.append("not done: " + ", ".join(f"{count} {name}" for name, count in why.most_common()))
     if plan.taken_up:
         lines.append(
-            f"run {plan.output.run_id} is not finished and is taken up; it has done {len(plan.committed)} of them."
+            f"run {plan.output.run_id} is not finished and is taken up; it has done {plan.tally.recordings} of them."
             " Is it still at work? Then both do the same, each recording counts once, and you may stop one"
         )
     if listing.skipped:

@@ -48,6 +48,11 @@ def standing(recordings: pa.Table, rows: pa.Table, fingerprint: str) -> pa.Array
     return pc.case_when(which, *(name.value for name in tests), Standing.NEW.value)
 
 
+def written(recordings: pa.Table, rows: pa.Table) -> pa.Array:
+    """Whether any of the rows, of whatever outcome, is about each recording as it is now."""
+    return pc.is_in(_keys(recordings, CONTENT), _keys(_whole(rows), CONTENT))
+
+
 def last_failure(recordings: pa.Table, rows: pa.Table) -> pa.Array:
     """The failure code of the last of the rows about each recording as it is now; null where that has none."""
     rows = _whole(rows)

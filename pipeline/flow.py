@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import psutil
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
@@ -174,13 +175,14 @@ class Deaths:
     """Keeps, in one small actor beside the engines, which windows are inside which engine, and so which ended it.
 
     Windows that were inside an engine when it died are suspects, which go alone from then on. One that was alone inside
-    KILLS engines when they died is not tried again.
+    KILLS engines when they died is not tried again, if any other window ever left an engine: else it is not the window.
     """
 
     def __init__(self, max_deaths: int) -> None:
         self._inside: dict[str, set[str]] = {}  # by engine
         self._kills: dict[str, int] = {}  # by suspect
         self._deaths, self._max_deaths, self._reason = 0, max_deaths, "it was killed"
+        self._proven = False
 
     def suspects(self, engine: str, windows: Sequence[str]) -> dict[str, int]:
         """Those of the windows, which come to an engine, that are suspects, with the engines that each has ended.
@@ -200,7 +202,8 @@ class Deaths:
         if self._deaths > self._max_deaths:
             limit = f"--engine.max-deaths {self._max_deaths}"
             raise JobError(f"{self._deaths} engines have died, more than {limit}; the last because {self._reason}")
-        return {window: self._kills[window] for window in windows if window in self._kills}
+        limit = KILLS if self._proven else KILLS - 1
+        return {window: min(self._kills[window], limit) for window in windows if window in self._kills}
 
     def enter(self, engine: str, windows: Sequence[str]) -> None:
         self._inside.setdefault(engine, set()).update(windows)
@@ -208,6 +211,7 @@ class Deaths:
     def leave(self, engine: str, windows: Sequence[str]) -> None:
         if inside := self._inside.get(engine):
             inside.difference_update(windows)
+        self._proven = True
 
     def explain(self, reason: str) -> None:
         """Keep an engine's last words."""
@@ -220,7 +224,7 @@ class EngineActor:
 
     def __init__(self, settings: Settings, checkpoint: Checkpoint, deaths: Any) -> None:
         self._deaths, self._name = deaths, secrets.token_hex(8)
-        self._door, self._guests, self._progress = asyncio.Lock(), 0, time.monotonic()
+        self._door, self._guests = asyncio.Lock(), 0
         self._trouble: str | None = None
         try:
             self._engine = engines.start(settings, checkpoint)
@@ -232,18 +236,20 @@ class EngineActor:
     async def __call__(self, windows: pa.Table) -> pa.Table:
         if self._trouble:
             raise JobError(self._trouble)
+        silent = pc.is_null(windows["samples"])  # these never reach the engine
+        done = [await self._transcribe(windows.filter(silent))]
+        windows = windows.filter(pc.invert(silent))
         names = [f"{row['recording_id']}:{row['segment_index']}" for row in windows.select(NAMED_BY).to_pylist()]
         suspects = await self._deaths.suspects.remote(self._name, names)
         others = [at for at, name in enumerate(names) if name not in suspects]
-        done = [await self._together(windows.take(others), [names[at] for at in others])] if others else []
-        for at, name in enumerate(names):
-            if name in suspects:
-                done.append(await self._alone(windows.slice(at, 1), name, suspects[name]))
+        if others:
+            done.append(await self._together(windows.take(others), [names[at] for at in others]))
+        for name in sorted(suspects, key=lambda name: suspects[name]):  # the least suspicious prove the engine
+            done.append(await self._alone(windows.slice(names.index(name), 1), name, suspects[name]))
         return pa.concat_tables(done)
 
     async def _together(self, windows: pa.Table, names: Sequence[str]) -> pa.Table:
         async with self._door:
-            self._progress = self._progress if self._guests else time.monotonic()
             self._guests += 1
         try:
             return await self._compute(windows, names)
@@ -256,7 +262,7 @@ class EngineActor:
         async with self._door:  # nobody else comes in
             while self._guests:
                 await asyncio.sleep(WAIT_S)
-            self._guests, self._progress = 1, time.monotonic()
+            self._guests = 1
             try:
                 return await self._compute(window, [name])
             finally:
@@ -270,16 +276,19 @@ class EngineActor:
             reason = f"{type(error).__name__}: {error}"
             await self._deaths.explain.remote(reason)
             self._end(reason)
-        self._progress = time.monotonic()
         await self._deaths.leave.remote(self._name, names)
         return done
 
     def _watch(self, timeout_s: float) -> None:
-        while True:
+        seen, since = 0, time.monotonic()
+        while not self._trouble:
             time.sleep(min(5.0, timeout_s / 4))
-            if self._guests and time.monotonic() - self._progress > timeout_s:
+            if not self._guests or self._transcribe.finished != seen:
+                seen, since = self._transcribe.finished, time.monotonic()
+            elif time.monotonic() - since > timeout_s:
                 reason = f"it finished nothing for --engine.stall-timeout-s {timeout_s:g} seconds"
-                ray.get(self._deaths.explain.remote(reason), timeout=5.0)
+                with suppress(Exception):
+                    ray.get(self._deaths.explain.remote(reason), timeout=5.0)
                 self._end(reason)
 
     def _end(self, reason: str) -> NoReturn:

@@ -52,6 +52,8 @@ def read(source: str, output: str, limit: int | None = None, allow: Sequence[str
         ConfigurationError: there is nothing there, or it may not be read.
     """
     path = store.split(source)[1]
+    for prefix in allow:
+        store.split(prefix)
     try:
         if path.lower().endswith(manifest.FORMATS):
             return _from_manifest(source, limit, allow)

@@ -69,12 +69,26 @@ def published(output: str) -> pa.Table:
 
 
 def stopped(output: str, facts: Row) -> str | None:
-    """The newest run that began with just these facts and has no report: its run_id."""
-    finished = _names(output, "runs")
-    for run_id, uri in reversed(_names(output, "started").items()):
-        if run_id not in finished and facts.items() <= json.loads(store.read(uri)).items():
-            return run_id
-    return None
+    """The newest run that began with just these facts and has no report: its run_id.
+
+    None where a later run with these facts has one: that has done what the stopped one left.
+    """
+    finished = {
+        report["run_id"]: report["finished_at"] for report in reports(output) if facts.items() <= report.items()
+    }
+    begun = [(run_id, json.loads(store.read(uri))) for run_id, uri in _names(output, "started").items()]
+    left = [
+        (start["started_at"], run_id)
+        for run_id, start in begun
+        if facts.items() <= start.items()
+        and run_id not in finished
+        and start["started_at"] > max(finished.values(), default="")
+    ]
+    return max(left)[1] if left else None
+
+
+class AlreadyPublished(JobError):
+    """Another driver has published the run."""
 
 
 class Output:
@@ -124,6 +138,11 @@ class Output:
         except store.STORAGE_ERRORS as error:
             raise ConfigurationError(f"--output {self.uri}: {store.explain(error)}") from error
 
+    def began_with(self, facts: Row) -> bool:
+        """Whether a run of that name began with just these facts, and has no report."""
+        begun = _names(self.uri, "started").get(self.run_id)
+        return bool(begun) and facts.items() <= json.loads(store.read(begun or "")).items() and not self.is_published()
+
     def is_published(self) -> bool:
         scheme, path = store.split(self.report_uri)
         return store.filesystem(scheme).exists(path)
@@ -138,22 +157,24 @@ class Output:
                 return
             segments = (transcripts.schema.metadata or {})[SEGMENTS_FILE].decode()
             rows = read_part(self.uri, segments)
-            self._committed(segments, name)
             yield rows, transcripts
+            self._committed(segments, name)
 
     def write(self, segments: Sequence[Row], transcripts: pa.Table) -> None:
         """Commit one part of each table, about the same recordings.
 
         Raises:
             FileExistsError: another driver of this run has committed a part meanwhile; see catch_up.
-            JobError: it has published the run.
+            AlreadyPublished: it has published the run.
         """
         name = self._next()
         stem = name.removeprefix("transcripts/").removesuffix(".parquet")
         segments_file = f"segments/{stem}-{secrets.token_hex(4)}.parquet"
         store.create(f"{self.uri}/{segments_file}", _parquet(pa.Table.from_pylist(list(segments), SEGMENT)))
         if self.is_published():
-            raise JobError(f"run {self.run_id} was finished by another driver; start again for what that left out")
+            raise AlreadyPublished(
+                f"run {self.run_id} was finished by another driver; start again for what it left out"
+            )
         marked = transcripts.replace_schema_metadata({SEGMENTS_FILE: segments_file})
         store.create(f"{self.uri}/{name}", _parquet(marked))
         self._committed(segments_file, name)

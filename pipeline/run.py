@@ -18,12 +18,12 @@ from pipeline import __version__, audio, collate, done, flow, listing, store
 from pipeline.done import Standing
 from pipeline.engines.checkpoint import Checkpoint, fit, inspect
 from pipeline.errors import ConfigurationError, JobError
-from pipeline.output import Output, published, stopped, transcripts_schema
+from pipeline.output import AlreadyPublished, Output, published, stopped, transcripts_schema
 from pipeline.report import Tally, Watch
 from pipeline.schema import FailureCode
 from pipeline.settings import Settings, fingerprint
 
-SAME = ("input", "fingerprint", "retry")  # facts that the drivers of one run share
+SAME = ("input", "limit", "fingerprint", "retry")  # facts that the drivers of one run share
 SHARED = ("uri", "content_version")  # columns of a recording that both tables have
 ROWS_PER_PART = 10_000  # recordings; a part is written earlier when flush_interval_s has passed
 
@@ -34,8 +34,8 @@ Row = dict[str, Any]
 class Plan:
     """What a run would do: the rows of `listing` that `todo` marks.
 
-    `why` counts the recordings by Standing. `committed` are those that an earlier driver of the same run, which was
-    stopped, has done; `tally` has counted them; `taken_up` tells whether there was one.
+    `why` counts the recordings by Standing. `taken_up` tells whether an earlier driver of the same run was stopped;
+    `tally` has counted the recordings that it has done.
     """
 
     settings: Settings
@@ -45,7 +45,6 @@ class Plan:
     listing: listing.Listing
     todo: pa.Array
     why: Counter[str]
-    committed: frozenset[str]
     tally: Tally
     taken_up: bool
 
@@ -56,7 +55,7 @@ class Plan:
     @property
     def is_settled(self) -> bool:
         """Nothing to do, and no report that a stopped run still owes."""
-        return not self.count and not self.committed
+        return not self.count and not self.tally.recordings
 
 
 def plan(settings: Settings) -> Plan:
@@ -71,6 +70,7 @@ def plan(settings: Settings) -> Plan:
     began = datetime.now(UTC)
     about: Row = {
         "input": store.join(*store.split(settings.input)),
+        "limit": settings.limit,
         "fingerprint": fingerprint(settings, checkpoint.revision),
         "retry": [str(code) for code in settings.retry],
         "model": settings.engine.model,
@@ -81,12 +81,12 @@ def plan(settings: Settings) -> Plan:
     Output(settings.output, "").check()
     found = listing.read(settings.input, settings.output, settings.limit, settings.allow)
     try:
-        left = stopped(settings.output, {name: about[name] for name in SAME})
-        run_id = settings.run_id or left or began.strftime("%Y%m%dT%H%M%S.%fZ")
-        output, tally, committed = Output(settings.output, run_id), Tally(), set()
-        if run_id == left:
+        same = {name: about[name] for name in SAME}
+        run_id = settings.run_id or stopped(settings.output, same) or began.strftime("%Y%m%dT%H%M%S.%fZ")
+        output, tally, own = Output(settings.output, run_id), Tally(), []
+        if taken_up := output.began_with(same):
             for segments, transcripts in output.catch_up():
-                committed.update(transcripts["recording_id"].to_pylist())
+                own.append(transcripts.select(done.COLUMNS))
                 tally.add_part(segments, transcripts)
         rows = published(settings.output)
     except store.READ_ERRORS as error:
@@ -98,7 +98,8 @@ def plan(settings: Settings) -> Plan:
     if settings.retry:
         codes = [str(code) for code in (FailureCode if "failed" in settings.retry else settings.retry)]
         todo = pc.is_in(done.last_failure(found.recordings, rows), value_set=pa.array(codes))
-    todo = pc.and_not(todo, pc.is_in(found.recordings["recording_id"], value_set=pa.array(committed, pa.string())))
+    if own:
+        todo = pc.and_not(todo, done.written(found.recordings, pa.concat_tables(own)))
     return Plan(
         settings,
         checkpoint,
@@ -107,9 +108,8 @@ def plan(settings: Settings) -> Plan:
         found,
         todo,
         Counter(map(str, standing.to_pylist())),
-        frozenset(committed),
         tally,
-        run_id == left,
+        taken_up,
     )
 
 
@@ -123,6 +123,7 @@ def execute(plan: Plan, console: Console) -> Row:
         JobError: an engine, the cluster or the output broke down under way.
     """
     output, tally, clock, first_rows_s = plan.output, plan.tally, time.monotonic(), None
+    taken_up = tally.recordings
     output.start(plan.about, SAME)
     writer = _Writer(plan)
     if plan.count:
@@ -141,10 +142,13 @@ def execute(plan: Plan, console: Console) -> Row:
                     writer.flush()
                 raise
             watch.show(tally)
+    with _storage_trouble(output):
+        for part in output.catch_up():  # what another driver has committed in the last moment
+            tally.add_part(*part)
     facts = plan.about | {
         "finished_at": datetime.now(UTC).isoformat(),
         "already_done": plan.why[Standing.DONE],
-        "taken_up": len(plan.committed),
+        "taken_up": taken_up,
         "recordings_by_standing": plan.why,
         "skipped_files": dict(plan.listing.skipped),
         "repeated_rows": plan.listing.repeated,
@@ -154,7 +158,10 @@ def execute(plan: Plan, console: Console) -> Row:
         "transcripts": output.transcripts,
     }
     with _storage_trouble(output):
-        return output.publish(facts)
+        published_facts = output.publish(facts)
+    if not set(output.transcripts) <= set(published_facts["transcripts"]):
+        raise AlreadyPublished(f"run {output.run_id} was finished by another driver; start again for what it left out")
+    return published_facts
 
 
 @contextmanager
@@ -205,16 +212,22 @@ class _Writer:
                 self._plan.output.write(segments, pa.Table.from_pylist(transcripts, self._schema))
                 self._finished = {}
             except FileExistsError:
-                for part in self._plan.output.catch_up():
-                    self._give_way(*part)
+                self._give_way()
+            except AlreadyPublished:
+                self._give_way()
+                if self._finished or self._waiting:
+                    raise
         self._flushed = time.monotonic()
 
-    def _give_way(self, segments: pa.Table, transcripts: pa.Table) -> None:
-        theirs = set(transcripts["recording_id"].to_pylist())
-        if not theirs & self._finished.keys():
-            self._tally.add_part(segments, transcripts)
-        self._finished = {key: rows for key, rows in self._finished.items() if key not in theirs}
-        self._waiting -= theirs
+    def _give_way(self) -> None:
+        """Leave out what another driver has committed."""
+        for segments, transcripts in self._plan.output.catch_up():
+            theirs = set(transcripts["recording_id"].to_pylist())
+            ours = theirs & self._finished.keys()  # counted already
+            counted = pc.is_in(transcripts["recording_id"], value_set=pa.array(ours, pa.string()))
+            self._tally.add_part(segments.slice(0, 0) if ours else segments, transcripts.filter(pc.invert(counted)))
+            self._finished = {key: rows for key, rows in self._finished.items() if key not in ours}
+            self._waiting -= theirs
 
     def _finish(self, recording_id: str, segments: list[Row], complete: bool = True) -> None:
         if recording_id not in self._waiting:  # a stage that Ray ran twice

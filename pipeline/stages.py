@@ -171,10 +171,10 @@ def _failed(start_s: float, end_s: float | None, error: RecordingError) -> Row:
 
 
 class Transcribe:
-    """WINDOW rows -> HYPOTHESIS rows, as many and in the same order."""
+    """WINDOW rows -> HYPOTHESIS rows, as many and in the same order. `finished` counts them."""
 
     def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._engine, self._settings = engine, settings
+        self._engine, self._settings, self.finished = engine, settings, 0
 
     async def __call__(self, windows: pa.Table) -> pa.Table:
         """All windows of the batch go to the engine at once; it batches them as it sees fit."""
@@ -195,6 +195,8 @@ class Transcribe:
             return await self._hear(window, row["language"])
         except EngineError as error:
             return {"text": None, "failure_code": FailureCode.ENGINE_ERROR.value, "failure_detail": str(error)}
+        finally:
+            self.finished += 1
 
     async def _hear(self, window: segment.Window, declared: str | None) -> Row:
         """Transcribe a window, again in other ways as long as its text is suspicious, and tag its language."""

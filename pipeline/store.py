@@ -132,12 +132,20 @@ def create(uri: str, data: bytes) -> None:
     if scheme != "file":
         try:
             filesystem(scheme).pipe_file(path, data, mode="create")  # If-None-Match: *
-        except FileExistsError:
-            if read(uri) != data:  # else it is ours: the first try succeeded and its answer was lost
+        except OSError as error:
+            # s3fs knows the refusal by a word of AWS's; other servers say the status alone.
+            if not isinstance(error, FileExistsError) and _status(error) not in (409, 412):
                 raise
+            if read(uri) != data:  # else it is ours: the first try succeeded and its answer was lost
+                raise FileExistsError(f"{uri} exists") from error
         return
     with _written_beside(Path(path), data) as beside:
         os.link(beside, path)  # fails where the name is taken, unlike rename
+
+
+def _status(error: OSError) -> int | None:
+    answer = getattr(error.__cause__, "response", None) or {}
+    return answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
 
 
 def replace(uri: str, data: bytes) -> None:

@@ -57,3 +57,13 @@ def test_of_the_windows_inside_a_dead_engine_those_alone_are_to_blame() -> None:
         JobError, match=r"4 engines have died, more than --engine.max-deaths 3; the last because it caught"
     ):
         deaths.suspects("five", ["d"])
+
+
+def test_where_no_window_ever_left_an_engine_it_is_not_the_window() -> None:
+    deaths = flow.Deaths(max_deaths=9)
+    for engine, following in ((0, 1), (1, 2), (2, 3), (3, 4)):
+        deaths.enter(str(engine), ["a"])
+        assert deaths.suspects(str(following), ["a"])["a"] < flow.KILLS
+    deaths.enter("4", ["b"])
+    deaths.leave("4", ["b"])
+    assert deaths.suspects("4", ["a"]) == {"a": flow.KILLS}

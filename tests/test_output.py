@@ -19,6 +19,7 @@ from pipeline.output import Output
 from pipeline.schema import SEGMENT, TRANSCRIPT
 
 BEGUN = {"input": "in", "fingerprint": "f"}
+SINCE = {"started_at": "0"}
 
 
 def transcripts(*ids: str, run_id: str = "one") -> pa.Table:
@@ -36,12 +37,12 @@ def segment(recording_id: str) -> dict[str, Any]:
 def begin(place: str, run_id: str = "one", **facts: Any) -> Output:
     opened = Output(place, run_id)
     opened.check()
-    opened.start(BEGUN | facts, list(BEGUN))
+    opened.start(BEGUN | SINCE | facts, list(BEGUN))
     return opened
 
 
 def finish(opened: Output, at: str = "1") -> None:
-    opened.publish({"finished_at": at, "fingerprint": "f", "transcripts": opened.transcripts})
+    opened.publish(BEGUN | {"run_id": opened.run_id, "finished_at": at, "transcripts": opened.transcripts})
 
 
 def test_parts_count_once_their_report_is_there(place: str) -> None:
@@ -95,6 +96,15 @@ def test_two_drivers_of_one_run_commit_a_part_once(place: str) -> None:
     with pytest.raises(JobError, match="finished by another driver"):
         second.write([], transcripts("c"))
     assert output.published(place)["recording_id"].to_pylist() == ["a", "b"]
+
+
+def test_what_a_later_run_has_done_is_not_taken_up_again(place: str) -> None:
+    begin(place, "stopped").write([], transcripts("a"))
+    finish(begin(place, "whole", started_at="1"), at="2")
+    assert output.stopped(place, BEGUN) is None
+    begin(place, "anew", started_at="3")
+    begin(place, "and anew", started_at="4")
+    assert output.stopped(place, BEGUN) == "and anew"
 
 
 def test_readers_see_published_rows_alone(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from pipeline import store
 from pipeline.errors import RecordingError
@@ -54,6 +55,20 @@ def test_what_cannot_be_fetched_says_why(s3: str, tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(store.filesystem("s3"), "get_file", break_off)
     assert code("s3://test/slow.wav") is FailureCode.STORAGE_ERROR
+
+
+@pytest.mark.parametrize("status", [409, 412])
+def test_a_server_that_refuses_by_status_alone(status: int, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.create("s3://test/taken.bin", b"first")
+
+    def refuse(*_: object, **__: object) -> None:
+        answer = {"Error": {}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        raise OSError(22, "PreconditionFailed") from ClientError(answer, "PutObject")  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(store.filesystem("s3"), "pipe_file", refuse)
+    store.create("s3://test/taken.bin", b"first")
+    with pytest.raises(FileExistsError):
+        store.create("s3://test/taken.bin", b"second")
 
 
 def test_a_fetched_copy_is_gone_afterwards(s3: str) -> None:

@@ -17,11 +17,11 @@ LOOK_EVERY_S = 0.5
 
 def end_with_parent() -> None:
     """Called by vLLM in each of its processes."""
-    if multiprocessing.parent_process() is not None:  # not in the process that vLLM was started from
-        threading.Thread(target=_watch, args=(os.getppid(),), daemon=True).start()
+    if parent := multiprocessing.parent_process():  # there is none in the process that vLLM was started from
+        threading.Thread(target=_watch, args=(parent.pid,), daemon=True).start()
 
 
-def _watch(parent: int) -> None:
+def _watch(parent: int | None) -> None:
     while os.getppid() == parent:
         time.sleep(LOOK_EVERY_S)
     os.kill(os.getpid(), signal.SIGKILL)
