@@ -79,7 +79,7 @@ def test_an_engine_that_does_not_start_ends_the_job_in_one_line(
     assert not (tmp_path / "out" / "runs").exists()
 
 
-@pytest.mark.parametrize("script", ["die=5.0", "hang=5.0"])
+@pytest.mark.parametrize("script", ["die=5.0", pytest.param("hang=5.0", marks=pytest.mark.slow)])
 def test_a_window_that_ends_engines_is_given_up_and_nothing_else_is_lost(
     script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
