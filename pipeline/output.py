@@ -88,7 +88,10 @@ def stopped(output: str, facts: Row) -> str | None:
 
 
 class AlreadyPublished(JobError):
-    """Another driver has published the run."""
+    """Another driver has published the run, without all that this one has."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} was finished by another driver; start again for what it left out")
 
 
 class Output:
@@ -172,19 +175,24 @@ class Output:
         segments_file = f"segments/{stem}-{secrets.token_hex(4)}.parquet"
         store.create(f"{self.uri}/{segments_file}", _parquet(pa.Table.from_pylist(list(segments), SEGMENT)))
         if self.is_published():
-            raise AlreadyPublished(
-                f"run {self.run_id} was finished by another driver; start again for what it left out"
-            )
+            raise AlreadyPublished(self.run_id)
         marked = transcripts.replace_schema_metadata({SEGMENTS_FILE: segments_file})
         store.create(f"{self.uri}/{name}", _parquet(marked))
         self._committed(segments_file, name)
 
     def publish(self, report: Row) -> Row:
-        """Write the report: from now on the run's files count. Returns it, or the one that another driver wrote."""
+        """Write the report: from now on the run's files count. Returns it, or the one that another driver wrote.
+
+        Raises:
+            AlreadyPublished: that one lacks files of ours.
+        """
         with suppress(FileExistsError):
             store.create(self.report_uri, to_json(report))
             return report
-        return json.loads(store.read(self.report_uri))
+        theirs = json.loads(store.read(self.report_uri))
+        if not set(self.transcripts) <= set(theirs["transcripts"]):
+            raise AlreadyPublished(self.run_id)
+        return theirs
 
     def _next(self) -> str:
         return f"transcripts/run_id={self.run_id}/part-{len(self.transcripts):06d}.parquet"

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import os
 import wave
 from collections.abc import Callable, Iterator
@@ -9,14 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from demo.run import ENGINE as DEMO_ENGINE
 from demo.s3 import embedded_s3, upload
 from jobs import transcribe
-from pipeline import store
+from pipeline.output import read_part, reports
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo"
@@ -49,20 +46,14 @@ class JobRun:
 
 
 def published(output: str, table: str) -> list[dict[str, Any]]:
-    """All rows of one table that published runs below `output` name, in the order of their run_ids."""
-    scheme, path = store.split(output)
-    rows: list[dict[str, Any]] = []
-    for name in sorted(store.filesystem(scheme).ls(f"{path}/runs", detail=False)):
-        for part in json.loads(store.read(store.join(scheme, name)))[table]:
-            rows += pq.read_table(pa.BufferReader(store.read(f"{output}/{part}"))).to_pylist()
-    return rows
+    """All rows of one table that published runs below `output` name, the oldest run first."""
+    parts = [part for report in reports(output) for part in report[table]]
+    return [row for part in parts for row in read_part(output, part).to_pylist()]
 
 
 def run_job(arguments: list[str], output: str) -> JobRun:
     assert transcribe.main([*arguments, "--output", output]) == 0
-    scheme, path = store.split(output)
-    (name,) = store.filesystem(scheme).ls(f"{path}/runs", detail=False)
-    report = json.loads(store.read(store.join(scheme, name)))
+    (report,) = reports(output)
     return JobRun(arguments, output, report, published(output, "transcripts"), published(output, "segments"))
 
 
