@@ -59,32 +59,27 @@ def read_part(output: str, name: str, columns: list[str] | None = None) -> pa.Ta
     return pq.read_table(pa.BufferReader(store.read(f"{output.rstrip('/')}/{name}")), columns=columns)
 
 
-def published(output: str) -> pa.Table:
-    """What done.standing wants to know of the published runs' transcripts, the oldest first."""
-    names = dict.fromkeys(name for report in reports(output) for name in report["transcripts"])
+def published(output: str, found: Sequence[Row]) -> pa.Table:
+    """What done.standing wants to know of the transcripts that reports list, in the order of these."""
+    names = dict.fromkeys(name for report in found for name in report["transcripts"])
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         tables = list(pool.map(partial(read_part, output, columns=done.COLUMNS), names))
     empty = pa.schema([TRANSCRIPT.field(name) for name in done.COLUMNS]).empty_table()
     return pa.concat_tables([empty, *(table.select(done.COLUMNS) for table in tables)])
 
 
-def stopped(output: str, facts: Row) -> str | None:
-    """The newest run that began with just these facts and has no report: its run_id.
+def stopped(output: str, found: Sequence[Row], facts: Row) -> str | None:
+    """The newest run that began with just these facts and is not among the reports found: its run_id.
 
     None where a later run with these facts has one: that has done what the stopped one left.
     """
-    finished = {
-        report["run_id"]: report["finished_at"] for report in reports(output) if facts.items() <= report.items()
-    }
-    begun = [(run_id, json.loads(store.read(uri))) for run_id, uri in _names(output, "started").items()]
-    left = [
-        (start["started_at"], run_id)
-        for run_id, start in begun
-        if facts.items() <= start.items()
-        and run_id not in finished
-        and start["started_at"] > max(finished.values(), default="")
-    ]
-    return max(left)[1] if left else None
+    finished = {report["run_id"] for report in found}
+    last = max((report["finished_at"] for report in found if facts.items() <= report.items()), default="")
+    names = {run_id: uri for run_id, uri in _names(output, "started").items() if run_id not in finished}
+    begun = [(run_id, json.loads(store.read(uri))) for run_id, uri in names.items()]
+    left = [(start["started_at"], run_id) for run_id, start in begun if facts.items() <= start.items()]
+    newest, run_id = max(left, default=("", None))
+    return run_id if newest > last else None
 
 
 class AlreadyPublished(JobError):
@@ -101,6 +96,7 @@ class Output:
     def __init__(self, uri: str, run_id: str) -> None:
         self.uri = store.join(*store.split(uri)).rstrip("/")
         self.run_id = run_id
+        self.started_uri = f"{self.uri}/started/{run_id}.json"
         self.report_uri = f"{self.uri}/runs/{run_id}.json"
         self.segments: list[str] = []
         self.transcripts: list[str] = []
@@ -129,11 +125,10 @@ class Output:
         try:
             if self.is_published():
                 raise ConfigurationError(f"--run-id {self.run_id}: a run of this name is finished; choose another")
-            uri = f"{self.uri}/started/{self.run_id}.json"
             try:
-                store.create(uri, to_json(facts))
+                store.create(self.started_uri, to_json(facts))
             except FileExistsError:
-                begun = json.loads(store.read(uri))
+                begun = json.loads(store.read(self.started_uri))
                 if other := [name for name in same if begun.get(name) != facts[name]]:
                     raise ConfigurationError(
                         f"--run-id {self.run_id}: a run of this name began with another {other[0]}; choose another name"
@@ -143,8 +138,10 @@ class Output:
 
     def began_with(self, facts: Row) -> bool:
         """Whether a run of that name began with just these facts, and has no report."""
-        begun = _names(self.uri, "started").get(self.run_id)
-        return bool(begun) and facts.items() <= json.loads(store.read(begun or "")).items() and not self.is_published()
+        with suppress(FileNotFoundError):
+            begun = json.loads(store.read(self.started_uri))
+            return facts.items() <= begun.items() and not self.is_published()
+        return False
 
     def is_published(self) -> bool:
         scheme, path = store.split(self.report_uri)

@@ -48,9 +48,9 @@ def finish(opened: Output, at: str = "1") -> None:
 def test_parts_count_once_their_report_is_there(place: str) -> None:
     opened = begin(place)
     opened.write([segment("a")], transcripts("a", "b"))
-    assert output.published(place).num_rows == 0
+    assert output.published(place, output.reports(place)).num_rows == 0
     finish(opened)
-    assert output.published(place)["recording_id"].to_pylist() == ["a", "b"]
+    assert output.published(place, output.reports(place))["recording_id"].to_pylist() == ["a", "b"]
     (name,) = opened.transcripts
     assert name == "transcripts/run_id=one/part-000000.parquet"
     assert pq.read_schema(pa.BufferReader(store.read(f"{place}/{name}"))).equals(TRANSCRIPT)
@@ -63,15 +63,15 @@ def test_a_stopped_run_is_taken_up_where_it_ended(place: str) -> None:
     first = begin(place)
     first.write([segment("a")], transcripts("a"))
     store.create(f"{place}/segments/run_id=one/part-000001-dead.parquet", b"killed before its transcripts came")
-    assert output.stopped(place, BEGUN) == "one"
-    assert output.stopped(place, BEGUN | {"fingerprint": "g"}) is None
+    assert output.stopped(place, output.reports(place), BEGUN) == "one"
+    assert output.stopped(place, output.reports(place), BEGUN | {"fingerprint": "g"}) is None
     again = begin(place)
     ((segments, rows),) = again.catch_up()
     assert (segments.num_rows, rows["recording_id"].to_pylist()) == (1, ["a"])
     again.write([segment("b")], transcripts("b"))
     finish(again)
-    assert output.stopped(place, BEGUN) is None
-    assert output.published(place)["recording_id"].to_pylist() == ["a", "b"]
+    assert output.stopped(place, output.reports(place), BEGUN) is None
+    assert output.published(place, output.reports(place))["recording_id"].to_pylist() == ["a", "b"]
     assert len(again.segments) == 2
     assert not any("dead" in name for name in again.segments)
 
@@ -95,16 +95,16 @@ def test_two_drivers_of_one_run_commit_a_part_once(place: str) -> None:
     assert second.publish({"finished_at": "2"})["finished_at"] == "1"
     with pytest.raises(JobError, match="finished by another driver"):
         second.write([], transcripts("c"))
-    assert output.published(place)["recording_id"].to_pylist() == ["a", "b"]
+    assert output.published(place, output.reports(place))["recording_id"].to_pylist() == ["a", "b"]
 
 
 def test_what_a_later_run_has_done_is_not_taken_up_again(place: str) -> None:
     begin(place, "stopped").write([], transcripts("a"))
     finish(begin(place, "whole", started_at="1"), at="2")
-    assert output.stopped(place, BEGUN) is None
+    assert output.stopped(place, output.reports(place), BEGUN) is None
     begin(place, "anew", started_at="3")
     begin(place, "and anew", started_at="4")
-    assert output.stopped(place, BEGUN) == "and anew"
+    assert output.stopped(place, output.reports(place), BEGUN) == "and anew"
 
 
 def test_readers_see_published_rows_alone(tmp_path: Path) -> None:
