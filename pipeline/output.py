@@ -35,6 +35,20 @@ SEGMENTS_FILE = b"segments"  # in a transcript part's metadata: the part of thei
 Row = dict[str, Any]
 
 
+def check(output: str) -> None:
+    """Raise ConfigurationError unless the place can be reached."""
+    scheme, path = store.split(output)
+    try:
+        if scheme == "file":
+            nearest = next(folder for folder in (Path(path), *Path(path).parents) if folder.exists())
+            if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+                raise ConfigurationError(f"--output {output}: {nearest} is not a folder that we may write to")
+        else:
+            store.look(output)
+    except store.STORAGE_ERRORS as error:
+        raise ConfigurationError(f"--output {output}: {store.explain(error)}") from error
+
+
 def reports(output: str) -> list[Row]:
     """The reports of the published runs below an output, the oldest first.
 
@@ -101,19 +115,6 @@ class Output:
         self.segments: list[str] = []
         self.transcripts: list[str] = []
 
-    def check(self) -> None:
-        """Raise ConfigurationError unless the place can be reached."""
-        scheme, path = store.split(self.uri)
-        try:
-            if scheme == "file":
-                nearest = next(folder for folder in (Path(path), *Path(path).parents) if folder.exists())
-                if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-                    raise ConfigurationError(f"--output {self.uri}: {nearest} is not a folder that we may write to")
-            else:
-                store.look(self.uri)
-        except store.STORAGE_ERRORS as error:
-            raise ConfigurationError(f"--output {self.uri}: {store.explain(error)}") from error
-
     def start(self, facts: Row, same: Sequence[str]) -> None:
         """Leave word that the run began; shows at once whether we may write.
 
@@ -123,8 +124,7 @@ class Output:
             ConfigurationError: it is finished, or began with other facts; or the output may not be written.
         """
         try:
-            if self.is_published():
-                raise ConfigurationError(f"--run-id {self.run_id}: a run of this name is finished; choose another")
+            self.refuse_published()
             try:
                 store.create(self.started_uri, to_json(facts))
             except FileExistsError:
@@ -142,6 +142,11 @@ class Output:
             begun = json.loads(store.read(self.started_uri))
             return facts.items() <= begun.items() and not self.is_published()
         return False
+
+    def refuse_published(self) -> None:
+        """Raise ConfigurationError where a run of that name is finished."""
+        if self.is_published():
+            raise ConfigurationError(f"--run-id {self.run_id}: a run of this name is finished; choose another")
 
     def is_published(self) -> bool:
         scheme, path = store.split(self.report_uri)

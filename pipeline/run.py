@@ -18,7 +18,7 @@ from pipeline import __version__, audio, collate, done, flow, listing, store
 from pipeline.done import Standing
 from pipeline.engines.checkpoint import Checkpoint, fit, inspect
 from pipeline.errors import ConfigurationError, JobError
-from pipeline.output import AlreadyPublished, Output, published, reports, stopped, transcripts_schema
+from pipeline.output import AlreadyPublished, Output, check, published, reports, stopped, transcripts_schema
 from pipeline.report import Tally, Watch
 from pipeline.schema import FailureCode
 from pipeline.settings import Settings, fingerprint
@@ -78,12 +78,13 @@ def plan(settings: Settings) -> Plan:
         "pipeline_version": __version__,
         "started_at": began.isoformat(),
     }
-    Output(settings.output, "").check()
+    check(settings.output)
     found = listing.read(settings.input, settings.output, settings.limit, settings.allow)
     try:
         earlier, same = reports(settings.output), {name: about[name] for name in SAME}
         run_id = settings.run_id or stopped(settings.output, earlier, same) or began.strftime("%Y%m%dT%H%M%S.%fZ")
         output, tally, own = Output(settings.output, run_id), Tally(), []
+        output.refuse_published()
         if taken_up := output.began_with(same):
             for segments, transcripts in output.catch_up():
                 own.append(transcripts.select(done.COLUMNS))

@@ -15,7 +15,7 @@ import pytest
 
 from pipeline import output, store
 from pipeline.errors import ConfigurationError, JobError
-from pipeline.output import Output
+from pipeline.output import Output, check
 from pipeline.schema import SEGMENT, TRANSCRIPT
 
 BEGUN = {"input": "in", "fingerprint": "f"}
@@ -35,8 +35,8 @@ def segment(recording_id: str) -> dict[str, Any]:
 
 
 def begin(place: str, run_id: str = "one", **facts: Any) -> Output:
+    check(place)
     opened = Output(place, run_id)
-    opened.check()
     opened.start(BEGUN | SINCE | facts, list(BEGUN))
     return opened
 
@@ -125,4 +125,4 @@ def test_a_wrong_output_is_named(s3: str, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for uri in ("s3://no-such-bucket/x", str(tmp_path / "file" / "below"), "gs://bucket/x", "s3://"):
         with pytest.raises(ConfigurationError, match=uri):
-            Output(uri, "one").check()
+            check(uri)
