@@ -7,43 +7,44 @@ impossible; 130 it was interrupted.
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from rich.console import Console
 
+from jobs import shell
 from pipeline import estimate, report, run, settings
 from pipeline.done import Standing
-from pipeline.errors import ConfigurationError, JobError
+from pipeline.errors import JobError
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the job; returns the exit status."""
-    console = Console(stderr=True)
-    try:
-        wanted = settings.load(sys.argv[1:] if arguments is None else arguments)
-        plan = run.plan(wanted)
-        print_plan(plan, console)
-        if wanted.dry_run and plan.count:
-            seconds = estimate.audio_s(plan.listing.recordings.filter(plan.todo), wanted.audio)
-            console.print(f"about {report.duration(seconds)} of audio to do", highlight=False)
-        if wanted.dry_run or plan.is_settled:
+
+    def job(console: Console) -> int:
+        plan = run.plan(settings.load(sys.argv[1:] if arguments is None else arguments))
+        facts = carry_out(plan, console)
+        if not facts:
             return 0
-        facts = run.execute(plan, console)
-    except ConfigurationError as error:
-        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        return 2
-    except JobError as error:
-        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
-        return 1
-    except KeyboardInterrupt:
-        console.print("interrupted: the same command takes this run up where it stopped")
-        return 130
+        failed = facts["numbers"]["failed"] / facts["numbers"]["recordings"]
+        if failed >= plan.settings.max_failed_share:
+            limit = f"--max-failed-share {plan.settings.max_failed_share:g}"
+            raise JobError(f"{failed:.0%} of the recordings failed, {limit} is reached")
+        return 0
+
+    return shell.run(job)
+
+
+def carry_out(plan: run.Plan, console: Console) -> dict[str, Any] | None:
+    """Say what a plan is, do it, and say what came of it. The report; None for a dry run, or with nothing to do."""
+    print_plan(plan, console)
+    if plan.settings.dry_run and plan.count:
+        seconds = estimate.audio_s(plan.listing.recordings.filter(plan.todo), plan.settings.audio)
+        console.print(f"about {report.duration(seconds)} of audio to do", highlight=False)
+    if plan.settings.dry_run or plan.is_settled:
+        return None
+    facts = run.execute(plan, console)
     report.print_summary(facts, console)
-    failed = facts["numbers"]["failed"] / facts["numbers"]["recordings"]
-    if failed >= wanted.max_failed_share:
-        limit = f"--max-failed-share {wanted.max_failed_share:g}"
-        console.print(f"error: {failed:.0%} of the recordings failed, {limit} is reached", style="red", highlight=False)
-        return 1
-    return 0
+    return facts
 
 
 def print_plan(plan: run.Plan, console: Console) -> None:

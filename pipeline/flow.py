@@ -43,8 +43,8 @@ ENGINE_CPUS = {"gpu": 1.0, "cpu": 0.0}
 
 @contextmanager
 def cluster(settings: Settings) -> Iterator[Settings]:
-    """Join the cluster that RAY_ADDRESS names, or start a local one; leave it at the end. Yields the settings with
-    what `decide` says of the engines.
+    """Join the cluster that RAY_ADDRESS names or that runs on this machine, or start one; leave it at the end. Yields
+    the settings with what `decide` says of the engines.
 
     Raises:
         ConfigurationError: the engines asked for do not fit the cluster.
@@ -142,29 +142,29 @@ def transcribe(recordings: pa.Table, settings: Settings, checkpoint: Checkpoint)
     context.target_max_block_size = TARGET_BLOCK_BYTES
     per_block = max(1, min(MAX_BLOCK_ROWS, math.ceil(len(recordings) / BLOCKS)))
     blocks = [recordings.slice(at, per_block) for at in range(0, len(recordings), per_block)]
-    deaths = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Deaths).remote(engine.max_deaths)
-    windows = ray.data.from_arrow(blocks).map_batches(  # pyright: ignore[reportArgumentType]
-        stages.prepare,  # pyright: ignore[reportArgumentType]
-        fn_kwargs={"settings": settings},
-        batch_size=None,
-        batch_format="pyarrow",
-        num_cpus=1,
-        concurrency=settings.audio.workers,
-    )
-    hypotheses = windows.map_batches(
-        EngineActor,
-        fn_constructor_args=(settings, checkpoint, deaths),
-        batch_size=max(1, 2 * engine.max_num_seqs // BATCHES_IN_FLIGHT),
-        batch_format="pyarrow",
-        num_cpus=ENGINE_CPUS[engine.device],
-        num_gpus=engine.tensor_parallel_size if engine.device == "gpu" else None,
-        compute=ActorPoolStrategy(
-            size=engine.count,
-            max_tasks_in_flight_per_actor=BATCHES_IN_FLIGHT,
-            max_concurrent_calls_per_actor=BATCHES_IN_FLIGHT,
-        ),
-    )
     try:
+        deaths = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Deaths).remote(engine.max_deaths)
+        windows = ray.data.from_arrow(blocks).map_batches(  # pyright: ignore[reportArgumentType]
+            stages.prepare,  # pyright: ignore[reportArgumentType]
+            fn_kwargs={"settings": settings},
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=1,
+            concurrency=settings.audio.workers,
+        )
+        hypotheses = windows.map_batches(
+            EngineActor,
+            fn_constructor_args=(settings, checkpoint, deaths),
+            batch_size=max(1, 2 * engine.max_num_seqs // BATCHES_IN_FLIGHT),
+            batch_format="pyarrow",
+            num_cpus=ENGINE_CPUS[engine.device],
+            num_gpus=engine.tensor_parallel_size if engine.device == "gpu" else None,
+            compute=ActorPoolStrategy(
+                size=engine.count,
+                max_tasks_in_flight_per_actor=BATCHES_IN_FLIGHT,
+                max_concurrent_calls_per_actor=BATCHES_IN_FLIGHT,
+            ),
+        )
         for table in hypotheses.iter_batches(batch_size=None, batch_format="pyarrow"):
             yield table.cast(HYPOTHESIS)  # pyright: ignore[reportAttributeAccessIssue]
     except Exception as error:  # Ray's own come from several families

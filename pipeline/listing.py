@@ -26,7 +26,7 @@ NOT_RECORDINGS = (
     ".rttm .ctm .trn .jpg .jpeg .png .gif .webp .svg .zip .gz .tar .py .sh .md5 .sha256"
 ).split()
 LOOKUPS_AT_ONCE = 32
-WRITTEN = ("started", "segments", "transcripts", "runs")  # the folders below an output
+WRITTEN = ("started", "segments", "transcripts", "runs", "datasets", "evaluations")  # the folders below an output
 
 Row = dict[str, Any]
 

@@ -175,11 +175,11 @@ class Output:
         name = self._next()
         stem = name.removeprefix("transcripts/").removesuffix(".parquet")
         segments_file = f"segments/{stem}-{secrets.token_hex(4)}.parquet"
-        store.create(f"{self.uri}/{segments_file}", _parquet(pa.Table.from_pylist(list(segments), SEGMENT)))
+        store.create(f"{self.uri}/{segments_file}", parquet(pa.Table.from_pylist(list(segments), SEGMENT)))
         if self.is_published():
             raise AlreadyPublished(self.run_id)
         marked = transcripts.replace_schema_metadata({SEGMENTS_FILE: segments_file})
-        store.create(f"{self.uri}/{name}", _parquet(marked))
+        store.create(f"{self.uri}/{name}", parquet(marked))
         self._committed(segments_file, name)
 
     def publish(self, report: Row) -> Row:
@@ -214,7 +214,8 @@ def to_json(facts: Row) -> bytes:
     return (json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n").encode()
 
 
-def _parquet(table: pa.Table) -> bytes:
+def parquet(table: pa.Table) -> bytes:
+    """A Parquet file."""
     buffer = pa.BufferOutputStream()
     pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue().to_pybytes()

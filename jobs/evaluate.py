@@ -1,0 +1,43 @@
+"""Error rates on recordings with references: `python -m jobs.evaluate --input ... --output ... --engine.model ...`.
+
+Exit status: 0 done; 1 the job broke down; 2 it was asked for something impossible; 3 the error rate has risen above
+--baseline by more than --max-regression; 130 it was interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from rich.console import Console
+
+from jobs import shell, transcribe
+from pipeline import evaluate, run, settings
+from pipeline.scoring import text
+
+REGRESSION = 3
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the job; returns the exit status."""
+
+    def job(console: Console) -> int:
+        wanted = settings.load(sys.argv[1:] if arguments is None else arguments, evaluate.Evaluation)
+        what = evaluate.prepare(wanted)
+        for problem in what.problems:
+            console.print(f"attention: {problem}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+        plan = run.plan(what.settings)
+        evaluate.check_references(plan, what)
+        transcribe.carry_out(plan, console)
+        if wanted.dry_run:
+            return 0
+        report = evaluate.evaluate(plan, what)
+        text.show(report, console)
+        folder = f"{plan.output.uri}/{evaluate.FOLDER}/{report['evaluation_id']}"
+        console.print(f"report       {folder}/report.html", highlight=False, markup=False, soft_wrap=True)
+        return REGRESSION if text.regressions(report) else 0
+
+    return shell.run(job)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,257 @@
+"""One evaluation, end to end: a corpus or a manifest with references through the job, then scores and a report.
+
+datasets/<corpus>/                    the manifest, and clips that lay in archives
+evaluations/<id>/utterances.parquet   scoring.tables.UTTERANCE
+evaluations/<id>/scores.parquet       scoring.tables.SCORE
+evaluations/<id>/report.html          for people
+evaluations/<id>/report.json          for machines; written last: it publishes the evaluation
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from pipeline import output, store
+from pipeline.datasets import CORPORA, Choice, write_manifest
+from pipeline.errors import ConfigurationError, JobError
+from pipeline.run import Plan
+from pipeline.schema import Outcome
+from pipeline.scoring import page, tables
+from pipeline.scoring.error_rate import UNSPACED, NormalizerName, normalizer
+from pipeline.settings import Settings
+
+FOLDER = "evaluations"
+# What the rows of a transcript must have for scoring; segments are not read.
+COLUMNS = (
+    "recording_id uri run_id channel range_start_s range_end_s declared_language duration_s text language flags "
+    "outcome failure_code failure_detail fingerprint"
+).split()
+OF_A_CORPUS = ("configs", "sample", "one_per_sentence", "declare_language")  # settings
+EXTRA = ("utterance_id", "config", "reference_language")
+
+Row = dict[str, Any]
+
+
+class Evaluation(Settings):
+    """Transcribe recordings that have references, and score the transcripts: error rates by language with confidence
+    intervals, a page with charts, tables, and the difference from an earlier evaluation.
+
+    It is the job of jobs.transcribe, with all its settings, and scoring behind it. Started again, it transcribes only
+    what is not done yet with this model and these settings.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m jobs.evaluate")
+
+    dataset: Literal["manifest", "fleurs", "common-voice", "mls"] = "manifest"
+    """What --input holds: a manifest with references; or a corpus as it is downloaded: FLEURS (tsv and tar.gz, or
+    Parquet; also hf://datasets/google/fleurs), Common Voice (tsv and clips), Multilingual LibriSpeech."""
+    configs: tuple[str, ...] = ()
+    """Parts of the corpus: en_us,de_de (FLEURS); en,de (Common Voice); german,dutch (MLS)."""
+    split: str = "test"
+    """Split of the corpus."""
+    sample: int | None = Field(default=None, ge=1)
+    """Take only so many utterances of each configuration, drawn at random and always the same."""
+    one_per_sentence: bool = False
+    """FLEURS: take only the first recording of each sentence, as some published figures do."""
+    declare_language: bool = False
+    """Tell the model the language of a corpus. Default: it is found, as for recordings of which nothing is known."""
+    reference: str | None = None
+    """Column with the reference. Default: reference; FLEURS: transcription (or raw_transcription); Common Voice:
+    sentence."""
+    normalizers: tuple[NormalizerName, ...] = Field(default=("whisper", "marks"), min_length=1)
+    """How texts are made comparable, the first for the charts. `whisper`: Whisper's normaliser; `marks`: its basic one
+    with vowel signs kept; `none`."""
+    cer_languages: tuple[str, ...] = UNSPACED
+    """Languages that are scored by characters, since they do not space words."""
+    baseline: str | None = None
+    """An earlier evaluation to compare with: its id, or the place of its folder in another output."""
+    max_regression: float = Field(default=1.0, ge=0)
+    """Exit with status 3 when the error rate of a language, or their mean, lies more than this above the baseline and
+    that is no accident (p < 0.05). [percentage points]"""
+
+
+@dataclass(frozen=True)
+class Input:
+    """What is evaluated: the settings with --input naming a manifest, and what a report says of the corpus."""
+
+    settings: Evaluation
+    reference: str  # column
+    facts: Row
+    problems: list[str]
+
+
+def prepare(wanted: Evaluation) -> Input:
+    """Write a corpus as a manifest, below --output; a manifest is taken as it is.
+
+    Raises:
+        ConfigurationError: there is nothing to evaluate, or settings contradict each other.
+    """
+    facts: Row = {"dataset": wanted.dataset, "input": wanted.input, "split": None, "published": None, "counts": {}}
+    if wanted.baseline:
+        read_baseline(wanted.output, wanted.baseline)
+    if wanted.dataset == "manifest":
+        given = [name for name in OF_A_CORPUS if getattr(wanted, name)]
+        if given:
+            raise ConfigurationError(f"--{given[0].replace('_', '-')} is for a corpus: name it with --dataset")
+        return Input(wanted, wanted.reference or "reference", facts, [])
+    corpus = CORPORA[wanted.dataset]
+    if not wanted.configs:
+        raise ConfigurationError(f"--configs is missing: which parts of {wanted.dataset}? (see --help)")
+    try:
+        output.check(wanted.output)
+        reference = wanted.reference or corpus.reference
+        parts = [corpus.read(wanted.input, config, wanted.split, reference) for config in dict.fromkeys(wanted.configs)]
+        languages = {part.language for part in parts}
+        lacking = sorted(languages - set(wanted.language.expected))
+        if lacking and not wanted.declare_language:
+            raise ConfigurationError(
+                f"--language.expected has no {', '.join(lacking)}, which --configs {','.join(wanted.configs)} has:"
+                " name it there, or --declare-language"
+            )
+        choice = Choice(wanted.sample, wanted.one_per_sentence, wanted.declare_language)
+        manifest = write_manifest(wanted.dataset, parts, wanted.output, choice)
+    except store.STORAGE_ERRORS as error:
+        raise ConfigurationError(f"--input {wanted.input}: {store.explain(error)}") from error
+    known = {part.config: corpus.counts.get((part.config, wanted.split)) for part in parts}
+    facts |= {
+        "split": wanted.split,
+        "published": corpus.published,
+        "sample": wanted.sample,
+        "one_per_sentence": wanted.one_per_sentence,
+        "manifest": manifest.uri,
+        "counts": {
+            part.config: {
+                "utterances": len(part.utterances),
+                "known": known[part.config],
+                "sentences": len({one.sentence for one in part.utterances}),
+                "evaluated": manifest.counts[part.config],
+            }
+            for part in parts
+        },
+    }
+    problems = [
+        f"{part.config}: {len(part.utterances)} utterances, but the published {wanted.split} split has {count}"
+        for part in parts
+        if (count := known[part.config]) not in (None, len(part.utterances))
+    ]
+    settings = wanted.model_copy(update={"input": manifest.uri})
+    return Input(settings, "reference", facts, problems + manifest.problems)
+
+
+def check_references(plan: Plan, what: Input) -> None:
+    """Raise ConfigurationError unless the manifest has references."""
+    columns = plan.listing.extra.column_names
+    if what.reference not in columns:
+        raise ConfigurationError(
+            f"--input {what.settings.input}: no column {what.reference} with references; it has"
+            f" {', '.join(columns) or 'none of its own'} (--reference names another)"
+        )
+
+
+def evaluate(plan: Plan, what: Input) -> Row:
+    """Score the newest transcripts of a plan's recordings, write the evaluation and return its report.
+
+    Raises:
+        ConfigurationError: the recordings have no transcripts with references.
+        JobError: the output cannot be read or written.
+    """
+    try:
+        transcripts, runs = _transcripts(plan, what.reference)
+        spoken = [row for row in transcripts if (row[what.reference] or "").strip()]
+        if not spoken:
+            raise ConfigurationError(f"--input {what.settings.input}: none of its rows has a text in {what.reference}")
+        problems = list(what.problems)
+        if without := len(transcripts) - len(spoken):
+            problems.append(f"{without} of {len(transcripts)} recordings have no {what.reference}: not scored")
+        by = [normalizer(name) for name in what.settings.normalizers]
+        rows = tables.utterances(spoken, what.reference, by, what.settings.cer_languages)
+        report = _report(plan, what, rows, runs) | {"problems": problems}
+        report["failures"] = [
+            {name: row.get(name) for name in ("utterance_id", "uri", "failure_code", "failure_detail")}
+            for row in spoken
+            if row["outcome"] == Outcome.FAILED
+        ]
+        _write(f"{plan.output.uri}/{FOLDER}/{plan.output.run_id}", report, rows)
+        return report
+    except store.READ_ERRORS as error:
+        raise JobError(f"--output {plan.output.uri}: {store.explain(error)}") from error
+
+
+def read_baseline(place: str, baseline: str) -> tuple[str, list[Row]]:
+    """Id and UTTERANCE rows of an earlier evaluation, by id below an output, or by the place of its folder.
+
+    Raises:
+        ConfigurationError: it is not there.
+    """
+    folder = baseline.rstrip("/") if "/" in baseline else f"{place.rstrip('/')}/{FOLDER}/{baseline}"
+    try:
+        report = json.loads(store.read(f"{folder}/report.json"))
+        rows = pq.read_table(pa.BufferReader(store.read(f"{folder}/utterances.parquet"))).to_pylist()
+        return report["evaluation_id"], rows
+    except store.READ_ERRORS as error:
+        why = store.explain(error)
+        raise ConfigurationError(f"--baseline {baseline}: {folder} is no evaluation ({why})") from error
+
+
+def _transcripts(plan: Plan, reference: str) -> tuple[list[Row], list[Row]]:
+    """The newest rows of the plan's recordings with its fingerprint, and the reports of their runs."""
+    wanted = set(plan.listing.recordings["recording_id"].to_pylist())
+    found: dict[Any, Row] = {}
+    reports = [r for r in output.reports(plan.output.uri) if r["fingerprint"] == plan.about["fingerprint"]]
+    for report in reports:
+        for name in report["transcripts"]:
+            table = output.read_part(plan.output.uri, name)
+            columns = [x for x in (*COLUMNS, *EXTRA, reference) if x in table.column_names]
+            for row in table.select(columns).to_pylist():
+                if row["channel"] is None and row["recording_id"] in wanted and reference in row:
+                    found[row["recording_id"]] = row
+    used = {row["run_id"] for row in found.values()}
+    return list(found.values()), [report for report in reports if report["run_id"] in used]
+
+
+def _report(plan: Plan, what: Input, rows: Sequence[Row], runs: Sequence[Row]) -> Row:
+    settings, first = what.settings, what.settings.normalizers[0]
+    facts = {name: plan.about[name] for name in ("model", "model_revision", "fingerprint", "pipeline_version")}
+    report = facts | {
+        "evaluation_id": plan.output.run_id,
+        "evaluated_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "corpus": what.facts,
+        "declared_language": settings.declare_language,
+        "scores": tables.scores(rows),
+        "runs": {
+            run["run_id"]: {name: run["numbers"][name] for name in ("recordings", "audio_s", "wall_s", "speed")}
+            for run in runs
+        },
+        "comparison": None,
+    }
+    if settings.baseline:
+        identity, before = read_baseline(settings.output, settings.baseline)
+        by = normalizer(first)
+        own = [row for row in rows if row["normalizer"] == first]
+        before = tables.scored_again([row for row in before if row["normalizer"] == before[0]["normalizer"]], by)
+        lines, notes = tables.compare(own, before, settings.max_regression / 100)
+        report["comparison"] = {"baseline": identity, "limit": settings.max_regression, "lines": lines, "notes": notes}
+    return report
+
+
+def _write(folder: str, report: Row, rows: Sequence[Row]) -> None:
+    said = {"evaluation_id": report["evaluation_id"], "dataset": report["corpus"]["dataset"]}
+    said |= {name: report[name] for name in tables.SCORE.names if name in report}
+    scores = [said | line for line in report["scores"]]
+    marked = [row | {"evaluation_id": report["evaluation_id"]} for row in rows]
+    for name, data in {
+        "utterances.parquet": output.parquet(pa.Table.from_pylist(marked, tables.UTTERANCE)),
+        "scores.parquet": output.parquet(pa.Table.from_pylist(scores, tables.SCORE)),
+        "report.html": page.render(report, rows).encode(),
+        "report.json": output.to_json(report),
+    }.items():
+        store.replace(f"{folder}/{name}", data)
