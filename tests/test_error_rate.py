@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-import importlib.metadata
 import json
+from pathlib import Path
 
 import jiwer
 import pytest
+import whisper_normalizer
 from hypothesis import given
 from hypothesis import strategies as st
 from transformers.models.whisper import english_normalizer
@@ -33,10 +34,8 @@ AWKWARD = [
 def test_normalisers_are_those_of_whisper(language: str, reference: str, hypothesis: str) -> None:
     """transformers has its own copy of OpenAI's code."""
     if language == "en":
-        spellings = importlib.metadata.distribution("whisper-normalizer").locate_file(
-            "whisper_normalizer/normalizers/english.json"
-        )
-        theirs = english_normalizer.EnglishTextNormalizer(json.loads(open(spellings).read()))  # noqa: PTH123, SIM115
+        spellings = Path(whisper_normalizer.__file__).with_name("normalizers") / "english.json"
+        theirs = english_normalizer.EnglishTextNormalizer(json.loads(spellings.read_text()))
     else:
         theirs = english_normalizer.BasicTextNormalizer()
     for text in (reference, hypothesis):

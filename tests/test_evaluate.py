@@ -1,0 +1,173 @@
+"""Evaluations end to end: with the real engine on a small FLEURS, and with a scripted one for what must be forced."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import jiwer
+import pyarrow.parquet as pq
+import pytest
+from whisper_normalizer.basic import BasicTextNormalizer
+
+from demo.s3 import upload
+from jobs import evaluate, evaluate_fleurs, transcribe
+from pipeline import store
+from tests.conftest import DEMO, DEMO_ENGINE, SCRIPTED, JobRun, published
+from tests.corpora import CONFIGS, fleurs, fleurs_parquet, held_out
+
+EACH = 6  # clips of each language
+Row = dict[str, Any]
+
+
+def evaluations(output: str) -> list[Row]:
+    """The reports below an output, the oldest first."""
+    scheme, path = store.split(f"{output}/evaluations")
+    names = sorted(store.filesystem(scheme).glob(f"{path}/*/report.json"))
+    return [json.loads(store.read(store.join(scheme, str(name)))) for name in names]
+
+
+def table(output: str, report: Row, name: str, folder: Path) -> list[Row]:
+    copy = folder / f"{name}.parquet"
+    copy.write_bytes(store.read(f"{output}/evaluations/{report['evaluation_id']}/{name}.parquet"))
+    return pq.read_table(copy).to_pylist()
+
+
+def test_fleurs_with_the_real_engine(
+    demo_run: JobRun, s3: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Two configurations in the original layout, two in Parquet, in one bucket; one utterance has no audio."""
+    clips = {config: held_out(language, EACH) for config, language in CONFIGS.items()}
+    for config in ("en_us", "de_de"):
+        fleurs(tmp_path / "corpus", config, clips[config])
+    for config in ("es_419", "fr_fr"):
+        fleurs_parquet(tmp_path / "corpus", config, clips[config])
+    with (tmp_path / "corpus/de_de/test.tsv").open("a", encoding="utf-8") as file:
+        file.write("99\tgone.wav\tEins zwei drei.\teins zwei drei\te\t1\tMALE\nbroken line\n")
+    root, output = f"s3://test/{tmp_path.name}/corpus", f"s3://test/{tmp_path.name}/out"
+    upload(tmp_path / "corpus", root)
+    arguments = ["--input", root, "--configs", ",".join(CONFIGS), "--output", output, *DEMO_ENGINE]
+    assert evaluate_fleurs.main(arguments) == 0
+    said = capfd.readouterr().err
+    (report,) = evaluations(output)
+    assert report["problems"] == [
+        f"{config}: {EACH + (config == 'de_de')} utterances, but the published test split has {count}"
+        for config, count in (("en_us", 647), ("de_de", 862), ("es_419", 908), ("fr_fr", 676))
+    ] + [
+        f"de_de/test.tsv line {EACH + 2}: left out, 1 fields in UTF-8 expected to be 7",
+        "de_de/test: no audio for 1 utterances: gone.wav",
+    ]
+    assert all(problem in said for problem in report["problems"])
+    assert report["corpus"]["counts"]["de_de"] == {
+        "utterances": EACH + 1,
+        "known": 862,
+        "sentences": EACH // 2 + 1,
+        "evaluated": EACH + 1,
+    }
+    (failure,) = report["failures"]
+    assert failure["utterance_id"] == "fleurs/de_de/test/gone.wav" and failure["failure_code"] == "not_found"
+
+    utterances = table(output, report, "utterances", tmp_path)
+    by_marks = [row for row in utterances if row["normalizer"] == "marks"]
+    assert len(by_marks) == 4 * EACH + 1 and len(utterances) == 2 * len(by_marks)
+    texts = {clip["text"]: clip for config in clips for clip in clips[config]} | {"eins zwei drei": None}
+    assert {row["reference"] for row in by_marks} == set(texts)
+
+    # The very same pipeline as the other job's: the same texts (but for a draw between two words).
+    known = {Path(row["uri"]).name: row["text"] for row in demo_run.transcripts if "/held_out/" in row["uri"]}
+    lines = [json.loads(line) for line in (DEMO / "held_out/manifest.jsonl").read_text("utf-8").splitlines()]
+    usual = {line["reference"]: known[line["path"]] for line in lines}
+    heard = [row for row in by_marks if row["hypothesis"] is not None]
+    assert sum(row["hypothesis"] != usual[row["reference"]] for row in heard) <= 1
+
+    # The rates are jiwer's.
+    normal = BasicTextNormalizer(preserve_marks=True)
+    scores = table(output, report, "scores", tmp_path)
+    for language in CONFIGS.values():
+        own = [row for row in by_marks if row["language"] == language]
+        wer = jiwer.wer(
+            [normal(row["reference"]).strip() for row in own], [normal(row["hypothesis"] or "").strip() for row in own]
+        )
+        (line,) = [row for row in scores if row["language"] == language and row["normalizer"] == "marks"]
+        assert line["error_rate"] == pytest.approx(wer)
+        assert line["low"] <= wer <= line["high"]
+        assert wer <= (0.15 if language == "de" else 0.10)
+        assert line["language_right"] >= 0.8
+
+    page = store.read(f"{output}/evaluations/{report['evaluation_id']}/report.html").decode()
+    assert "gone.wav" in page and re.search(r"<h2>The worst \d+ utterances", page)
+    sql = f"select language, error_rate from '{tmp_path}/scores.parquet' where normalizer = 'whisper'"
+    assert {row[0] for row in duckdb.connect().execute(sql).fetchall()} == {*CONFIGS.values(), "macro"}
+
+    # Again, beside that: no engine starts, and nothing has changed.
+    assert evaluate_fleurs.main([*arguments, "--baseline", report["evaluation_id"]]) == 0
+    assert "gone.wav" in capfd.readouterr().err
+    again = evaluations(output)[-1]
+    assert [line["error_rate"] for line in again["scores"]] == [line["error_rate"] for line in report["scores"]]
+    assert {line["difference"] for line in again["comparison"]["lines"]} == {0.0}
+    assert len(published(output, "transcripts")) == 4 * EACH + 1
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Recordings whose references are what the scripted engine says."""
+    assert transcribe.main(["--input", str(DEMO / "held_out"), "--output", str(tmp_path / "first"), *SCRIPTED]) == 0
+    rows = [
+        {"path": row["uri"], "reference": row["text"], "reference_language": "en"}
+        for row in published(str(tmp_path / "first"), "transcripts")
+    ]
+    path = tmp_path / "manifest.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"path": str(DEMO / "held_out/en-00.ogg")}]))
+    return path
+
+
+def test_a_regression_sets_the_exit_status(
+    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = str(tmp_path / "out")
+    arguments = ["--input", str(manifest), "--output", output, *SCRIPTED]
+    assert evaluate.main([*arguments, "--dry-run"]) == 0
+    assert evaluations(output) == []
+    assert evaluate.main(arguments) == 0
+    (good,) = evaluations(output)
+    assert {line["error_rate"] for line in good["scores"]} == {0.0}
+    assert "1 of 81 recordings have no reference: not scored" in good["problems"]
+
+    monkeypatch.setenv("VOXTRAL_SCRIPT", "fail")
+    other = [*arguments, "--engine.max-tokens-per-s", "17"]  # another fingerprint: all is done again
+    assert evaluate.main([*other, "--baseline", good["evaluation_id"]]) == 3
+    said = capsys.readouterr().err
+    assert "regression: en, macro above the baseline by more than --max-regression 1" in said
+    bad = evaluations(output)[-1]
+    assert bad["scores"][0]["error_rate"] == 1.0 and bad["scores"][0]["failed"] == 80
+    place = f"{output}/evaluations/{good['evaluation_id']}"
+    assert evaluate.main([*other, "--baseline", place, "--max-regression", "100"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--reference", "words"], "no column words with references; it has reference"),
+        (["--dataset", "fleurs"], "--configs is missing"),
+        (["--configs", "en_us"], "--configs is for a corpus"),
+        (["--declare-language"], "--declare-language is for a corpus"),
+        (["--baseline", "never"], "--baseline never: .*evaluations/never is no evaluation"),
+        (["--dataset", "fleurs", "--configs", "ar_eg"], "no FLEURS configuration ar_eg"),
+        (["--dataset", "fleurs", "--configs", "xx_xx"], "--language.expected has no xx"),
+        (["--normalizers", "upper"], "--normalizers"),
+    ],
+)
+def test_what_is_impossible_is_said_before_anything_starts(
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fleurs(tmp_path / "corpus", "xx_xx", held_out("en", 1))
+    path = tmp_path / "manifest.jsonl"
+    path.write_text(json.dumps({"path": str(DEMO / "held_out/en-00.ogg"), "reference": "a"}))
+    source = str(tmp_path / "corpus") if "--dataset" in arguments else str(path)
+    status = evaluate.main(["--input", source, "--output", str(tmp_path / "out"), *SCRIPTED, *arguments])
+    assert status == 2
+    assert re.search(words, " ".join(capsys.readouterr().err.split()))
+    assert not (tmp_path / "out/runs").exists()
