@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline import audio, run, segment
+from pipeline.log import Log
 from pipeline.settings import Audio, Engine, Segmentation, Settings
 
 DEMO = Path(__file__).parents[1] / "demo"
@@ -118,7 +119,7 @@ def memory(folder: Path, seconds: float, console: Console) -> None:
         input=str(path), output=str(folder / "out"), engine=Engine(family="scripted", model="none", device="cpu")
     )
     started, peaks = time.monotonic(), Peaks()
-    report = run.execute(run.plan(settings), console)
+    report = run.execute(run.plan(settings), Log())
     peaks.stop()
     took = time.monotonic() - started
     title = f"memory while {seconds / 3600:.0f} h of audio pass ({report['numbers']['segments']} windows, {took:.0f} s)"

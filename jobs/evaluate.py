@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import sys
 
-from rich.console import Console
-
 from jobs import shell, transcribe
 from pipeline import evaluate, run, settings
+from pipeline.log import Log
 from pipeline.scoring import text
 
 REGRESSION = 3
@@ -20,20 +19,21 @@ REGRESSION = 3
 def main(arguments: list[str] | None = None) -> int:
     """Run the job; returns the exit status."""
 
-    def job(console: Console) -> int:
+    def job(log: Log) -> int:
         wanted = settings.load(sys.argv[1:] if arguments is None else arguments, evaluate.Evaluation)
+        log.as_json = wanted.log_format == "json"
         what = evaluate.prepare(wanted)
         for problem in what.problems:
-            console.print(f"attention: {problem}", style="yellow", highlight=False, markup=False, soft_wrap=True)
+            log.say(f"attention: {problem}", style="yellow", level="warning")
         plan = run.plan(what.settings)
         evaluate.check_references(plan, what)
-        transcribe.carry_out(plan, console)
+        transcribe.carry_out(plan, log)
         if wanted.dry_run:
             return 0
         report = evaluate.evaluate(plan, what)
-        text.show(report, console)
+        text.show(report, log)
         folder = f"{plan.output.uri}/{evaluate.FOLDER}/{report['evaluation_id']}"
-        console.print(f"report       {folder}/report.html", highlight=False, markup=False, soft_wrap=True)
+        log.say(f"report       {folder}/report.html")
         return REGRESSION if text.regressions(report) else 0
 
     return shell.run(job)

@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import sys
 
-from rich.console import Console
-
 from jobs import shell
 from pipeline import export, settings
+from pipeline.log import Log
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the job; returns the exit status."""
 
-    def job(console: Console) -> int:
+    def job(log: Log) -> int:
         wanted = settings.load(sys.argv[1:] if arguments is None else arguments, export.Export)
         written = export.export(wanted)
         counts = ", ".join(f"{written[kind]} {kind}" for kind in wanted.formats)
-        console.print(f"{counts} files in {wanted.output}", highlight=False, markup=False, soft_wrap=True)
+        log.say(f"{counts} files in {wanted.output}")
         if written["failed"]:
             why = "their JSON says why" if "json" in wanted.formats else "the table says why"
-            console.print(f"{written['failed']} failed recordings have no text: {why}", highlight=False)
+            log.say(f"{written['failed']} failed recordings have no text: {why}")
         return 0
 
     return shell.run(job)

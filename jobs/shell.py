@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import sys
+import signal
 from collections.abc import Callable
-
-from rich.console import Console
+from typing import NoReturn
 
 from pipeline.errors import ConfigurationError, JobError
+from pipeline.log import Log
 
-PLAIN_WIDTH = 120  # of tables, where there is no terminal
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: `ray job stop`, Kubernetes and systemd end a job so."""
 
 
-def run(work: Callable[[Console], int]) -> int:
+def run(work: Callable[[Log], int]) -> int:
     """Do a job's work, which returns the exit status; 1 where it broke down, 2 where it was asked for something
-    impossible, 130 where it was interrupted."""
-    console = Console(stderr=True, width=None if sys.stderr.isatty() else PLAIN_WIDTH)
+    impossible, 130 or 143 where it was interrupted or terminated. What is finished is written then, too."""
+    log = Log()
+    kept = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return work(console)
+        return work(log)
     except (ConfigurationError, JobError) as error:
-        console.print(f"error: {error}", style="red", highlight=False, markup=False, soft_wrap=True)
+        log.say(f"error: {error}", style="red", level="error")
         return 2 if isinstance(error, ConfigurationError) else 1
-    except KeyboardInterrupt:
-        console.print("interrupted: the same command goes on where it stopped")
-        return 130
+    except KeyboardInterrupt as end:
+        log.say("interrupted: the same command goes on where it stopped", level="warning")
+        return 128 + (signal.SIGTERM if isinstance(end, _Terminated) else signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGTERM, kept)
+
+
+def _terminate(*_: object) -> NoReturn:
+    raise _Terminated

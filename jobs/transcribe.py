@@ -9,20 +9,21 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from rich.console import Console
-
 from jobs import shell
 from pipeline import estimate, report, run, settings
 from pipeline.done import Standing
 from pipeline.errors import JobError
+from pipeline.log import Log
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the job; returns the exit status."""
 
-    def job(console: Console) -> int:
-        plan = run.plan(settings.load(sys.argv[1:] if arguments is None else arguments))
-        facts = carry_out(plan, console)
+    def job(log: Log) -> int:
+        wanted = settings.load(sys.argv[1:] if arguments is None else arguments)
+        log.as_json = wanted.log_format == "json"
+        plan = run.plan(wanted)
+        facts = carry_out(plan, log)
         if not facts:
             return 0
         failed = facts["numbers"]["failed"] / facts["numbers"]["recordings"]
@@ -34,20 +35,20 @@ def main(arguments: list[str] | None = None) -> int:
     return shell.run(job)
 
 
-def carry_out(plan: run.Plan, console: Console) -> dict[str, Any] | None:
+def carry_out(plan: run.Plan, log: Log) -> dict[str, Any] | None:
     """Say what a plan is, do it, and say what came of it. The report; None for a dry run, or with nothing to do."""
-    print_plan(plan, console)
+    print_plan(plan, log)
     if plan.settings.dry_run and plan.count:
         seconds = estimate.audio_s(plan.listing.recordings.filter(plan.todo), plan.settings.audio)
-        console.print(f"about {report.duration(seconds)} of audio to do", highlight=False)
+        log.say(f"about {report.duration(seconds)} of audio to do", audio_s=round(seconds))
     if plan.settings.dry_run or plan.is_settled:
         return None
-    facts = run.execute(plan, console)
-    report.print_summary(facts, console)
+    facts = run.execute(plan, log)
+    report.print_summary(facts, log)
     return facts
 
 
-def print_plan(plan: run.Plan, console: Console) -> None:
+def print_plan(plan: run.Plan, log: Log) -> None:
     """Say what there is, what is done already, and what would run."""
     todo, listing, why = plan.count, plan.listing, plan.why.copy()
     sizes = listing.recordings.filter(plan.todo)["size_bytes"]
@@ -72,7 +73,8 @@ def print_plan(plan: run.Plan, console: Console) -> None:
         lines.append(f"run {plan.output.run_id}: {plan.settings.engine.model} -> {plan.output.uri}")
     else:
         lines.append("nothing to do")
-    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    for line in lines:
+        log.say(line)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import secrets
+import signal
 import sys
 import threading
 import time
@@ -56,7 +57,7 @@ def cluster(settings: Settings) -> Iterator[Settings]:
     joined = ray.is_initialized()
     if not joined:
         try:
-            with nullcontext() if settings.verbose else _silent_stderr():
+            with _kept_signals(), nullcontext() if settings.verbose else _silent_stderr():
                 ray.init(log_to_driver=settings.verbose, logging_level=level, include_dashboard=False)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigurationError(f"no Ray cluster: {error}".splitlines()[0]) from error
@@ -86,6 +87,15 @@ def _wait_for_engines() -> None:
             if EngineActor.__name__ in "".join(process.cmdline()) or process.name().startswith("VLLM"):
                 ending.append(process)
     psutil.wait_procs(ending, timeout=ENGINE_END_S)
+
+
+@contextmanager
+def _kept_signals() -> Iterator[None]:
+    """Ray makes SIGTERM an immediate end; whoever runs the job knows better."""
+    kept = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, kept)
 
 
 @contextmanager

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from pipeline.log import Log
 from pipeline.schema import Outcome
 
 Row = dict[str, Any]
@@ -102,10 +102,11 @@ class Tally:
 class Watch:
     """Progress on a terminal as a bar, elsewhere as a line now and then."""
 
-    def __init__(self, total: int, console: Console) -> None:
-        self._total, self._console, self._printed = total, console, time.monotonic()
+    def __init__(self, total: int, log: Log) -> None:
+        self._total, self._log, self._said = total, log, time.monotonic()
+        console, self._lines = log.console, log.as_json or not log.console.is_terminal
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        self._bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=self._lines)
         self._task = self._bar.add_task("starting the engines", total=total)
 
     def display(self) -> AbstractContextManager[Any]:
@@ -114,9 +115,12 @@ class Watch:
     def show(self, tally: Tally) -> None:
         words = f"{duration(tally.audio_s)} of audio, {tally.outcomes[Outcome.FAILED]} failed"
         self._bar.update(self._task, completed=tally.recordings, description=words)
-        if not self._console.is_terminal and time.monotonic() - self._printed > PLAIN_INTERVAL_S:
-            self._printed = time.monotonic()
-            self._console.print(f"{tally.recordings}/{self._total} recordings, {words}", highlight=False)
+        if self._lines and time.monotonic() - self._said > PLAIN_INTERVAL_S:
+            self._said = time.monotonic()
+            facts = {"recordings": tally.recordings, "total": self._total, "audio_s": round(tally.audio_s, 1)}
+            self._log.say(
+                f"{tally.recordings}/{self._total} recordings, {words}", failed=tally.outcomes[Outcome.FAILED], **facts
+            )
 
 
 def duration(seconds: float) -> str:
@@ -127,7 +131,7 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def print_summary(report: Row, console: Console) -> None:
+def print_summary(report: Row, log: Log) -> None:
     """The report as people read it."""
     numbers, run_id = report["numbers"], report["run_id"]
     counts = ", ".join(f"{numbers[outcome]} {outcome}" for outcome in Outcome)
@@ -150,5 +154,8 @@ def print_summary(report: Row, console: Console) -> None:
     )
     lines.append(("transcripts", f"{report['output']}/transcripts/run_id={run_id}/"))
     lines.append(("report", f"{report['output']}/runs/{run_id}.json"))
-    text = "\n".join(f"{name:<12} {value}" for name, value in lines)
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    if log.as_json:
+        log.say("finished", run_id=run_id, **numbers)
+        return
+    for name, value in lines:
+        log.say(f"{name:<12} {value}")

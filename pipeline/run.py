@@ -12,12 +12,12 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from rich.console import Console
 
 from pipeline import __version__, audio, collate, done, flow, listing, store
 from pipeline.done import Standing
 from pipeline.engines.checkpoint import Checkpoint, fit, inspect
 from pipeline.errors import ConfigurationError, JobError
+from pipeline.log import Log
 from pipeline.output import AlreadyPublished, Output, check, published, reports, stopped, transcripts_schema
 from pipeline.report import Tally, Watch
 from pipeline.schema import FailureCode
@@ -114,7 +114,7 @@ def plan(settings: Settings) -> Plan:
     )
 
 
-def execute(plan: Plan, console: Console) -> Row:
+def execute(plan: Plan, log: Log) -> Row:
     """Carry a plan out, write its tables and publish its report, which is returned.
 
     What is finished is written even when it is interrupted or breaks down.
@@ -128,7 +128,7 @@ def execute(plan: Plan, console: Console) -> Row:
     output.start(plan.about, SAME)
     writer = _Writer(plan)
     if plan.count:
-        watch = Watch(plan.count + tally.recordings, console)
+        watch = Watch(plan.count + tally.recordings, log)
         recordings = plan.listing.recordings.filter(plan.todo)
         with _storage_trouble(output), watch.display(), flow.cluster(plan.settings) as decided:
             try:

@@ -185,6 +185,8 @@ class Settings(BaseSettings):
     """Finished recordings are written at least this often: what a job that is killed has to do again. [seconds]"""
     verbose: bool = False
     """Show the logs of Ray and vLLM."""
+    log_format: Literal["text", "json"] = "text"
+    """`json`: a JSON object per line on stderr, for log collectors."""
     channels: Literal["mix", "split"] = "mix"
     """`split`: a transcript for each channel, and one in which they take turns. For calls with a side per channel."""
     audio: Audio = Audio()

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import io
+import json
 
 import pytest
-from rich.console import Console
 
 from pipeline import report
+from pipeline.log import Log
 
 
 @pytest.mark.parametrize(
@@ -42,22 +42,36 @@ def test_a_tally_adds_up() -> None:
     assert facts["speed"] == 10.0
 
 
-def test_the_summary_shows_what_counts() -> None:
+def test_the_summary_shows_what_counts(capsys: pytest.CaptureFixture[str]) -> None:
     tally = report.Tally()
-    text = io.StringIO()
     about = {"numbers": tally.facts(1.0), "first_rows_s": 0.0, "output": "s3://b/out", "run_id": "r"}
-    report.print_summary(about, Console(file=text, width=200))
-    assert "s3://b/out/transcripts/run_id=r/" in text.getvalue()
-    assert "0 ok, 0 partial, 0 failed" in text.getvalue()
+    log = Log()
+    report.print_summary(about, log)
+    said = capsys.readouterr().err
+    assert "s3://b/out/transcripts/run_id=r/" in said
+    assert "0 ok, 0 partial, 0 failed" in said
+    log.as_json = True
+    report.print_summary(about, log)
+    line = json.loads(capsys.readouterr().err)
+    assert (line["message"], line["run_id"], line["recordings"]) == ("finished", "r", 0)
 
 
-def test_progress_without_a_terminal_is_a_line_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = io.StringIO()
-    watch = report.Watch(10, Console(file=text, width=200))
+@pytest.mark.parametrize("as_json", [False, True])
+def test_progress_without_a_terminal_is_a_line_now_and_then(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = Log()
+    log.as_json = as_json
+    watch = report.Watch(10, log)
     tally = report.Tally()
     watch.show(tally)
-    assert text.getvalue() == ""
+    assert capsys.readouterr().err == ""
     monkeypatch.setattr(report, "PLAIN_INTERVAL_S", -1.0)
     tally.outcomes["ok"] += 3
     watch.show(tally)
-    assert text.getvalue().startswith("3/10 recordings")
+    said = capsys.readouterr().err
+    if as_json:
+        line = json.loads(said)
+        assert (line["recordings"], line["total"], line["failed"]) == (3, 10, 0)
+    else:
+        assert said.startswith("3/10 recordings")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import random
 import re
 from typing import Any
@@ -10,8 +9,8 @@ from typing import Any
 import jiwer
 import pyarrow as pa
 import pytest
-from rich.console import Console
 
+from pipeline.log import Log
 from pipeline.scoring import page, published, tables, text
 from pipeline.scoring.error_rate import normalizer
 
@@ -190,11 +189,10 @@ def test_the_page_shows_it_all_and_needs_no_network() -> None:
     assert "Voxtral" not in plain[plain.index("</script>") :]
 
 
-def test_the_terminal_shows_it_all() -> None:
+def test_the_terminal_shows_it_all(capsys: pytest.CaptureFixture[str]) -> None:
     rows = utterances([*noisy(60, 0.2, 1), transcript(9, "x y", None)], WHISPER, MARKS)
-    console = Console(file=io.StringIO(), width=120)
-    text.show(report(rows, comparison=beside_the_best(rows)), console)
-    said = console.file.getvalue()  # pyright: ignore[reportAttributeAccessIssue]
+    text.show(report(rows, comparison=beside_the_best(rows)), Log())
+    said = capsys.readouterr().err
     rate = tables.scores(rows)[0]["error_rate"]
     for words in (
         f"{100 * rate:.2f}",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
+from pipeline.log import Log
 from pipeline.scoring import published
 from pipeline.scoring.tables import MACRO
 
@@ -24,8 +24,11 @@ def percent(value: float | None) -> str:
     return "" if value is None else f"{100 * value:.2f}"
 
 
-def show(report: Row, console: Console) -> None:
-    """Print error rates by language beside published ones, problems, and the comparison with the baseline."""
+def show(report: Row, log: Log) -> None:
+    """Say error rates by language beside published ones, problems, and the comparison with the baseline."""
+    if log.as_json:
+        log.say("evaluated", **{name: report[name] for name in ("evaluation_id", "scores", "problems", "comparison")})
+        return
     names = list(dict.fromkeys((line["normalizer"], line["normalizer_version"]) for line in report["scores"]))
     first = names[0][0]
     others = {
@@ -55,7 +58,7 @@ def show(report: Row, console: Console) -> None:
                 *("" if figure is None else f"{figure:.2f}" for figure in figures),
                 style="bold" if language == MACRO else None,
             )
-    console.print(table)
+    log.console.print(table)
     notes = ["normalisers: " + ", ".join(f"{name} ({version})" for name, version in names)]
     if theirs:
         notes.append(f"{', '.join(published.MODELS[x] for x in models)}: {theirs.source}; its normaliser is not stated")
@@ -63,12 +66,12 @@ def show(report: Row, console: Console) -> None:
         notes.append(f"{len(report['failures'])} recordings failed; they count as deletions")
     notes += [f"attention: {problem}" for problem in report["problems"]]
     for note in notes:
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
+        log.say(note)
     if report["comparison"]:
-        _compare(report["comparison"], console)
+        _compare(report["comparison"], log)
 
 
-def _compare(comparison: Row, console: Console) -> None:
+def _compare(comparison: Row, log: Log) -> None:
     table = Table(title=f"beside {comparison['baseline']}, in percentage points", box=box.SIMPLE_HEAD)
     for heading in ("language", "utterances", "now", "difference", "95% interval", "p"):
         table.add_column(heading, justify="left" if heading == "language" else "right")
@@ -77,10 +80,10 @@ def _compare(comparison: Row, console: Console) -> None:
         gap = "" if line["difference"] is None else f"{100 * line['difference']:+.2f}"
         cells = (line["language"], str(line["utterances"]), percent(line["error_rate"]), gap, interval)
         table.add_row(*cells, f"{line['p_value']:.4f}", style="red" if line["is_regression"] else None)
-    console.print(table)
+    log.console.print(table)
     for note in comparison["notes"]:
-        console.print(note, highlight=False, markup=False, soft_wrap=True)
+        log.say(note)
     worse = [line["language"] for line in comparison["lines"] if line["is_regression"]]
     if worse:
         said = f"regression: {', '.join(worse)} above the baseline by more than --max-regression"
-        console.print(f"{said} {comparison['limit']:g}", style="red", highlight=False)
+        log.say(f"{said} {comparison['limit']:g}", style="red")

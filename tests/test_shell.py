@@ -1,0 +1,65 @@
+"""How jobs end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from jobs import shell, transcribe
+from pipeline.errors import ConfigurationError, JobError
+from pipeline.log import Log
+from tests.conftest import DEMO, ROOT, SCRIPTED, published
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(None, 0), (ConfigurationError("why"), 2), (JobError("why"), 1), (KeyboardInterrupt(), 130)]
+)
+def test_exit_statuses(error: BaseException | None, status: int, capsys: pytest.CaptureFixture[str]) -> None:
+    def work(log: Log) -> int:
+        log.as_json = True
+        if error:
+            raise error
+        return 0
+
+    before = signal.getsignal(signal.SIGTERM)
+    assert shell.run(work) == status
+    assert signal.getsignal(signal.SIGTERM) is before
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert len(lines) == (error is not None)
+    if status in (1, 2):
+        assert (lines[0]["message"], lines[0]["level"]) == ("error: why", "error")
+
+
+def test_a_terminated_job_keeps_what_is_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = str(tmp_path / "out")
+    arguments = ["--input", str(DEMO / "held_out"), "--output", output, "--engine.max-num-seqs", "4", *SCRIPTED]
+    job = subprocess.Popen(
+        [sys.executable, "-m", "jobs.transcribe", *arguments, "--flush-interval-s", "5", "--log-format", "json"],
+        cwd=ROOT,
+        env=os.environ | {"VOXTRAL_SCRIPT": "delay=1"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not list(Path(output).glob("transcripts/*/*.parquet")):
+        assert time.monotonic() < deadline and job.poll() is None
+        time.sleep(0.1)
+    time.sleep(2.0)  # more is finished, and not written
+    job.terminate()
+    said = job.communicate(timeout=60)[1]
+    assert job.returncode == 143
+    assert json.loads(said.splitlines()[-1])["message"].startswith("interrupted")
+    parts = len(list(Path(output).glob("transcripts/*/*.parquet")))
+    assert parts >= 2, "what was finished behind the last part is written, too"
+    assert transcribe.main(arguments) == 0
+    assert "is taken up" in capsys.readouterr().err
+    rows = published(output, "transcripts")
+    assert Counter(row["recording_id"] for row in rows).most_common(1)[0][1] == 1 and len(rows) == 80
