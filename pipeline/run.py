@@ -243,6 +243,7 @@ class _Writer:
             transcripts.append(known | asked | self._provenance | extra | row)
             if row["channel"] is None:
                 self._tally.add(row, segments)
+                flow.count_recording(row["outcome"], row["failure_code"], row["duration_s"] or 0.0)
         own = [
             segment | known | self._provenance | {"recording_id": collate.channel_id(recording_id, segment["channel"])}
             for segment in segments

@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline import flow
 from pipeline.errors import ConfigurationError, JobError
+from pipeline.flow.actors import KILLS, Deaths
+from pipeline.flow.cluster import decide as decided
 from pipeline.settings import Engine, Settings
 
 
 def decide(*nodes: dict[str, float], **engine: object) -> tuple[str, int | None, int | None]:
     settings = Settings(input="in", output="out", engine=Engine.model_validate(engine))
-    found = flow.decide(settings, nodes)
+    found = decided(settings, nodes)
     return found.device, found.count, found.tensor_parallel_size
 
 
@@ -40,7 +41,7 @@ def test_what_does_not_fit_is_refused(available: dict[str, float], engine: dict[
 
 
 def test_of_the_windows_inside_a_dead_engine_those_alone_are_to_blame() -> None:
-    deaths = flow.Deaths(max_deaths=3)
+    deaths = Deaths(max_deaths=3)
     assert deaths.suspects("one", ["a", "b"]) == {}
     deaths.enter("one", ["a", "b"])
     deaths.leave("one", ["a"])
@@ -60,10 +61,10 @@ def test_of_the_windows_inside_a_dead_engine_those_alone_are_to_blame() -> None:
 
 
 def test_where_no_window_ever_left_an_engine_it_is_not_the_window() -> None:
-    deaths = flow.Deaths(max_deaths=9)
+    deaths = Deaths(max_deaths=9)
     for engine, following in ((0, 1), (1, 2), (2, 3), (3, 4)):
         deaths.enter(str(engine), ["a"])
-        assert deaths.suspects(str(following), ["a"])["a"] < flow.KILLS
+        assert deaths.suspects(str(following), ["a"])["a"] < KILLS
     deaths.enter("4", ["b"])
     deaths.leave("4", ["b"])
-    assert deaths.suspects("4", ["a"]) == {"a": flow.KILLS}
+    assert deaths.suspects("4", ["a"]) == {"a": KILLS}

@@ -1,0 +1,7 @@
+"""The only folder that knows Ray: recordings through decode workers and engine actors, streamed."""
+
+from pipeline.flow.cluster import cluster
+from pipeline.flow.metrics import count_recording
+from pipeline.flow.stream import transcribe
+
+__all__ = ["cluster", "count_recording", "transcribe"]

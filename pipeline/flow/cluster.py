@@ -1,0 +1,118 @@
+"""Joining a cluster, and deciding which engines fit it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+
+import psutil
+import ray
+
+from pipeline.errors import ConfigurationError
+from pipeline.flow.actors import EngineActor
+from pipeline.settings import Engine, Settings
+
+ENGINE_END_S = 30.0
+# What an engine asks Ray for. On the CPU it computes on all of them, beside the decode workers.
+ENGINE_CPUS = {"gpu": 1.0, "cpu": 0.0}
+
+
+@contextmanager
+def cluster(settings: Settings) -> Iterator[Settings]:
+    """Join the cluster that RAY_ADDRESS names or that runs on this machine, or start one; leave it at the end. Yields
+    the settings with what `decide` says of the engines.
+
+    Raises:
+        ConfigurationError: the engines asked for do not fit the cluster.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    if not settings.verbose:
+        os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    level = logging.INFO if settings.verbose else logging.ERROR
+    joined = ray.is_initialized()
+    if not joined:
+        try:
+            with _kept_signals(), nullcontext() if settings.verbose else _silent_stderr():
+                ray.init(log_to_driver=settings.verbose, logging_level=level, include_dashboard=False)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConfigurationError(f"no Ray cluster: {error}".splitlines()[0]) from error
+    try:
+        for name in ("ray.data", "ray"):
+            # What goes wrong is said by us, in one line.
+            logging.getLogger(name).setLevel(level if settings.verbose else logging.CRITICAL)
+        engine = decide(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+        yield settings.model_copy(update={"engine": engine})
+    finally:
+        if not joined:
+            _wait_for_engines()
+            ray.shutdown()
+
+
+def _wait_for_engines() -> None:
+    """A local cluster goes down with us: its engines end first, lest their processes outlive it."""
+    ending = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            if EngineActor.__name__ in "".join(process.cmdline()) or process.name().startswith("VLLM"):
+                ending.append(process)
+    psutil.wait_procs(ending, timeout=ENGINE_END_S)
+
+
+@contextmanager
+def _kept_signals() -> Iterator[None]:
+    """Ray makes SIGTERM an immediate end; whoever runs the job knows better."""
+    kept = signal.getsignal(signal.SIGTERM)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, kept)
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Ray's C++ core announces its log level whatever that level is."""
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def decide(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> Engine:
+    """Decide device, count and tensor_parallel_size of the engines from the nodes' CPUs and GPUs. Each needs one node.
+
+    Raises:
+        ConfigurationError: the engines asked for do not fit.
+    """
+    engine = settings.engine
+    gpus, cpus = [int(node.get("GPU", 0)) for node in nodes], sum(node.get("CPU", 0) for node in nodes)
+    device = ("gpu" if any(gpus) else "cpu") if engine.device == "auto" else engine.device
+    ranks = engine.tensor_parallel_size or (2 if device == "gpu" else 1)
+    if engine.min_count:  # what is missing may come
+        if not engine.count or engine.count < engine.min_count:
+            raise ConfigurationError(
+                f"--engine.min-count {engine.min_count} needs --engine.count, the most engines there may be"
+            )
+        return engine.model_copy(update={"device": device, "tensor_parallel_size": ranks})
+    if device == "gpu":
+        room = sum(number // ranks for number in gpus)
+        count = engine.count or room
+        if not count or count > room:
+            raise ConfigurationError(
+                f"{max(1, count)} engine(s) of {ranks} GPU(s) on one node do not fit the cluster's {sum(gpus)} GPU(s);"
+                " set --engine.count, --engine.tensor-parallel-size or --engine.device"
+            )
+    else:
+        count = engine.count or 1
+    needed = count * ENGINE_CPUS[device] + 1
+    if cpus < needed:
+        raise ConfigurationError(
+            f"{count} engine(s) and a decode worker need {needed:g} CPUs; the cluster has {cpus:g}"
+        )
+    return engine.model_copy(update={"device": device, "count": count, "tensor_parallel_size": ranks})
