@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,7 @@ NOT_RECORDINGS = (
     ".rttm .ctm .trn .jpg .jpeg .png .gif .webp .svg .zip .gz .tar .py .sh .md5 .sha256"
 ).split()
 LOOKUPS_AT_ONCE = 32
+ROWS_AT_ONCE = 50_000  # that are Python objects before they are a table
 WRITTEN = ("started", "segments", "transcripts", "runs", "datasets", "evaluations")  # the folders below an output
 
 Row = dict[str, Any]
@@ -67,16 +69,15 @@ def _from_folder(source: str, output: str, limit: int | None) -> Listing:
     files = store.filesystem(scheme)
     store.look(source)
     folder = path.rstrip("/")
-    if not source.endswith("/") and files.isfile(path):
-        found: dict[str, Row] = {path: files.info(path)}
-    else:
-        # A prefix ends at a folder's border: s3://bucket/call does not mean s3://bucket/callback/.
-        found = dict(files.find(folder + "/", detail=True))
+    # A prefix ends at a folder's border: s3://bucket/call does not mean s3://bucket/callback/.
+    single = not source.endswith("/") and files.isfile(path)
+    found = [(path, files.info(path))] if single else store.walk(source)
     written = tuple(f"{store.split(output)[1].rstrip('/')}/{name}/" for name in WRITTEN)
     skipped: Counter[str] = Counter()
-    rows = []
-    for name in sorted(found):
-        if found[name]["type"] != "file" or (store.split(output)[0] == scheme and name.startswith(written)):
+    rows: list[Row] = []
+    tables: list[pa.Table] = []
+    for name, info in found:
+        if info["type"] != "file" or (store.split(output)[0] == scheme and name.startswith(written)):
             continue
         extension = os.path.splitext(name)[1].lower()
         if any(part.startswith((".", "_")) for part in name.removeprefix(folder).split("/")):
@@ -84,12 +85,16 @@ def _from_folder(source: str, output: str, limit: int | None) -> Listing:
         elif extension in NOT_RECORDINGS:
             skipped[extension] += 1
         else:
-            rows.append(_found(store.join(scheme, name), found[name]))
-    if not rows:
+            rows.append(_found(store.join(scheme, name), info))
+            if len(rows) == ROWS_AT_ONCE:
+                tables, rows = [*tables, pa.Table.from_pylist(rows, RECORDING)], []
+            if limit and len(tables) * ROWS_AT_ONCE + len(rows) == limit:
+                break
+    recordings = pa.concat_tables([*tables, pa.Table.from_pylist(rows, RECORDING)])
+    if not len(recordings):
         kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
         raise ConfigurationError(f"--input {source}: no recordings there ({f'only {kinds}' if kinds else 'nothing'})")
-    rows = rows[:limit]
-    return Listing(pa.Table.from_pylist(rows, RECORDING), manifest.no_columns(len(rows)), skipped)
+    return Listing(recordings, manifest.no_columns(len(recordings)), skipped)
 
 
 def _from_manifest(source: str, limit: int | None, allow: Sequence[str]) -> Listing:
@@ -180,6 +185,7 @@ def _recording(
         "uri": uri,
         "content_version": version,
         "size_bytes": info.get("size"),
+        "modified_at": datetime.fromtimestamp(modified, UTC) if isinstance(modified, float) else modified,
         "language": entry.language,
         "range_start_s": entry.start_s,
         "range_end_s": entry.end_s,

@@ -79,6 +79,7 @@ RECORDING = pa.schema(
         pa.field("uri", pa.string(), nullable=False),
         pa.field("content_version", pa.string()),
         pa.field("size_bytes", pa.int64()),
+        pa.field("modified_at", pa.timestamp("us", tz="UTC")),
         pa.field("language", pa.string()),
         pa.field("range_start_s", pa.float64()),
         pa.field("range_end_s", pa.float64()),

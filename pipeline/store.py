@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -88,6 +89,29 @@ def look(uri: str) -> None:
     if scheme == "s3":
         listing = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": 1}
         filesystem(scheme).call_s3("list_objects_v2", **listing)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def walk(uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Path and info (as fsspec has it) of every object below a prefix that ends at a folder's border, page by page:
+    a bucket of millions need not fit into memory."""
+    scheme, path = split(uri)
+    if scheme != "s3":
+        for folder, folders, names in os.walk(path):
+            folders.sort()
+            for name in sorted(names):
+                found = os.path.join(folder, name)
+                yield found, filesystem(scheme).info(found)
+        return
+    bucket, _, prefix = path.rstrip("/").partition("/")
+    page: dict[str, Any] = {}
+    while not page or page.get("IsTruncated"):
+        following = {"ContinuationToken": page["NextContinuationToken"]} if page else {}
+        page = filesystem(scheme).call_s3(  # pyright: ignore[reportAttributeAccessIssue]
+            "list_objects_v2", Bucket=bucket, Prefix=prefix and f"{prefix}/", **following
+        )
+        for info in page.get("Contents", []):
+            if not info["Key"].endswith("/"):  # the mark of a folder
+                yield f"{bucket}/{info['Key']}", info | {"type": "file", "size": info["Size"]}
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from whisper_normalizer.basic import BasicTextNormalizer
 
 from demo.s3 import upload
-from jobs import evaluate, evaluate_fleurs, transcribe
+from jobs import evaluate, evaluate_fleurs
 from pipeline import store
 from tests.conftest import DEMO, DEMO_ENGINE, SCRIPTED, JobRun, published
 from tests.corpora import CONFIGS, fleurs, fleurs_parquet, held_out
@@ -111,40 +112,36 @@ def test_fleurs_with_the_real_engine(
     assert len(published(output, "transcripts")) == 4 * EACH + 1
 
 
-@pytest.fixture
-def manifest(tmp_path: Path) -> Path:
-    """Recordings whose references are what the scripted engine says."""
-    assert transcribe.main(["--input", str(DEMO / "held_out"), "--output", str(tmp_path / "first"), *SCRIPTED]) == 0
-    rows = [
-        {"path": row["uri"], "reference": row["text"], "reference_language": "en"}
-        for row in published(str(tmp_path / "first"), "transcripts")
-    ]
-    path = tmp_path / "manifest.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"path": str(DEMO / "held_out/en-00.ogg")}]))
-    return path
-
-
-def test_a_regression_sets_the_exit_status(
-    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    output = str(tmp_path / "out")
-    arguments = ["--input", str(manifest), "--output", output, *SCRIPTED]
+def test_a_regression_sets_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = sorted((DEMO / "held_out").glob("*.ogg"))[:12]
+    rows = [{"path": str(clip), "reference": "one two three", "reference_language": "en"} for clip in clips]
+    manifest, output = tmp_path / "manifest.jsonl", tmp_path / "out"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in [*rows, {"path": str(clips[0])}]))
+    arguments = ["--input", str(manifest), "--output", str(output), *SCRIPTED]
     assert evaluate.main([*arguments, "--dry-run"]) == 0
-    assert evaluations(output) == []
-    assert evaluate.main(arguments) == 0
-    (good,) = evaluations(output)
-    assert {line["error_rate"] for line in good["scores"]} == {0.0}
-    assert "1 of 81 recordings have no reference: not scored" in good["problems"]
+    assert not output.exists()
+    assert evaluate.main([*arguments, "--log-format", "json"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line.startswith("{")]
+    assert [line["scores"] for line in lines if line["message"] == "evaluated"] == [
+        evaluations(str(output))[0]["scores"]
+    ]
+    (bad,) = evaluations(str(output))
+    assert bad["scores"][0]["error_rate"] >= 1.0
+    assert "1 of 13 recordings have no reference: not scored" in bad["problems"]
 
-    monkeypatch.setenv("VOXTRAL_SCRIPT", "fail")
-    other = [*arguments, "--engine.max-tokens-per-s", "17"]  # another fingerprint: all is done again
-    assert evaluate.main([*other, "--baseline", good["evaluation_id"]]) == 3
+    # A baseline that heard every word.
+    place = output / "evaluations" / bad["evaluation_id"]
+    good = shutil.copytree(place, tmp_path / "good")
+    known = pq.read_table(place / "utterances.parquet")
+    right = known.set_column(known.schema.get_field_index("hypothesis"), "hypothesis", known["reference"])
+    pq.write_table(right, good / "utterances.parquet")
+    assert evaluate.main([*arguments, "--baseline", str(good)]) == 3
     said = capsys.readouterr().err
+    assert "nothing to do" in said, "no engine is needed to score again"
     assert "regression: en, macro above the baseline by more than --max-regression 1" in said
-    bad = evaluations(output)[-1]
-    assert bad["scores"][0]["error_rate"] == 1.0 and bad["scores"][0]["failed"] == 80
-    place = f"{output}/evaluations/{good['evaluation_id']}"
-    assert evaluate.main([*other, "--baseline", place, "--max-regression", "100"]) == 0
+    assert evaluate.main([*arguments, "--baseline", str(good), "--max-regression", "10000"]) == 0
+    assert evaluate.main([*arguments, "--baseline", bad["evaluation_id"]]) == 0
+    assert len(evaluations(str(output))) == 4
 
 
 @pytest.mark.parametrize(

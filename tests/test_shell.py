@@ -8,15 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from jobs import shell, transcribe
+from jobs import shell
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.log import Log
-from tests.conftest import DEMO, ROOT, SCRIPTED, published
+from tests.conftest import DEMO, ROOT, SCRIPTED
 
 
 @pytest.mark.parametrize(
@@ -38,7 +37,7 @@ def test_exit_statuses(error: BaseException | None, status: int, capsys: pytest.
         assert (lines[0]["message"], lines[0]["level"]) == ("error: why", "error")
 
 
-def test_a_terminated_job_keeps_what_is_finished(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_terminated_job_keeps_what_is_finished(tmp_path: Path) -> None:
     output = str(tmp_path / "out")
     arguments = ["--input", str(DEMO / "held_out"), "--output", output, "--engine.max-num-seqs", "4", *SCRIPTED]
     job = subprocess.Popen(
@@ -59,7 +58,3 @@ def test_a_terminated_job_keeps_what_is_finished(tmp_path: Path, capsys: pytest.
     assert json.loads(said.splitlines()[-1])["message"].startswith("interrupted")
     parts = len(list(Path(output).glob("transcripts/*/*.parquet")))
     assert parts >= 2, "what was finished behind the last part is written, too"
-    assert transcribe.main(arguments) == 0
-    assert "is taken up" in capsys.readouterr().err
-    rows = published(output, "transcripts")
-    assert Counter(row["recording_id"] for row in rows).most_common(1)[0][1] == 1 and len(rows) == 80
