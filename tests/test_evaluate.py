@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from whisper_normalizer.basic import BasicTextNormalizer
 
+from bench.speech import REAL, WHISPER, missing
 from demo.s3 import upload
 from jobs import evaluate, evaluate_fleurs
 from pipeline import store
@@ -168,3 +172,59 @@ def test_what_is_impossible_is_said_before_anything_starts(
     assert status == 2
     assert re.search(words, " ".join(capsys.readouterr().err.split()))
     assert not (tmp_path / "out/runs").exists()
+
+
+INDEPENDENT = """
+import json, subprocess, sys
+import jiwer, numpy as np
+from vllm import LLM, SamplingParams
+from whisper_normalizer.basic import BasicTextNormalizer
+from whisper_normalizer.english import EnglishTextNormalizer
+
+if __name__ == "__main__":
+    rows = [json.loads(line) for line in open(sys.argv[1])]
+    command = "ffmpeg -v error -i {} -f f32le -ac 1 -ar 16000 -".split()
+    audio = lambda path: np.frombuffer(subprocess.check_output([path if x == "{}" else x for x in command]), "<f4")
+    llm = LLM(sys.argv[2], dtype="float32", max_model_len=448, enforce_eager=True, kv_cache_memory_bytes=1 << 30)
+    start = "<|startoftranscript|><|{}|><|transcribe|><|notimestamps|>"
+    prompts = [
+        {
+            "encoder_prompt": {"prompt": "", "multi_modal_data": {"audio": (audio(row["path"]), 16000)}},
+            "decoder_prompt": start.format(row["language"]),
+        }
+        for row in rows
+    ]
+    answers = [x.outputs[0].text for x in llm.generate(prompts, SamplingParams(temperature=0, max_tokens=400))]
+    normal = {"en": EnglishTextNormalizer()}
+    pairs = [
+        [normal.get(row["language"], BasicTextNormalizer())(text).strip() for text in (row["reference"], answer)]
+        for row, answer in zip(rows, answers)
+    ]
+    found = jiwer.process_words([said for said, _ in pairs], [heard for _, heard in pairs])
+    print("errors", found.substitutions + found.deletions + found.insertions)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(missing()), reason=missing())
+def test_real_speech_beside_a_script_that_gives_whole_clips_to_vllm(tmp_path: Path) -> None:
+    """Whisper base on FLEURS clips, their language declared. The job drops the silence around speech, so single words
+    differ; all in all neither is better."""
+    rows = [json.loads(line) for line in (REAL / "manifest.jsonl").read_text("utf-8").splitlines()]
+    rows = [row | {"path": str((REAL / row["path"]).resolve())} for row in rows if row["path"].startswith("fleurs/")]
+    manifest = tmp_path / "manifest.jsonl"
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "independent.py").write_text(INDEPENDENT)
+    command = [sys.executable, str(tmp_path / "independent.py"), str(manifest), WHISPER]
+    said = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=os.environ | {"TORCH_COMPILE_DISABLE": "1"}
+    )
+    (errors,) = re.findall(r"^errors (\d+)$", said.stdout, re.M)
+    output = str(tmp_path / "out")
+    arguments = ["--input", str(manifest), "--output", output, "--engine.model", WHISPER, "--engine.device", "cpu"]
+    assert evaluate.main(arguments) == 0
+    (report,) = evaluations(output)
+    (macro,) = [x for x in report["scores"] if x["language"] == "macro" and x["normalizer"] == "whisper"]
+    ours = macro["substitutions"] + macro["deletions"] + macro["insertions"]
+    print(f"\nof {macro['tokens']} words the job has {ours} wrong, the script {errors}")
+    assert abs(ours - int(errors)) <= 3
