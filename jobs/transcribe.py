@@ -10,9 +10,10 @@ import sys
 from typing import Any
 
 from jobs import shell
-from pipeline import estimate, report, run, settings
+from pipeline import report, run, settings
 from pipeline.done import Standing
 from pipeline.errors import JobError
+from pipeline.estimate import Estimate
 from pipeline.log import Log
 
 
@@ -24,28 +25,49 @@ def main(arguments: list[str] | None = None) -> int:
         log.as_json = wanted.log_format == "json"
         plan = run.plan(wanted)
         facts = carry_out(plan, log)
-        if not facts:
-            return 0
-        failed = facts["numbers"]["failed"] / facts["numbers"]["recordings"]
-        if failed >= plan.settings.max_failed_share:
-            limit = f"--max-failed-share {plan.settings.max_failed_share:g}"
-            raise JobError(f"{failed:.0%} of the recordings failed, {limit} is reached")
+        if facts:
+            check_failures(facts, wanted)
         return 0
 
     return shell.run(job)
+
+
+def check_failures(facts: dict[str, Any], wanted: settings.Settings) -> None:
+    """Raise JobError where more of a run's recordings failed than may."""
+    failed = facts["numbers"]["failed"] / facts["numbers"]["recordings"]
+    if failed >= wanted.max_failed_share:
+        limit = f"--max-failed-share {wanted.max_failed_share:g}"
+        raise JobError(f"{failed:.0%} of the recordings failed, {limit} is reached")
 
 
 def carry_out(plan: run.Plan, log: Log) -> dict[str, Any] | None:
     """Say what a plan is, do it, and say what came of it. The report; None for a dry run, or with nothing to do."""
     print_plan(plan, log)
     if plan.settings.dry_run and plan.count:
-        seconds = estimate.audio_s(plan.listing.recordings.filter(plan.todo), plan.settings.audio)
-        log.say(f"about {report.duration(seconds)} of audio to do", audio_s=round(seconds))
+        say_estimate(*plan.estimate(), log)
     if plan.settings.dry_run or plan.is_settled:
         return None
     facts = run.execute(plan, log)
     report.print_summary(facts, log)
     return facts
+
+
+def say_estimate(seconds: float, found: Estimate | None, log: Log) -> None:
+    """Say how much audio there is to do and, where the speed is known, what that takes."""
+    log.say(f"about {report.duration(seconds)} of audio to do", audio_s=round(seconds))
+    if not found:
+        log.say("no run of this model yet: --engine-speed says how fast an engine is, --limit tries a few")
+        return
+    source = f"run {found.speed.run_id}" if found.speed.run_id else "--engine-speed"
+    price = "" if found.price is None else f", price {found.price:,.2f}"
+    wall = report.duration(3600 * found.wall_hours)
+    log.say(
+        f"about {found.engine_hours:,.2f} engine hours, {wall} with {found.engines} engine(s){price}"
+        f" (an engine does {found.speed.value:.1f} x real time: {source})",
+        engine_hours=round(found.engine_hours, 3),
+        wall_hours=round(found.wall_hours, 3),
+        price=found.price,
+    )
 
 
 def print_plan(plan: run.Plan, log: Log) -> None:

@@ -1,13 +1,16 @@
-"""How much audio there is to do, before anything is decoded: for a dry run."""
+"""What a run will take, before anything is decoded: audio, engine hours, wall time, price."""
 
 from __future__ import annotations
 
 import os
 import random
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline import audio, store
@@ -16,44 +19,82 @@ from pipeline.settings import Audio
 
 SAMPLE, SAMPLE_BYTES = 64, 256_000_000  # recordings that are looked into, and their bytes together, at most
 LOOKS_AT_ONCE = 4
+LONG_ENOUGH_S = 60.0  # of wall time: shorter runs are mostly the start of the engines
 
 Row = dict[str, Any]
 
 
-def audio_s(recordings: pa.Table, limits: Audio) -> float:
-    """Seconds of audio in RECORDING rows, about.
+@dataclass(frozen=True)
+class Speed:
+    """Audio seconds per second of one engine, start-up included, as some run measured it."""
+
+    value: float
+    run_id: str | None = None  # None: somebody said so
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What so much audio takes."""
+
+    audio_s: float
+    speed: Speed
+    engines: int
+    price_per_engine_hour: float | None
+
+    @property
+    def engine_hours(self) -> float:
+        return self.audio_s / self.speed.value / 3600
+
+    @property
+    def wall_hours(self) -> float:
+        return self.engine_hours / self.engines
+
+    @property
+    def price(self) -> float | None:
+        return None if self.price_per_engine_hour is None else self.engine_hours * self.price_per_engine_hour
+
+
+def measured(reports: Sequence[Row], model: str, revision: str) -> Speed | None:
+    """The speed of the last published run of a model; of a long one, if there is any."""
+    own = [r for r in reports if (r["model"], r["model_revision"]) == (model, revision) and r["numbers"]["speed"]]
+    long = [report for report in own if report["numbers"]["wall_s"] >= LONG_ENOUGH_S]
+    for report in reversed(long or own):
+        return Speed(report["numbers"]["speed"] / report["engines"], report["run_id"])
+    return None
+
+
+def seconds_each(recordings: pa.Table, limits: Audio) -> np.ndarray:
+    """Seconds of audio in each of N RECORDING rows, about: float64 (N,).
 
     The containers' own word is taken for a fixed random sample, which for small inputs is all of them; the others
     follow from their size and the sample's seconds per byte, by file extension.
     """
-    rows = [row for row in recordings.to_pylist() if row["size_bytes"] and not row["failure_code"]]
-    random.Random(0).shuffle(rows)
-    sample: list[Row] = []
-    for row in rows:
-        if len(sample) < SAMPLE and sum(r["size_bytes"] for r in [*sample, row]) <= SAMPLE_BYTES:
-            sample.append(row)
+    uris: list[str] = [str(uri) for uri in recordings["uri"].to_pylist()]
+    usable = np.array([code is None for code in recordings["failure_code"].to_pylist()], dtype=bool)
+    sizes = np.array([size or 0 for size in recordings["size_bytes"].to_pylist()], dtype=float) * usable
+    kinds = [os.path.splitext(uri)[1].lower() for uri in uris]
+    sample: list[int] = []
+    left = SAMPLE_BYTES
+    for at in random.Random(0).sample(range(len(uris)), min(len(uris), 100 * SAMPLE)):
+        if len(sample) < SAMPLE and 0 < sizes[at] <= left:
+            sample.append(at)
+            left -= sizes[at]
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
-        lengths: list[float] = list(pool.map(lambda row: _whole_s(row["uri"], limits), sample))
+        lengths = list(pool.map(lambda at: _whole_s(uris[at], limits), sample))
     seconds: dict[str, float] = defaultdict(float)
     size: Counter[str] = Counter()
-    known: dict[str, float] = {}
-    for row, length in zip(sample, lengths, strict=True):
-        known[row["uri"]] = length
-        for key in ("", _extension(row)):  # "": all together, for extensions that the sample misses
-            seconds[key] += length
-            size[key] += row["size_bytes"]
-    rate = {key: seconds[key] / size[key] for key in size}
-    total = 0.0
-    for row in rows:
-        rate_here = rate.get(_extension(row), rate.get("", 0.0))
-        whole = known[row["uri"]] if row["uri"] in known else row["size_bytes"] * rate_here
-        end_s: float = min(whole, row["range_end_s"] or whole)
-        total += max(0.0, end_s - (row["range_start_s"] or 0.0))
-    return total
-
-
-def _extension(row: Row) -> str:
-    return os.path.splitext(row["uri"])[1].lower() or "none"
+    for at, length in zip(sample, lengths, strict=True):
+        for kind in (kinds[at], "all"):  # "all": for extensions that the sample misses
+            seconds[kind] += length
+            size[kind] += sizes[at]
+    rates = {kind: seconds[kind] / size[kind] for kind in size}
+    found = sizes * np.array([rates.get(kind, rates.get("all", 0.0)) for kind in kinds])
+    found[sample] = lengths
+    starts, ends = (
+        np.array([np.nan if value is None else value for value in recordings[name].to_pylist()], dtype=float)
+        for name in ("range_start_s", "range_end_s")
+    )
+    return np.maximum(0.0, np.fmin(found, ends) - np.nan_to_num(starts))
 
 
 def _whole_s(uri: str, limits: Audio) -> float:

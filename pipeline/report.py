@@ -152,6 +152,10 @@ def print_summary(report: Row, log: Log) -> None:
     lines.append(
         ("time", f"{duration(numbers['wall_s'])} ({duration(report['first_rows_s'])} to the first rows); {whole}")
     )
+    if report["not_reached"]:
+        lines.append(
+            ("not reached", f"{report['not_reached']} recordings: --max-hours is over, the next run does them")
+        )
     lines.append(("transcripts", f"{report['output']}/transcripts/run_id={run_id}/"))
     lines.append(("report", f"{report['output']}/runs/{run_id}.json"))
     if log.as_json:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import __version__, audio, collate, done, flow, listing, store
+from pipeline import __version__, audio, collate, done, estimate, flow, listing, store
 from pipeline.done import Standing
 from pipeline.engines.checkpoint import Checkpoint, fit, inspect
 from pipeline.errors import ConfigurationError, JobError
@@ -47,10 +47,19 @@ class Plan:
     why: Counter[str]
     tally: Tally
     taken_up: bool
+    speed: estimate.Speed | None  # of one engine, as far as it is known
 
     @property
     def count(self) -> int:
         return pc.sum(self.todo).as_py() or 0
+
+    def estimate(self) -> tuple[float, estimate.Estimate | None]:
+        """Seconds of audio to do, about, and what they take where the speed is known."""
+        seconds = float(estimate.seconds_each(self.listing.recordings.filter(self.todo), self.settings.audio).sum())
+        if not self.speed:
+            return seconds, None
+        engines = self.settings.engine.count or 1
+        return seconds, estimate.Estimate(seconds, self.speed, engines, self.settings.price_per_engine_hour)
 
     @property
     def is_settled(self) -> bool:
@@ -111,6 +120,9 @@ def plan(settings: Settings) -> Plan:
         Counter(map(str, standing.to_pylist())),
         tally,
         taken_up,
+        estimate.Speed(settings.engine_speed)
+        if settings.engine_speed
+        else estimate.measured(earlier, about["model"], about["model_revision"]),
     )
 
 
@@ -124,20 +136,26 @@ def execute(plan: Plan, log: Log) -> Row:
         JobError: an engine, the cluster or the output broke down under way.
     """
     output, tally, clock, first_rows_s = plan.output, plan.tally, time.monotonic(), None
-    taken_up = tally.recordings
+    taken_up, engines = tally.recordings, plan.settings.engine.count or 1
     output.start(plan.about, SAME)
     writer = _Writer(plan)
     if plan.count:
         watch = Watch(plan.count + tally.recordings, log)
         recordings = plan.listing.recordings.filter(plan.todo)
+        deadline = clock + 3600 * (plan.settings.max_hours or float("inf"))
         with _storage_trouble(output), watch.display(), flow.cluster(plan.settings) as decided:
+            engines = decided.engine.count
             try:
                 with closing(flow.transcribe(recordings, decided, plan.checkpoint)) as tables:
                     for table in tables:
                         first_rows_s = first_rows_s or time.monotonic() - clock
                         writer.add(table)
                         watch.show(tally)
-                writer.finish()
+                        if time.monotonic() > deadline:
+                            writer.flush()
+                            break
+                    else:
+                        writer.finish()
             except BaseException:
                 with suppress(JobError, *store.STORAGE_ERRORS):  # the first trouble is the one to tell
                     writer.flush()
@@ -150,6 +168,8 @@ def execute(plan: Plan, log: Log) -> Row:
         "finished_at": datetime.now(UTC).isoformat(),
         "already_done": plan.why[Standing.DONE],
         "taken_up": taken_up,
+        "not_reached": plan.count + taken_up - tally.recordings,
+        "engines": engines,
         "recordings_by_standing": plan.why,
         "skipped_files": dict(plan.listing.skipped),
         "repeated_rows": plan.listing.repeated,

@@ -182,6 +182,13 @@ class Settings(BaseSettings):
     allow: tuple[str, ...] = ()
     """A manifest may name recordings below these prefixes only (s3://bucket/calls/,/data). Default: a manifest in
     object storage may name objects but no local files; a local one may name both."""
+    max_hours: float | None = Field(default=None, gt=0)
+    """Stop after so long and publish what is done; the rest is for the next run. [hours]"""
+    price_per_engine_hour: float | None = Field(default=None, ge=0)
+    """What an engine, with all its GPUs, costs for an hour: estimates name the price then."""
+    engine_speed: float | None = Field(default=None, gt=0)
+    """Audio hours that an engine does in an hour, for estimates. Default: what earlier runs of this model in --output
+    measured."""
     max_failed_share: float = Field(default=1.0, gt=0, le=1)
     """Exit with status 1 when this share of the recordings, or more, has failed."""
     flush_interval_s: float = Field(default=60.0, gt=0)

@@ -9,7 +9,7 @@ import os
 import secrets
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -180,6 +180,13 @@ def replace(uri: str, data: bytes) -> None:
         return
     with _written_beside(Path(path), data) as beside:
         beside.replace(path)
+
+
+def remove(uri: str) -> None:
+    """Remove an object, if it is there."""
+    scheme, path = split(uri)
+    with suppress(FileNotFoundError):
+        filesystem(scheme).rm_file(path)
 
 
 @contextmanager

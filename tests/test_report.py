@@ -44,7 +44,7 @@ def test_a_tally_adds_up() -> None:
 
 def test_the_summary_shows_what_counts(capsys: pytest.CaptureFixture[str]) -> None:
     tally = report.Tally()
-    about = {"numbers": tally.facts(1.0), "first_rows_s": 0.0, "output": "s3://b/out", "run_id": "r"}
+    about = {"numbers": tally.facts(1.0), "first_rows_s": 0.0, "output": "s3://b/out", "run_id": "r", "not_reached": 0}
     log = Log()
     report.print_summary(about, log)
     said = capsys.readouterr().err

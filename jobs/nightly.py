@@ -1,0 +1,50 @@
+"""Do what a bucket needs, within a budget: `python -m jobs.nightly --input ... --output ... --engine.model ...`.
+
+Exit status: as of jobs.transcribe; 2 also where another night is at work.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from jobs import shell, transcribe
+from pipeline import nightly, report, run, settings
+from pipeline.log import Log
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the job; returns the exit status."""
+
+    def job(log: Log) -> int:
+        wanted = settings.load(sys.argv[1:] if arguments is None else arguments, nightly.Nightly)
+        log.as_json = wanted.log_format == "json"
+        if wanted.dry_run:
+            _plan(wanted, log)
+            return 0
+        with nightly.lease(wanted.output):
+            night = _plan(wanted, log)
+            if not night.plan.is_settled:
+                facts = run.execute(night.plan, log)
+                report.print_summary(facts, log)
+                transcribe.check_failures(facts, wanted)
+        return 0
+
+    return shell.run(job)
+
+
+def _plan(wanted: nightly.Nightly, log: Log) -> nightly.Night:
+    plan = run.plan(wanted)
+    transcribe.print_plan(plan, log)
+    night = nightly.choose(plan, wanted.max_engine_hours)
+    transcribe.say_estimate(night.audio_s, night.estimate, log)
+    if night.waiting:
+        log.say(
+            f"{night.waiting} recordings ({report.duration(night.waiting_audio_s)} of audio) wait for the next night:"
+            f" --max-engine-hours {wanted.max_engine_hours:g}",
+            waiting=night.waiting,
+        )
+    return night
+
+
+if __name__ == "__main__":
+    sys.exit(main())

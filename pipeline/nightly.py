@@ -1,0 +1,139 @@
+"""What a night does: of all that is to do the newest, within a budget; and one night at a time."""
+
+# pyright: reportArgumentType=false, reportCallIssue=false
+# (pyarrow's stubs know no numpy arrays.)
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from pipeline import estimate, store
+from pipeline.errors import ConfigurationError
+from pipeline.run import Plan
+from pipeline.settings import Settings
+
+LEASE_S, RENEWED_S = 600.0, 120.0  # a night whose driver was killed is over after LEASE_S
+
+Row = dict[str, Any]
+
+
+class Nightly(Settings):
+    """Do what needs doing: new recordings, changed ones, those that failed in a way that may pass by itself, and those
+    that an older model or older settings did. The newest come first, within a budget; nothing else is touched.
+
+    It is the job of jobs.transcribe, with all its settings. Put it on a schedule; a second one at the same time stops.
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m jobs.nightly")
+
+    max_engine_hours: float | None = Field(default=None, gt=0)
+    """Plan no more than so many engine hours; the oldest recordings wait for the next night. It needs a known speed:
+    see --engine-speed. --max-hours stops by the clock. [hours]"""
+
+
+@dataclass(frozen=True)
+class Night:
+    """What is planned: `plan` is what fits the budget, `waiting` counts what does not."""
+
+    plan: Plan
+    estimate: estimate.Estimate | None
+    audio_s: float
+    waiting: int
+    waiting_audio_s: float
+
+
+def choose(plan: Plan, max_engine_hours: float | None) -> Night:
+    """The newest recordings of a plan that fit the budget, the newest first; those of unknown age come last.
+
+    Raises:
+        ConfigurationError: there is a budget, and no speed to reckon with.
+    """
+    if max_engine_hours and not plan.speed:
+        raise ConfigurationError(
+            f"--max-engine-hours {max_engine_hours:g}: how fast an engine is, is not known: no run of this model in"
+            " --output; --engine-speed says it, or --limit runs a few"
+        )
+    recordings = plan.listing.recordings
+    positions = np.flatnonzero(plan.todo.to_numpy(zero_copy_only=False))
+    order = pc.sort_indices(
+        recordings.take(pa.array(positions)), [("modified_at", "descending")], null_placement="at_end"
+    )
+    positions = positions[order.to_numpy()]
+    seconds = estimate.seconds_each(recordings.take(pa.array(positions)), plan.settings.audio)
+    fits = np.ones(len(positions), dtype=bool)
+    if max_engine_hours and plan.speed:
+        fits = np.cumsum(seconds) <= max_engine_hours * 3600 * plan.speed.value
+    kept = positions[fits]
+    # In the order in which they are to be done, and without what is not: the listing's own columns follow.
+    listing = replace(
+        plan.listing, recordings=recordings.take(pa.array(kept)), extra=plan.listing.extra.take(pa.array(kept))
+    )
+    about = plan.about | {"night": {"to_do": len(positions), "chosen": len(kept)}}
+    chosen = replace(plan, listing=listing, todo=pa.array(np.ones(len(kept), dtype=bool)), about=about)
+    engines, price = plan.settings.engine.count or 1, plan.settings.price_per_engine_hour
+    audio_s = float(seconds[fits].sum())
+    found = estimate.Estimate(audio_s, plan.speed, engines, price) if plan.speed else None
+    return Night(chosen, found, audio_s, len(positions) - len(kept), float(seconds[~fits].sum()))
+
+
+@contextmanager
+def lease(output: str) -> Iterator[None]:
+    """Be the only night at work on an output.
+
+    The lease is an object that is renewed as long as we live. Of two that find one run out at the same moment both may
+    take it: harmless, since two drivers commit each recording once.
+
+    Raises:
+        ConfigurationError: another one is at work.
+    """
+    uri, name = f"{output.rstrip('/')}/nightly.lock", secrets.token_hex(8)
+    over = threading.Event()
+
+    def write(first: bool) -> None:
+        until = datetime.now(UTC) + timedelta(seconds=LEASE_S)
+        facts = {"name": name, "host": socket.gethostname(), "pid": os.getpid(), "until": until.isoformat()}
+        (store.create if first else store.replace)(uri, json.dumps(facts).encode())
+
+    def renew() -> None:
+        while not over.wait(RENEWED_S):
+            try:
+                write(first=False)
+            except store.STORAGE_ERRORS:
+                continue  # there is time for more tries
+
+    try:
+        try:
+            write(first=True)
+        except FileExistsError:
+            holder = json.loads(store.read(uri))
+            if datetime.fromisoformat(holder["until"]) > datetime.now(UTC):
+                raise ConfigurationError(
+                    f"--output {output}: another night is at work on {holder['host']} (process {holder['pid']}); should"
+                    f" it be dead, its lease {uri} ends at {holder['until'][:19]}Z"
+                ) from None
+            write(first=False)
+    except store.READ_ERRORS as error:
+        raise ConfigurationError(f"--output {output}: {store.explain(error)}") from error
+    renewing = threading.Thread(target=renew, daemon=True)
+    renewing.start()
+    try:
+        yield
+    finally:
+        over.set()
+        renewing.join()
+        store.remove(uri)

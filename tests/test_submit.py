@@ -1,0 +1,91 @@
+"""`ray job submit` to a cluster of several nodes: stopped, submitted again, and a node lost on the way."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ray.cluster_utils import Cluster
+from ray.job_submission import JobStatus, JobSubmissionClient
+
+from demo.s3 import upload
+from pipeline import store
+from tests.conftest import DEMO, ROOT, SCRIPTED, published, run_job
+
+PATIENCE_S = 180.0
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    """A head, which takes no work, and two workers, each with processes and resources of its own."""
+    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": True})
+    for _ in range(2):
+        found.add_node(num_cpus=2)
+    try:
+        yield found
+    finally:
+        found.shutdown()
+
+
+def submit(address: str, submission_id: str, arguments: list[str], **environment: str) -> None:
+    runtime_env = yaml.safe_load((ROOT / "infra/runtime-env.yaml").read_text())
+    runtime_env["env_vars"] |= environment
+    command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", address, "--no-wait"]
+    command += ["--submission-id", submission_id, "--working-dir", str(ROOT)]
+    command += ["--runtime-env-json", json.dumps(runtime_env), "--", sys.executable, "-m", "jobs.transcribe"]
+    subprocess.run([*command, *arguments], check=True, cwd="/", capture_output=True, timeout=PATIENCE_S)
+
+
+def wait_for(what: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return found
+
+
+def test_submitted_stopped_and_submitted_again_with_a_node_lost(
+    cluster: Cluster, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = f"s3://test/{tmp_path.name}"
+    upload(DEMO / "held_out", f"{bucket}/in")
+    output = f"{bucket}/out"
+    arguments = ["--input", f"{bucket}/in/", "--output", output, "--engine.max-num-seqs", "4"]
+    arguments += ["--flush-interval-s", "2", "--log-format", "json", *SCRIPTED]
+    address = f"http://{cluster.webui_url}"
+    client = JobSubmissionClient(address)
+
+    def parts() -> int:
+        return len(store.filesystem("s3").find(store.split(f"{output}/transcripts")[1]))
+
+    submit(address, "first", arguments, VOXTRAL_SCRIPT="delay=1")
+    wait_for(parts)
+    client.stop_job("first")
+    wait_for(lambda: client.get_job_status("first").is_terminal())
+    assert client.get_job_status("first") is JobStatus.STOPPED
+    kept = parts()
+
+    submit(address, "second", arguments, VOXTRAL_SCRIPT="delay=1")
+    wait_for(lambda: parts() > kept)
+    lost = next(node for node in cluster.list_all_nodes() if node != cluster.head_node)
+    cluster.remove_node(lost, allow_graceful=False)
+    wait_for(lambda: client.get_job_status("second").is_terminal())
+    logs = client.get_job_logs("second")
+    assert client.get_job_status("second") is JobStatus.SUCCEEDED, logs
+    lines = [json.loads(line) for line in logs.splitlines() if line.startswith("{")]
+    assert any("is taken up" in line["message"] for line in lines)
+    assert (lines[-1]["message"], lines[-1]["recordings"]) == ("finished", 80)
+
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    alone = run_job(["--input", f"{bucket}/in/", *SCRIPTED], f"{bucket}/alone")
+    rows = published(output, "transcripts")
+    assert max(Counter(row["recording_id"] for row in rows).values()) == 1
+    assert {row["uri"]: row["text"] for row in rows} == {row["uri"]: row["text"] for row in alone.transcripts}
