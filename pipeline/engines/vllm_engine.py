@@ -33,7 +33,7 @@ LOOP = {"max_pattern_size": 20, "min_pattern_size": 1, "min_count": 8}
 class VllmEngine:
     """A speech model in vLLM. Start one per process, and give it many utterances at a time."""
 
-    def __init__(self, settings: Settings, checkpoint: Checkpoint) -> None:
+    def __init__(self, settings: Settings, checkpoint: Checkpoint, in_ray: bool = False) -> None:
         """Load the model onto the visible GPUs, or onto the CPU where `settings.engine.device` is cpu."""
         engine, verbose = settings.engine, settings.verbose
         max_window_s = settings.segmentation.max_window_s or checkpoint.chunk_s
@@ -76,7 +76,12 @@ class VllmEngine:
             disable_log_stats=True,
             use_tqdm_on_load=verbose,
         )
-        self._llm = AsyncLLM.from_engine_args(arguments)
+        loggers = None
+        if in_ray:
+            from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+
+            loggers = [RayPrometheusStatLogger]
+        self._llm = AsyncLLM.from_engine_args(arguments, stat_loggers=loggers)
         assert self._llm.model_config is not None
         self._context = self._llm.model_config.max_model_len
         self._family = family(self._llm.get_tokenizer(), settings.language.expected)

@@ -92,7 +92,7 @@ class EngineActor:
         self._metrics = EngineMetrics()
         try:
             with FileLock(START_LOCK):
-                self._engine = engines.start(settings, checkpoint)
+                self._engine = engines.start(settings, checkpoint, in_ray=True)
             self._transcribe = stages.Transcribe(self._engine, settings)
         except Exception as error:  # raised here, Ray would try again and again, and print it all each time
             self._trouble = f"{settings.engine.model} did not start: {type(error).__name__}: {error}"
