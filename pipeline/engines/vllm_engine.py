@@ -8,7 +8,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -76,7 +76,7 @@ class VllmEngine:
             disable_log_stats=True,
             use_tqdm_on_load=verbose,
         )
-        loggers = None
+        loggers: list[Any] | None = None
         if in_ray:
             from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
