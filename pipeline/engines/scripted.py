@@ -17,13 +17,14 @@ NUMBERS = np.random.default_rng(0).integers(1 << 44, 1 << 48, 2_000).tolist()  #
 
 
 class ScriptedEngine:
-    """`VOXTRAL_SCRIPT` in the environment: `delay=SECONDS`, `fail` (every utterance), `broken` (at the start),
-    `gpus` (say which it owns), `hang=LENGTH` and `die=LENGTH` (at utterances of so many seconds, as their text says,
-    or at `any`)."""
+    """`VOXTRAL_SCRIPT` in the environment: `delay=SECONDS`, `slots=NUMBER` (of utterances at once), `fail` (every
+    utterance), `broken` (at the start), `gpus` (say which it owns), `hang=LENGTH` and `die=LENGTH` (at utterances of so
+    many seconds, as their text says, or at `any`)."""
 
     def __init__(self) -> None:
         parts = [part.split("=", 1) for part in os.environ.get("VOXTRAL_SCRIPT", "").split(",") if part]
         self._script: dict[str, str] = {part[0]: part[-1] for part in parts}
+        self._slots = asyncio.Semaphore(int(self._script.get("slots", 1_000)))
         if "broken" in self._script:
             raise RuntimeError("the script says: broken")
 
@@ -33,7 +34,8 @@ class ScriptedEngine:
         return Heard({"score": {"en": 1.0}})
 
     async def transcribe(self, utterance: Utterance) -> Hypothesis:
-        await asyncio.sleep(float(self._script.get("delay", 0)))
+        async with self._slots:
+            await asyncio.sleep(float(self._script.get("delay", 0)))
         length = f"{utterance.duration_s:.1f}"
         if self._script.get("die") in (length, "any"):
             raise RuntimeError("the script says: die")
