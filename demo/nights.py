@@ -1,7 +1,7 @@
 """`make nights`: three nights of jobs.nightly on a bucket that grows and changes, with the real engine.
 
-Night 1 finds everything new. Night 2 finds new recordings, a changed one, and does the newest within its budget. Night 3
-has other settings, which make all earlier transcripts old: it does again what fits.
+Night 1 finds everything new. Night 2 finds new recordings and a changed one, and does the newest within its budget.
+Night 3 has other settings, which make all earlier transcripts old: it does them again.
 """
 
 from __future__ import annotations
