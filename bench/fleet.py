@@ -1,8 +1,8 @@
 """How throughput grows with engines: simulated ones with a fixed service time, everything else real.
 
 `python -m bench.fleet [SECONDS]` runs the job with 1, 2, 4, 8 and 16 scripted engines, each with as much work, about so
-many seconds of it (default 60), and prints windows per second between the first and the last tenth of the rows, the share
-of the ideal, and how busy the engines were.
+many seconds of it (default 60), and prints windows per second between the first and the last tenth of the rows, beside
+what the engines could do at most and beside one engine's.
 """
 
 from __future__ import annotations
