@@ -11,7 +11,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -27,6 +27,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.run import Plan
 from pipeline.settings import Settings
 
+LEASE = "started/nightly.lock"
 LEASE_S, RENEWED_S = 600.0, 120.0  # a night whose driver was killed is over after LEASE_S
 
 Row = dict[str, Any]
@@ -101,7 +102,7 @@ def lease(output: str) -> Iterator[None]:
     Raises:
         ConfigurationError: another one is at work.
     """
-    uri, name = f"{output.rstrip('/')}/nightly.lock", secrets.token_hex(8)
+    uri, name = f"{output.rstrip('/')}/{LEASE}", secrets.token_hex(8)
     over = threading.Event()
 
     def write(first: bool) -> None:
@@ -136,4 +137,5 @@ def lease(output: str) -> Iterator[None]:
     finally:
         over.set()
         renewing.join()
-        store.remove(uri)
+        with suppress(*store.STORAGE_ERRORS):  # it runs out by itself
+            store.remove(uri)

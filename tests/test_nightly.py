@@ -73,7 +73,7 @@ def test_one_night_at_a_time(place: str) -> None:
         pass
     # One that was killed left its lease behind: it holds until it runs out.
     past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
-    store.create(f"{place}/nightly.lock", json.dumps({"until": past, "host": "h", "pid": 1}).encode())
+    store.create(f"{place}/{nightly.LEASE}", json.dumps({"until": past, "host": "h", "pid": 1}).encode())
     with nightly.lease(place), pytest.raises(ConfigurationError, match="another night"), nightly.lease(place):
         pass
 
@@ -113,4 +113,4 @@ def test_three_nights(bucket: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert job.main([*arguments, "--guards.min-chars-per-s", "7"]) == 0
     assert "5 model or settings changed" in capsys.readouterr().err
     assert len(published(str(bucket / "out"), "transcripts")) == 5 + 1 + 6
-    assert not (bucket / "out/nightly.lock").exists()
+    assert not (bucket / "out" / nightly.LEASE).exists()
