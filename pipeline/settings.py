@@ -119,9 +119,9 @@ class Engine(_Frozen):
     """GPUs (or CPU ranks) that share one engine. Default: 2 on gpu, 1 on cpu."""
     count: int | None = Field(default=None, ge=1)
     """Engines. Default: as many as the GPUs allow; 1 on cpu."""
-    min_count: int | None = Field(default=None, ge=1)
-    """Engines that must start. With this the pool grows from here to --engine.count as machines come: for clusters
-    that scale, name --engine.device too. Default: all of --engine.count. The first serves while others start."""
+    elastic: bool = False
+    """Begin with the engines that fit; the others of --engine.count start as machines come: for clusters that scale.
+    Name --engine.device, too. Default: all of them must fit from the start."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
     """Number format of weights and activations. `auto`: bfloat16 on gpu, float32 on cpu."""
     max_model_len: int | None = Field(default=None, ge=128)

@@ -23,6 +23,7 @@ def test_engines_follow_the_cluster() -> None:
     assert decide({"CPU": 64, "GPU": 8}, tensor_parallel_size=1) == ("gpu", 8, 1)
     assert decide({"CPU": 64, "GPU": 8}, count=2) == ("gpu", 2, 2)
     assert decide({"CPU": 4, "GPU": 2}, device="cpu", tensor_parallel_size=2) == ("cpu", 1, 2)
+    assert decide({"CPU": 2}, device="gpu", count=8, elastic=True) == ("gpu", 8, 2)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,7 @@ def test_engines_follow_the_cluster() -> None:
         ({"CPU": 8, "GPU": 4}, {"count": 3}, "3 engine"),
         ({"CPU": 0.5}, {}, "CPUs"),
         ({"CPU": 2, "GPU": 8}, {}, "5 CPUs; the cluster has 2"),
+        ({"CPU": 2}, {"elastic": True}, "needs --engine.count"),
     ],
 )
 def test_what_does_not_fit_is_refused(available: dict[str, float], engine: dict[str, object], words: str) -> None:

@@ -126,7 +126,7 @@ def test_the_entrypoint_is_a_command_that_the_job_takes() -> None:
     (container,) = engines["template"]["spec"]["containers"]
     gpus = int(container["resources"]["limits"]["nvidia.com/gpu"])
     assert wanted.engine.count == engines["maxReplicas"] * gpus // 2, "each engine owns a pair"
-    assert wanted.engine.min_count and engines["minReplicas"] == groups["decode"]["minReplicas"] == 0
+    assert wanted.engine.elastic and engines["minReplicas"] == groups["decode"]["minReplicas"] == 0
 
 
 def queried(path: Path) -> set[str]:

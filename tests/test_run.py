@@ -36,7 +36,8 @@ def test_each_engine_owns_one_pair_of_gpus(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("VOXTRAL_SCRIPT", "gpus,delay=0.3")
     ray.init(num_cpus=4, num_gpus=4, include_dashboard=False, log_to_driver=False)  # logical GPUs: there are none
     try:
-        arguments = ["--input", str(DEMO / "held_out"), "--engine.max-num-seqs", "4", *SCRIPTED]
+        elastic = ["--engine.count", "3", "--engine.elastic"]  # the third has no place, and is not waited for
+        arguments = ["--input", str(DEMO / "held_out"), "--engine.max-num-seqs", "4", *elastic, *SCRIPTED]
         done = run_job(arguments, str(tmp_path / "out"))
     finally:
         ray.shutdown()

@@ -94,11 +94,9 @@ def decide(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> Engine:
     gpus, cpus = [int(node.get("GPU", 0)) for node in nodes], sum(node.get("CPU", 0) for node in nodes)
     device = ("gpu" if any(gpus) else "cpu") if engine.device == "auto" else engine.device
     ranks = engine.tensor_parallel_size or (2 if device == "gpu" else 1)
-    if engine.min_count:  # what is missing may come
-        if not engine.count or engine.count < engine.min_count:
-            raise ConfigurationError(
-                f"--engine.min-count {engine.min_count} needs --engine.count, the most engines there may be"
-            )
+    if engine.elastic:  # what is missing may come
+        if not engine.count:
+            raise ConfigurationError("--engine.elastic needs --engine.count, the most engines that there may be")
         return engine.model_copy(update={"device": device, "tensor_parallel_size": ranks})
     if device == "gpu":
         room = sum(number // ranks for number in gpus)

@@ -58,8 +58,7 @@ def transcribe(recordings: pa.Table, settings: Settings, checkpoint: Checkpoint)
             num_cpus=ENGINE_CPUS[engine.device],
             num_gpus=engine.tensor_parallel_size if engine.device == "gpu" else None,
             compute=ActorPoolStrategy(
-                min_size=engine.min_count or engine.count or 1,
-                max_size=engine.count or 1,
+                size=engine.count,  # the first serves while others start; those that do not fit wait for machines
                 max_tasks_in_flight_per_actor=BATCHES_IN_FLIGHT,
                 max_concurrent_calls_per_actor=BATCHES_IN_FLIGHT,
             ),
