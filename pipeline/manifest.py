@@ -60,7 +60,7 @@ def parse(data: bytes, name: str) -> Manifest:
             types = {column.name: column.type for column in table.schema}
             columns, rows = table.column_names, table.to_pylist()
         elif name.lower().endswith(".csv"):
-            csv.field_size_limit(len(data) + 1)
+            csv.field_size_limit(max(csv.field_size_limit(), len(data) + 1))  # of the whole process
             lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
             columns = next(lines, [])
             types = {column: pa.string() for column in columns}

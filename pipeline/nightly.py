@@ -59,7 +59,8 @@ class Night:
 
 
 def choose(plan: Plan, max_engine_hours: float | None) -> Night:
-    """The newest recordings of a plan that fit the budget, the newest first; those of unknown age come last.
+    """The newest recordings of a plan that fit the budget, one at least, the newest first; those of unknown age come
+    last.
 
     Raises:
         ConfigurationError: there is a budget, and no speed to reckon with.
@@ -79,6 +80,7 @@ def choose(plan: Plan, max_engine_hours: float | None) -> Night:
     fits = np.ones(len(positions), dtype=bool)
     if max_engine_hours and plan.speed:
         fits = np.cumsum(seconds) <= max_engine_hours * 3600 * plan.speed.value
+        fits[:1] = True  # else one that is longer than any night would stop them all
     kept = positions[fits]
     # In the order in which they are to be done, and without what is not: the listing's own columns follow.
     listing = replace(

@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 import pytest
 from moto.moto_server import threaded_moto_server
 
-from demo.s3 import embedded_s3, upload
+from demo.s3 import embedded_s3
+from pipeline import store
 from tests.conftest import DEMO, SCRIPTED, published, run_job
 
 RATE = 0.1  # of requests
@@ -63,7 +64,8 @@ SERVER = threaded_moto_server.DomainDispatcherApplication
 def test_ten_percent_faults_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threaded_moto_server, "DomainDispatcherApplication", Faulty)
     with embedded_s3("faults"):
-        upload(DEMO / "held_out", "s3://faults/in")
+        for clip in sorted((DEMO / "held_out").glob("*.ogg"))[::3]:
+            store.create(f"s3://faults/in/{clip.name}", clip.read_bytes())
         arguments = ["--input", "s3://faults/in/", "--flush-interval-s", "0.5", *SCRIPTED]
         calm = run_job(arguments, "s3://faults/calm")
         monkeypatch.setattr(Faulty, "rate", RATE)
@@ -72,4 +74,4 @@ def test_ten_percent_faults_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         rows = published("s3://faults/out", "transcripts")
     assert {row["uri"]: row["text"] for row in rows} == {row["uri"]: row["text"] for row in calm.transcripts}
     assert len(rows) == len(calm.transcripts)
-    assert Faulty.faults.total() >= 10, Faulty.faults
+    assert Faulty.faults.total() >= 5, Faulty.faults

@@ -32,11 +32,18 @@ def test_a_manifest_is_carried_through(tmp_path: Path) -> None:
     assert {row["recording_id"] for row in done.segments} == {row["recording_id"] for row in done.transcripts}
 
 
-def test_each_engine_owns_one_pair_of_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VOXTRAL_SCRIPT", "gpus,delay=0.3")
+@pytest.mark.parametrize(
+    "elastic",
+    [
+        [],
+        # The third has no place, and is not waited for.
+        pytest.param(["--engine.count", "3", "--engine.elastic"], marks=pytest.mark.slow),
+    ],
+)
+def test_each_engine_owns_one_pair_of_gpus(elastic: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VOXTRAL_SCRIPT", "gpus,delay=0.1")
     ray.init(num_cpus=4, num_gpus=4, include_dashboard=False, log_to_driver=False)  # logical GPUs: there are none
     try:
-        elastic = ["--engine.count", "3", "--engine.elastic"]  # the third has no place, and is not waited for
         arguments = ["--input", str(DEMO / "held_out"), "--engine.max-num-seqs", "4", *elastic, *SCRIPTED]
         done = run_job(arguments, str(tmp_path / "out"))
     finally:

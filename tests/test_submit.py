@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 
 from demo.s3 import upload
 from pipeline import store
+from pipeline.flow import metrics
 from tests.conftest import DEMO, ROOT, SCRIPTED, published, run_job
 
 PATIENCE_S = 180.0
@@ -44,6 +48,16 @@ def submit(address: str, submission_id: str, arguments: list[str], **environment
     subprocess.run([*command, *arguments], check=True, cwd="/", capture_output=True, timeout=PATIENCE_S)
 
 
+def scraped() -> set[str]:
+    """The names of the metrics that Prometheus would find on the nodes of the cluster."""
+    found: set[str] = set()
+    discovery = Path("/tmp/ray/prom_metrics_service_discovery.json")  # where Ray tells Prometheus its nodes
+    for target in [target for group in json.loads(discovery.read_text()) for target in group["targets"]]:
+        with suppress(OSError), urllib.request.urlopen(f"http://{target}/metrics", timeout=5) as answer:
+            found |= set(re.findall(r"^ray_(voxtral_\w+)\{", answer.read().decode(), re.M))
+    return found
+
+
 def wait_for(what: Callable[[], Any]) -> Any:
     deadline = time.monotonic() + PATIENCE_S
     while not (found := what()):
@@ -52,6 +66,7 @@ def wait_for(what: Callable[[], Any]) -> Any:
     return found
 
 
+@pytest.mark.slow
 def test_submitted_stopped_and_submitted_again_with_a_node_lost(
     cluster: Cluster, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -75,6 +90,9 @@ def test_submitted_stopped_and_submitted_again_with_a_node_lost(
 
     submit(address, "second", arguments, VOXTRAL_SCRIPT="delay=1")
     wait_for(lambda: parts() > kept)
+    idle = {"voxtral_engine_deaths", "voxtral_retried_windows"}  # they have counted nothing yet
+    expected = {f"{name}_total" for name in metrics.COUNTERS.keys() - idle} | {metrics.WAITING[0]}
+    wait_for(lambda: expected <= scraped())
     lost = next(node for node in cluster.list_all_nodes() if node != cluster.head_node)
     cluster.remove_node(lost, allow_graceful=False)
     wait_for(lambda: client.get_job_status("second").is_terminal())

@@ -48,18 +48,26 @@ def cluster(settings: Settings) -> Iterator[Settings]:
         yield settings.model_copy(update={"engine": engine})
     finally:
         if not joined:
-            _wait_for_engines()
+            engines = _engine_processes()
             ray.shutdown()
+            _see_off(engines)
 
 
-def _wait_for_engines() -> None:
-    """A local cluster goes down with us: its engines end first, lest their processes outlive it."""
-    ending = []
+def _engine_processes() -> list[psutil.Process]:
+    """Those of a local cluster."""
+    found = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             if EngineActor.__name__ in "".join(process.cmdline()) or process.name().startswith("VLLM"):
-                ending.append(process)
-    psutil.wait_procs(ending, timeout=ENGINE_END_S)
+                found.append(process)
+    return found
+
+
+def _see_off(processes: list[psutil.Process]) -> None:
+    """No process outlives the job: Ray ends the actors, vLLM's processes end with them (engines/orphans.py)."""
+    for process in psutil.wait_procs(processes, timeout=ENGINE_END_S)[1]:
+        with suppress(psutil.Error):
+            process.kill()
 
 
 @contextmanager
