@@ -72,10 +72,8 @@ def choose(plan: Plan, max_engine_hours: float | None) -> Night:
         )
     recordings = plan.listing.recordings
     positions = np.flatnonzero(plan.todo.to_numpy(zero_copy_only=False))
-    order = pc.sort_indices(
-        recordings.take(pa.array(positions)), [("modified_at", "descending")], null_placement="at_end"
-    )
-    positions = positions[order.to_numpy()]
+    modified = pc.fill_null(pc.cast(recordings["modified_at"], pa.int64()), np.iinfo(np.int64).min).to_numpy()
+    positions = positions[np.argsort(modified[positions], kind="stable")[::-1]]
     seconds = estimate.seconds_each(recordings.take(pa.array(positions)), plan.settings.audio)
     fits = np.ones(len(positions), dtype=bool)
     if max_engine_hours and plan.speed:
