@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import time
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -64,6 +65,15 @@ def hostile_files(folder: Path, secret: Path) -> None:
     (folder / "playlist.mp3").write_text(playlist)
     (folder / "script.wav").write_text(f"ffconcat version 1.0\nfile '{secret}'\n")
     (folder / "concat:name|odd $(touch pwned).mp3").write_text(playlist)
+
+
+def wait_for(what: Callable[[], Any], seconds: float = 180.0) -> Any:
+    """What it returns as soon as that is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,9 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pyarrow.parquet as pq
@@ -24,7 +23,7 @@ from ray.cluster_utils import Cluster
 
 from demo.run import ENGINE as DEMO_ENGINE
 from pipeline import store
-from tests.conftest import DEMO, ROOT, SCRIPTED, JobRun, published
+from tests.conftest import DEMO, ROOT, SCRIPTED, JobRun, published, wait_for
 
 RECORDINGS, FEW = 240, 60  # of the long test, and of the short one
 KILLS = int(os.environ.get("CHAOS_KILLS", "200"))
@@ -170,14 +169,6 @@ def test_no_kill_loses_or_doubles_a_recording(monkey: Monkey, s3: str, tmp_path:
 
 def vllm_processes() -> list[psutil.Process]:
     return [process for process in psutil.process_iter(["name"]) if (process.info["name"] or "").startswith("VLLM")]
-
-
-def wait_for(what: Callable[[], Any], seconds: float) -> Any:
-    deadline = time.monotonic() + seconds
-    while not (found := what()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return found
 
 
 @pytest.mark.slow

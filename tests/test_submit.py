@@ -6,13 +6,11 @@ import json
 import re
 import subprocess
 import sys
-import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -22,7 +20,7 @@ from ray.job_submission import JobStatus, JobSubmissionClient
 from demo.s3 import upload
 from pipeline import store
 from pipeline.flow import metrics
-from tests.conftest import DEMO, ROOT, SCRIPTED, published, run_job
+from tests.conftest import DEMO, ROOT, SCRIPTED, published, run_job, wait_for
 
 PATIENCE_S = 180.0
 
@@ -55,14 +53,6 @@ def scraped() -> set[str]:
     for target in [target for group in json.loads(discovery.read_text()) for target in group["targets"]]:
         with suppress(OSError), urllib.request.urlopen(f"http://{target}/metrics", timeout=5) as answer:
             found |= set(re.findall(r"^ray_(voxtral_\w+)\{", answer.read().decode(), re.M))
-    return found
-
-
-def wait_for(what: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := what()):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
     return found
 
 
