@@ -47,7 +47,7 @@ def main() -> int:
         status = status or night(
             console,
             "night 2: three new ones, a broken one, a changed one; a budget",
-            *("--price-per-engine-hour", "5", "--engine-speed", "1", "--max-engine-hours", "0.005"),
+            *("--price-per-engine-hour", "5", "--engine-speed", "1", "--max-engine-hours", "0.003"),
         )
         put("wednesday/0.ogg", "de-10.ogg")
         status = status or night(
