@@ -86,10 +86,8 @@ def choose(plan: Plan, max_engine_hours: float | None) -> Night:
     )
     about = plan.about | {"night": {"to_do": len(positions), "chosen": len(kept)}}
     chosen = replace(plan, listing=listing, todo=pa.array(np.ones(len(kept), dtype=bool)), about=about)
-    engines, price = plan.settings.engine.count or 1, plan.settings.price_per_engine_hour
     audio_s = float(seconds[fits].sum())
-    found = estimate.Estimate(audio_s, plan.speed, engines, price) if plan.speed else None
-    return Night(chosen, found, audio_s, len(positions) - len(kept), float(seconds[~fits].sum()))
+    return Night(chosen, plan.estimate_of(audio_s), audio_s, len(positions) - len(kept), float(seconds[~fits].sum()))
 
 
 @contextmanager

@@ -56,10 +56,15 @@ class Plan:
     def estimate(self) -> tuple[float, estimate.Estimate | None]:
         """Seconds of audio to do, about, and what they take where the speed is known."""
         seconds = float(estimate.seconds_each(self.listing.recordings.filter(self.todo), self.settings.audio).sum())
+        return seconds, self.estimate_of(seconds)
+
+    def estimate_of(self, seconds: float) -> estimate.Estimate | None:
+        """What so much audio takes, where the speed is known."""
         if not self.speed:
-            return seconds, None
-        engines = self.settings.engine.count or 1
-        return seconds, estimate.Estimate(seconds, self.speed, engines, self.settings.price_per_engine_hour)
+            return None
+        return estimate.Estimate(
+            seconds, self.speed, self.settings.engine.count or 1, self.settings.price_per_engine_hour
+        )
 
     @property
     def is_settled(self) -> bool:
