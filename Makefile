@@ -8,7 +8,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo nights test test-all check format bench demo-checkpoint demo-check demo-recordings lock clean
+.PHONY: help setup demo nights test test-all check format bench demo-checkpoint demo-check demo-recordings vad-model lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 20
@@ -64,6 +64,9 @@ demo-check: setup ## measure the error rate of demo/model through the engine, on
 demo-recordings: setup ## make demo/recordings and demo/held_out anew
 	command -v espeak-ng >/dev/null || sh infra/install-system-tools.sh espeak-ng
 	$(BIN)/python -m demo.training.recordings
+
+vad-model: setup ## make pipeline/vad/silero_vad.onnx anew
+	$(BIN)/python -m infra.silero_vad pipeline/vad/silero_vad.onnx
 
 lock: setup ## resolve pyproject.toml into requirements/
 	$(BIN)/pip install -q uv

@@ -1,25 +1,35 @@
-"""What planning costs for a bucket of very many objects: `python -m bench.planning [OBJECTS]` (default a million).
+"""What planning costs where there is very much to plan: `python -m bench.planning [COUNT]` (default a million).
 
-The listing is synthetic, as S3 would give it; nothing is transcribed. It measures the peak of its own process.
+A night over a bucket of so many objects, whose listing is synthetic, as S3 would give it; and a run over a manifest of
+so many rows. Nothing is transcribed. Each is measured in a process of its own.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from rich.console import Console
+from rich.table import Table
 
+from bench.speech import write
 from pipeline import estimate, nightly, run, store
 from pipeline.nightly import Nightly
+from pipeline.settings import Settings
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
+ENGINE = {"family": "scripted", "model": "none"}
 
 
 class _Bucket:
@@ -29,9 +39,8 @@ class _Bucket:
         return False
 
 
-def main() -> None:
-    """Plan a night over a synthetic bucket, and print time and memory."""
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+def night(count: int, folder: str) -> None:
+    """Plan a night over a synthetic bucket."""
     local = store.filesystem("file")
 
     def walk(_: str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -43,22 +52,43 @@ def main() -> None:
             )
 
     with (
-        tempfile.TemporaryDirectory() as output,
         patch.object(store, "walk", walk),
         patch.object(store, "look", lambda _: None),
         patch.object(store, "filesystem", lambda scheme: _Bucket() if scheme == "s3" else local),
         patch.object(estimate, "_whole_s", lambda *_: 60.0),
     ):
-        engine = {"family": "scripted", "model": "none"}
-        facts = {"input": "s3://bucket/calls/", "output": output, "engine": engine, "engine_speed": 100.0}
-        before, started = _peak_mb(), time.monotonic()
-        night = nightly.choose(run.plan(Nightly.model_validate(facts)), max_engine_hours=50.0)
-        took = time.monotonic() - started
-    console = Console()
-    console.print(
-        f"{count:,} objects: {took:.0f} s, peak {_peak_mb():,.0f} MB (before: {before:,.0f} MB)", highlight=False
-    )
-    console.print(f"chosen {night.plan.count:,}, waiting {night.waiting:,}", highlight=False)
+        facts = {"input": "s3://bucket/calls/", "output": folder, "engine": ENGINE, "engine_speed": 100.0}
+        chosen = nightly.choose(run.plan(Nightly.model_validate(facts)), max_engine_hours=50.0)
+    assert chosen.plan.count + chosen.waiting == count
+
+
+def manifest(count: int, folder: str) -> None:
+    """Plan a run over a manifest whose rows are parts of one recording."""
+    recording, path = Path(folder, "one.wav"), Path(folder, "manifest.parquet")
+    write(recording, np.zeros(160, dtype=np.int16))
+    starts = np.arange(count, dtype=np.float64)
+    uris = pa.array([str(recording)] * count)
+    pq.write_table(pa.table({"uri": uris, "start_s": pa.array(starts), "end_s": pa.array(starts + 1.0)}), path)
+    settings = Settings.model_validate({"input": str(path), "output": f"{folder}/out", "engine": ENGINE})
+    assert run.plan(settings).count == count
+
+
+def measure(what: Callable[[int, str], None], count: int) -> tuple[float, float, float]:
+    """Seconds, and the peak of this process in MB, after and before."""
+    before, started = _peak_mb(), time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        what(count, folder)
+    return time.monotonic() - started, _peak_mb(), before
+
+
+def main() -> None:
+    """Run both and print."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    table = Table("", "seconds", "peak MB", "of it before", title="planning")
+    for name, what in ((f"a night over {count:,} objects", night), (f"a manifest of {count:,} rows", manifest)):
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            table.add_row(name, *(f"{value:,.0f}" for value in pool.apply(measure, (what, count))))
+    Console(width=110).print(table)
 
 
 def _peak_mb() -> float:

