@@ -8,7 +8,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo nights test test-all check format bench demo-checkpoint demo-check demo-recordings vad-model lock clean
+.PHONY: help setup demo nights cluster dashboard test test-all check format bench demo-checkpoint demo-check demo-recordings vad-model lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 20
@@ -31,8 +31,15 @@ setup: .venv/.installed-$(LOCK) ## make .venv (LOCK=gpu: for a machine with GPUs
 demo: setup ## transcribe the demo recordings: S3 server, ffmpeg, Ray, vLLM, Parquet; all on this machine
 	$(BIN)/python -m demo.run
 
+cluster: setup ## a Ray cluster of a head and two workers on this machine, for ray job submit
+	$(BIN)/python -m infra.local_cluster
+
 nights: setup ## three nights of jobs.nightly on a bucket that grows and changes
 	$(BIN)/python -m demo.nights
+
+dashboard: setup ## the Grafana dashboard with a job's data in it, as build/dashboard.html: needs prometheus
+	command -v prometheus >/dev/null || sh infra/install-system-tools.sh prometheus
+	$(BIN)/python -m demo.dashboard
 
 check: setup ## lint, formatting, types, and who may import whom
 	$(BIN)/ruff check .

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -47,7 +48,7 @@ class Graph:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, np.ndarray] = {}
 
-    def add(self, kind: str, *inputs: str | np.ndarray, outputs: int = 1, **attributes: object) -> list[str]:
+    def add(self, kind: str, *inputs: str | np.ndarray, outputs: int = 1, **attributes: Any) -> list[str]:
         """A node, named by its place; arrays among the inputs become constants."""
         at = len(self.nodes)
         names = []
@@ -61,7 +62,7 @@ class Graph:
         self.nodes.append(helper.make_node(kind, names, made, **attributes))
         return made
 
-    def one(self, kind: str, *inputs: str | np.ndarray, **attributes: object) -> str:
+    def one(self, kind: str, *inputs: str | np.ndarray, **attributes: Any) -> str:
         return self.add(kind, *inputs, **attributes)[0]
 
     def windows(self, source: str, starts: list[int], count: int, step: int) -> str:

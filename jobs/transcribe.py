@@ -58,7 +58,7 @@ def say_estimate(seconds: float, found: Estimate | None, log: Log) -> None:
     if not found:
         log.say("no run of this model yet: --engine-speed says how fast an engine is, --limit tries a few")
         return
-    source = f"run {found.speed.run_id}" if found.speed.run_id else "--engine-speed"
+    source = f"run {found.speed.report['run_id']}" if found.speed.report else "--engine-speed"
     price = "" if found.price is None else f", price {found.price:,.2f}"
     wall = report.duration(3600 * found.wall_hours)
     log.say(
@@ -68,6 +68,8 @@ def say_estimate(seconds: float, found: Estimate | None, log: Log) -> None:
         wall_hours=round(found.wall_hours, 3),
         price=found.price,
     )
+    for words in found.speed.spent:
+        log.say(f"in that run {words}")
 
 
 def print_plan(plan: run.Plan, log: Log) -> None:

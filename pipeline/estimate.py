@@ -29,7 +29,23 @@ class Speed:
     """Audio seconds per second of one engine, start-up included, as some run measured it."""
 
     value: float
-    run_id: str | None = None  # None: somebody said so
+    report: Row | None = None  # of that run; None: somebody said so
+
+    @property
+    def spent(self) -> list[str]:
+        """What the engines of that run did beside hearing speech once, the largest share first, and what changes it."""
+        if not self.report:
+            return []
+        numbers, shares = self.report["numbers"], {}
+        start = self.report["first_rows_s"] / numbers["wall_s"] if numbers["wall_s"] else 0.0
+        shares[f"{start:.0%} of its time passed before the first rows: a longer run pays that once"] = start
+        if numbers["slot_fill"] is not None:
+            empty, again = 1 - numbers["slot_fill"], numbers["retried"] / numbers["segments"]
+            shares[
+                f"{empty:.0%} of the audio computed was padding and second attempts ({again:.0%} of the windows took"
+                " one): --segmentation.max-pause-s, --guards"
+            ] = empty
+        return sorted(shares, key=lambda words: -shares[words])
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,7 @@ def measured(reports: Sequence[Row], model: str, revision: str) -> Speed | None:
     own = [r for r in reports if (r["model"], r["model_revision"]) == (model, revision) and r["numbers"]["speed"]]
     long = [report for report in own if report["numbers"]["wall_s"] >= LONG_ENOUGH_S]
     for report in reversed(long or own):
-        return Speed(report["numbers"]["speed"] / report["engines"], report["run_id"])
+        return Speed(report["numbers"]["speed"] / report["engines"], report)
     return None
 
 

@@ -18,6 +18,7 @@ from ray.cluster_utils import Cluster
 from ray.job_submission import JobStatus, JobSubmissionClient
 
 from demo.s3 import upload
+from infra import local_cluster
 from pipeline import store
 from pipeline.flow import metrics
 from tests.conftest import DEMO, ROOT, SCRIPTED, published, run_job, wait_for
@@ -27,14 +28,8 @@ PATIENCE_S = 180.0
 
 @pytest.fixture
 def cluster() -> Iterator[Cluster]:
-    """A head, which takes no work, and two workers, each with processes and resources of its own."""
-    found = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": True})
-    for _ in range(2):
-        found.add_node(num_cpus=2)
-    try:
+    with local_cluster.started() as found:
         yield found
-    finally:
-        found.shutdown()
 
 
 def submit(address: str, submission_id: str, arguments: list[str], **environment: str) -> None:

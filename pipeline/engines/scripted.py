@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import zlib
 
 import numpy as np
@@ -18,8 +19,8 @@ NUMBERS = np.random.default_rng(0).integers(1 << 44, 1 << 48, 2_000).tolist()  #
 
 class ScriptedEngine:
     """`VOXTRAL_SCRIPT` in the environment: `delay=SECONDS`, `slots=NUMBER` (of utterances at once), `fail` (every
-    utterance), `broken` (at the start), `gpus` (say which it owns), `hang=LENGTH` and `die=LENGTH` (at utterances of so
-    many seconds, as their text says, or at `any`)."""
+    utterance), `broken` (at the start), `gpus` and `clock` (say which it owns, and when each was done), `hang=LENGTH`
+    and `die=LENGTH` (at utterances of so many seconds, as their text says, or at `any`)."""
 
     def __init__(self) -> None:
         parts = [part.split("=", 1) for part in os.environ.get("VOXTRAL_SCRIPT", "").split(",") if part]
@@ -48,6 +49,8 @@ class ScriptedEngine:
         text = " ".join([f"{length} s", *(f"{number:x}" for number in numbers)])
         if "gpus" in self._script:
             text = f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')} {text}"
+        if "clock" in self._script:
+            text = f"{time.time():.3f} {text}"
         return Hypothesis(
             text=text,
             finish_reason="stop",

@@ -30,60 +30,77 @@ CPU_BLOCK_SIZE = 32  # the smallest that vLLM's CPU kernels are tuned for: short
 LOOP = {"max_pattern_size": 20, "min_pattern_size": 1, "min_count": 8}
 
 
+def arguments(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What vLLM is started with, by its own names. What it reads from the environment is set there.
+
+    Raises:
+        ConfigurationError: max_model_len is less than a window needs.
+    """
+    engine, verbose, family = settings.engine, settings.verbose, FAMILIES[checkpoint.family]
+    os.environ["VLLM_LOGGING_LEVEL"] = "INFO" if verbose else "ERROR"
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
+    on_cpu, ranks = engine.device == "cpu", engine.tensor_parallel_size or 1
+    if on_cpu:  # vLLM's sampler compiles a function even when eager, which takes a C++ compiler and its time
+        os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
+        # Left alone, vLLM wants a NUMA node for each rank, and leaves one of two CPUs to its scheduler.
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _shares(sorted(os.sched_getaffinity(0)), ranks))
+    max_window_s = settings.segmentation.max_window_s or checkpoint.chunk_s
+    padded_s = math.ceil(max_window_s / checkpoint.chunk_s) * checkpoint.chunk_s
+    # Memory profiling assumes one recording of this length: no longer than a window needs.
+    longest = family.context(padded_s) + max_tokens(max_window_s, engine.max_tokens_per_s)
+    needed = math.ceil(longest / 128) * 128
+    if engine.max_model_len and engine.max_model_len < family.context(padded_s) + SHORTEST_LIMIT:
+        raise ConfigurationError(
+            f"--engine.max-model-len {engine.max_model_len}: windows of {padded_s:g} s take"
+            f" {family.context(padded_s)} tokens, and text some more"
+        )
+    return {
+        "model": checkpoint.model,
+        # A name is pinned to the commit that was looked at.
+        "revision": None if Path(checkpoint.model).is_absolute() else checkpoint.revision,
+        **family.load_arguments,
+        "dtype": ("float32" if on_cpu else "bfloat16") if engine.dtype == "auto" else engine.dtype,
+        "max_model_len": engine.max_model_len or min(needed, checkpoint.max_context or needed),
+        "max_num_seqs": engine.max_num_seqs,
+        "tensor_parallel_size": ranks,
+        "distributed_executor_backend": "mp" if ranks > 1 else None,
+        "gpu_memory_utilization": engine.gpu_memory_utilization,
+        "kv_cache_memory_bytes": engine.cpu_kv_cache_gb << 30 if on_cpu else None,
+        "block_size": CPU_BLOCK_SIZE if on_cpu else None,
+        "enforce_eager": on_cpu,
+        "limit_mm_per_prompt": {"audio": 1},
+        "mm_processor_cache_gb": 0,  # no window comes twice
+        "disable_log_stats": True,
+        "use_tqdm_on_load": verbose,
+    }
+
+
+def max_tokens(seconds: float, per_second: float) -> int:
+    """Tokens of text that a window of so many seconds may have."""
+    return SHORTEST_LIMIT + math.ceil(seconds * per_second)
+
+
 class VllmEngine:
     """A speech model in vLLM. Start one per process, and give it many utterances at a time."""
 
-    def __init__(self, settings: Settings, checkpoint: Checkpoint, in_ray: bool = False) -> None:
-        """Load the model onto the visible GPUs, or onto the CPU where `settings.engine.device` is cpu."""
-        engine, verbose = settings.engine, settings.verbose
-        max_window_s = settings.segmentation.max_window_s or checkpoint.chunk_s
-        os.environ["VLLM_LOGGING_LEVEL"] = "INFO" if verbose else "ERROR"
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
-        on_cpu, ranks = engine.device == "cpu", engine.tensor_parallel_size or 1
-        if on_cpu:  # vLLM's sampler compiles a function even when eager, which takes a C++ compiler and its time
-            os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
-            # Left alone, vLLM wants a NUMA node for each rank, and leaves one of two CPUs to its scheduler.
-            os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _shares(sorted(os.sched_getaffinity(0)), ranks))
+    def __init__(self, settings: Settings, checkpoint: Checkpoint, in_ray: bool = False, **overrides: Any) -> None:
+        """Load the model onto the visible GPUs, or onto the CPU where `settings.engine.device` is cpu. `overrides` are
+        vLLM's own arguments in place of ours: for measurements."""
+        given = arguments(settings, checkpoint) | overrides
         import vllm
         from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._vllm, self._max_tokens_per_s, family = vllm, engine.max_tokens_per_s, FAMILIES[checkpoint.family]
-        padded_s = math.ceil(max_window_s / checkpoint.chunk_s) * checkpoint.chunk_s
-        # Memory profiling assumes one recording of this length: no longer than a window needs.
-        needed = math.ceil((family.context(padded_s) + self._max_tokens(max_window_s)) / 128) * 128
-        if engine.max_model_len and engine.max_model_len < family.context(padded_s) + SHORTEST_LIMIT:
-            raise ConfigurationError(
-                f"--engine.max-model-len {engine.max_model_len}: windows of {padded_s:g} s take"
-                f" {family.context(padded_s)} tokens, and text some more"
-            )
-        arguments = vllm.AsyncEngineArgs(
-            model=checkpoint.model,
-            # A name is pinned to the commit that was looked at.
-            revision=None if Path(checkpoint.model).is_absolute() else checkpoint.revision,
-            **family.load_arguments,
-            dtype=("float32" if on_cpu else "bfloat16") if engine.dtype == "auto" else engine.dtype,
-            max_model_len=engine.max_model_len or min(needed, checkpoint.max_context or needed),
-            max_num_seqs=engine.max_num_seqs,
-            tensor_parallel_size=ranks,
-            distributed_executor_backend="mp" if ranks > 1 else None,
-            gpu_memory_utilization=engine.gpu_memory_utilization,
-            kv_cache_memory_bytes=engine.cpu_kv_cache_gb << 30 if on_cpu else None,
-            block_size=CPU_BLOCK_SIZE if on_cpu else None,  # pyright: ignore[reportArgumentType]
-            enforce_eager=on_cpu,
-            limit_mm_per_prompt={"audio": 1},
-            mm_processor_cache_gb=0,  # no window comes twice
-            disable_log_stats=True,
-            use_tqdm_on_load=verbose,
-        )
+        self._vllm, self._max_tokens_per_s = vllm, settings.engine.max_tokens_per_s
         loggers: list[Any] | None = None
         if in_ray:
             from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
             loggers = [RayPrometheusStatLogger]
-        self._llm = AsyncLLM.from_engine_args(arguments, stat_loggers=loggers)
+        self._llm = AsyncLLM.from_engine_args(vllm.AsyncEngineArgs(**given), stat_loggers=loggers)
         assert self._llm.model_config is not None
         self._context = self._llm.model_config.max_model_len
+        family = FAMILIES[checkpoint.family]
         self._family = family(self._llm.get_tokenizer(), settings.language.expected)
         self.needs_language = family.needs_language
         self._witnesses = {
@@ -118,7 +135,7 @@ class VllmEngine:
         params = self._vllm.SamplingParams(
             temperature=utterance.temperature,
             seed=0 if utterance.temperature else None,
-            max_tokens=min(self._max_tokens(utterance.duration_s), self._context - len(prompt)),
+            max_tokens=min(max_tokens(utterance.duration_s, self._max_tokens_per_s), self._context - len(prompt)),
             logprobs=0,
             repetition_detection=self._vllm.sampling_params.RepetitionDetectionParams(**LOOP),
         )
@@ -138,9 +155,6 @@ class VllmEngine:
         """Stop vLLM's processes."""
         self._llm.shutdown()
         del self._llm  # now, while Python can still run its finaliser
-
-    def _max_tokens(self, seconds: float) -> int:
-        return SHORTEST_LIMIT + math.ceil(seconds * self._max_tokens_per_s)
 
     async def _choose(self, audio: np.ndarray, utterance: Utterance, witness: Witness) -> dict[str, float]:
         answers, before = {}, witness.ask(audio)

@@ -1,0 +1,160 @@
+"""What our engine does with a model and with vLLM's settings: `python -m bench.engine` sweeps them on the CPU.
+
+The demo's checkpoint and windows; every line is a process of its own. bench.gpu does the same with the shapes of the
+released models on a GPU.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.engines.base import Utterance
+from pipeline.engines.checkpoint import fit, inspect
+from pipeline.engines.vllm_engine import VllmEngine
+from pipeline.schema import SAMPLE_RATE_HZ
+from pipeline.settings import Engine, Language, Settings
+
+if TYPE_CHECKING:
+    from vllm import RequestOutput, SamplingParams
+
+WARM_UP = 16  # windows
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One engine: our settings of it, vLLM's own in their place, and what it is asked of each window.
+
+    `tokens_per_s` forces a text of so many tokens per second of audio, whatever the model says. `ask`: the language,
+    too. `repeated`: the same windows were transcribed before, so that their prefix is in the cache.
+    """
+
+    name: str
+    engine: Mapping[str, Any]
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    tokens_per_s: float | None = None
+    ask: bool = False
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What came of a trial; per second of the steady state."""
+
+    audio_s: float
+    tokens: float
+    start_s: float
+
+
+class _Forced(VllmEngine):
+    """Texts of a given length."""
+
+    tokens_per_s: float | None = None
+
+    async def _generate(
+        self, audio: np.ndarray, utterance: Utterance, ids: Sequence[int], params: SamplingParams
+    ) -> RequestOutput:
+        if self.tokens_per_s is not None and params.detokenize:  # not a question
+            params.max_tokens = params.min_tokens = max(1, round(self.tokens_per_s * utterance.duration_s))
+            params.ignore_eos, params.repetition_detection = True, None
+        return await super()._generate(audio, utterance, ids, params)
+
+
+async def _run(trial: Trial, windows: Sequence[np.ndarray]) -> Speed:
+    started = time.monotonic()
+    # The demo's model was not taught to answer in words.
+    language = Language.model_validate({"expected": ["en", "es", "fr", "de"], "witnesses": ["score"]})
+    settings = Settings(input="none", output="none", engine=Engine(**trial.engine), language=language)
+    checkpoint = inspect(settings.engine)
+    settings = settings.model_copy(update={"segmentation": fit(settings.segmentation, checkpoint)})
+    engine = _Forced(settings, checkpoint, **trial.overrides)
+    engine.tokens_per_s = trial.tokens_per_s
+    start_s = time.monotonic() - started
+    done: list[tuple[float, int]] = []
+    room = asyncio.Semaphore(2 * settings.engine.max_num_seqs)
+
+    async def one(samples: np.ndarray) -> None:
+        async with room:
+            utterance = Utterance(samples)
+            if trial.ask:
+                await engine.listen(utterance)
+            hypothesis = await engine.transcribe(utterance)
+        done.append((time.monotonic(), hypothesis.token_count))
+
+    await asyncio.gather(*map(one, windows[:WARM_UP]))
+    done.clear()
+    await asyncio.gather(*map(one, windows[WARM_UP:]))
+    engine.shutdown()
+    low, high = len(done) // 10, len(done) * 9 // 10
+    seconds = done[high][0] - done[low][0]
+    window_s = sum(map(len, windows)) / len(windows) / SAMPLE_RATE_HZ
+    return Speed((high - low) * window_s / seconds, sum(tokens for _, tokens in done[low:high]) / seconds, start_s)
+
+
+def _measure(trial: Trial, windows: str) -> Speed:
+    with np.load(windows) as kept:
+        return asyncio.run(_run(trial, [kept[name] for name in kept.files]))
+
+
+def measure(trial: Trial, windows: str) -> Speed:
+    """Run a trial in a process of its own, over the int16 arrays of an npz file."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measure, (trial, windows))
+
+
+def main() -> None:
+    """Sweep on the CPU, and print."""
+    from bench.speech import DEMO, clips
+
+    engine = {"model": str(DEMO / "model"), "device": "cpu"}
+    trials = [
+        Trial("as the job has it", engine),
+        Trial("one token of text: encoder and prefill alone", engine, tokens_per_s=0.0),
+        Trial("language asked", engine, ask=True),
+        Trial("language asked, no prefix caching", engine, {"enable_prefix_caching": False}, ask=True),
+        Trial("no prefix caching", engine, {"enable_prefix_caching": False}),
+        Trial("no chunked prefill", engine, {"enable_chunked_prefill": False, "max_num_batched_tokens": 8192}),
+        Trial("max_num_seqs 8", engine | {"max_num_seqs": 8}),
+        Trial("max_num_seqs 16", engine | {"max_num_seqs": 16}),
+        Trial("max_num_seqs 256", engine | {"max_num_seqs": 256}),
+        Trial("max_num_batched_tokens 512", engine, {"max_num_batched_tokens": 512}),
+        Trial("max_num_batched_tokens 8192", engine, {"max_num_batched_tokens": 8192}),
+        Trial("as the job has it, again", engine),
+    ]
+    console = Console(width=110)
+    table = Table("", "audio s per s", "to the first", "tokens per s", "start, s", title="one engine, demo checkpoint")
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder, "windows.npz"))
+        samples = [clip.samples for clip in clips(DEMO / "held_out")]
+        rng = np.random.default_rng(0)
+        # Each clip at sixteen levels: no window comes twice.
+        levels = (rng.uniform(0.3, 1.0) for _ in range(16))
+        np.savez(path, *((clip * level).astype(np.int16) for level in levels for clip in samples))
+        first = None
+        for trial in trials:
+            speed = measure(trial, path)
+            first = first or speed.audio_s
+            cells = (
+                f"{speed.audio_s:.1f}",
+                f"{speed.audio_s / first:.2f}",
+                f"{speed.tokens:.0f}",
+                f"{speed.start_s:.0f}",
+            )
+            table.add_row(trial.name, *cells)
+            console.print(trial.name, *cells, highlight=False)
+    console.print(table)
+    console.print(f"{os.cpu_count()} cores", highlight=False)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""`make dashboard`: infra/grafana-dashboard.json with real data in it, without Grafana.
+
+Starts a cluster on this machine and a Prometheus that scrapes it, runs the job on the demo's recordings with the real
+engine, asks Prometheus each panel's own queries, and draws build/dashboard.html.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import yaml
+from plotly.subplots import make_subplots
+
+from demo.run import ENGINE
+from infra import local_cluster
+from jobs import transcribe
+
+ROOT = Path(__file__).parents[1]
+# Where Ray tells Prometheus its nodes.
+DISCOVERY = "/tmp/ray/prom_metrics_service_discovery.json"
+SCRAPE_S, RATE_S, STEP_S = 1, 10, 1
+PORT = 9390
+COLUMNS = 3
+
+
+@contextmanager
+def prometheus(folder: Path) -> Iterator[str]:
+    """A Prometheus with the cluster's nodes and our alerts; its address."""
+    scrape = {"job_name": "ray", "file_sd_configs": [{"files": [DISCOVERY], "refresh_interval": "2s"}]}
+    config = {
+        "global": {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": "5s"},
+        "scrape_configs": [scrape],
+        "rule_files": [str(ROOT / "infra/alerts.yaml")],
+    }
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config), "utf-8")
+    command = ["prometheus", f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{PORT}"], stdout=log, stderr=log)
+    try:
+        yield f"http://127.0.0.1:{PORT}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def query(address: str, expression: str, start: float, end: float) -> list[dict[str, Any]]:
+    """The series of a query over a time."""
+    asked = expression.replace("$__rate_interval", f"{RATE_S}s").replace("[1h]", "[1m]").replace("[5m]", "[1m]")
+    values = {"query": asked, "start": start, "end": end, "step": STEP_S}
+    with urllib.request.urlopen(f"{address}/api/v1/query_range?{urllib.parse.urlencode(values)}") as answer:
+        return json.load(answer)["data"]["result"]
+
+
+def draw(address: str, start: float, end: float, path: Path) -> int:
+    """All panels into an HTML page; how many of them have data."""
+    panels = json.loads((ROOT / "infra/grafana-dashboard.json").read_text("utf-8"))["panels"]
+    rows = -(-len(panels) // COLUMNS)
+    figure = make_subplots(rows, COLUMNS, subplot_titles=[panel["title"] for panel in panels])
+    filled = 0
+    for at, panel in enumerate(panels):
+        found = [(target, one) for target in panel["targets"] for one in query(address, target["expr"], start, end)]
+        filled += bool(found)
+        for target, series in found:
+            labels = series["metric"]
+            name = target.get("legendFormat") or ""
+            for label, value in labels.items():
+                name = name.replace(f"{{{{{label}}}}}", value)
+            times = [float(time_s) - start for time_s, _ in series["values"]]
+            values = [float(value) for _, value in series["values"]]
+            line = go.Scatter(x=times, y=values, name=name, showlegend=False, hovertext=name, mode="lines")
+            figure.add_trace(line, row=at // COLUMNS + 1, col=at % COLUMNS + 1)
+    figure.update_layout(height=260 * rows, width=1400, template="plotly_white", title="seconds since the job began")
+    figure.update_yaxes(rangemode="tozero")
+    figure.write_html(path, include_plotlyjs=True)
+    return filled
+
+
+def main() -> int:
+    """Run and draw; the job's exit status."""
+    os.environ["RAY_metrics_report_interval_ms"] = f"{SCRAPE_S}000"  # noqa: SIM112  # the default is ten seconds
+    with (
+        tempfile.TemporaryDirectory() as name,
+        local_cluster.started() as cluster,
+        prometheus(Path(name)) as address,
+    ):
+        cluster.connect()
+        start = time.time()
+        status = transcribe.main(["--input", str(ROOT / "demo"), "--output", f"{name}/out", *ENGINE])
+        time.sleep(3 * SCRAPE_S)
+        path = ROOT / "build/dashboard.html"
+        path.parent.mkdir(exist_ok=True)
+        filled = draw(address, start, time.time(), path)
+        print(f"{filled} panels have data: {path.relative_to(ROOT)}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
