@@ -12,6 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,8 +109,8 @@ def _measure(trial: Trial, windows: str) -> Speed:
 
 def measure(trial: Trial, windows: str) -> Speed:
     """Run a trial in a process of its own, over the int16 arrays of an npz file."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_measure, (trial, windows))
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_measure, trial, windows).result()
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -86,8 +87,8 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     table = Table("", "seconds", "peak MB", "of it before", title="planning")
     for name, what in ((f"a night over {count:,} objects", night), (f"a manifest of {count:,} rows", manifest)):
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            table.add_row(name, *(f"{value:,.0f}" for value in pool.apply(measure, (what, count))))
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+            table.add_row(name, *(f"{value:,.0f}" for value in pool.submit(measure, what, count).result()))
     Console(width=110).print(table)
 
 
