@@ -8,7 +8,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo nights cluster dashboard test test-all check format bench demo-checkpoint demo-check demo-recordings vad-model lock clean
+.PHONY: help setup demo nights cluster dashboard test test-all check format bench bench-full demo-checkpoint demo-check demo-recordings vad-model lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 20
@@ -53,8 +53,22 @@ test: check ## check, and the tests
 test-all: check ## check, and the tests with the slow ones
 	$(BIN)/pytest
 
-bench: setup ## measure: preparation cost, memory on a 3-hour recording, what windows cost and buy in word errors
-	$(BIN)/python -m bench.run
+bench: setup ## measure, in minutes: preparation, the job beside bare vLLM, packing, memory, the roofline
+	$(BIN)/python -m bench.preparation
+	$(BIN)/python -m bench.corridor --minutes 30 --repeats 1 --only bare,job
+	$(BIN)/python -m bench.packing 5
+	$(BIN)/python -m bench.memory 1
+	$(BIN)/python -m bench.roofline
+
+bench-full: setup ## measure all that docs/performance.md and docs/quality.md show: about an hour and a half
+	$(BIN)/python -m bench.preparation
+	$(BIN)/python -m bench.corridor
+	$(BIN)/python -m bench.engine
+	$(BIN)/python -m bench.packing
+	$(BIN)/python -m bench.memory
+	$(BIN)/python -m bench.planning
+	$(BIN)/python -m bench.fleet
+	$(BIN)/python -m bench.roofline
 	$(BIN)/python -m bench.quality
 
 format: setup ## lay out the code, and mend what ruff can mend

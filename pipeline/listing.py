@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -102,12 +102,18 @@ def _from_manifest(source: str, limit: int | None, allow: Sequence[str]) -> List
     parsed = manifest.parse(store.read(source), source)
     entries = parsed.entries[:limit]
     base = store.join(scheme, os.path.dirname(path))
+    look_up = partial(_looked_up, source=source, base=base, allow=allow)
+    seen: dict[str, Entry] = {}
+    kept: list[Entry] = []
+    tables: list[pa.Table] = []
     with ThreadPoolExecutor(LOOKUPS_AT_ONCE) as pool:
-        rows = list(pool.map(partial(_looked_up, source=source, base=base, allow=allow), entries))
-    kept = _unique(entries, rows)
-    recordings = pa.Table.from_pylist([rows[at] for at in kept], RECORDING)
-    extra = manifest.extra_columns(parsed, [entries[at] for at in kept])
-    return Listing(recordings, extra, repeated=len(rows) - len(kept))
+        for at in range(0, len(entries), ROWS_AT_ONCE):
+            some = entries[at : at + ROWS_AT_ONCE]
+            own = list(_unique(some, pool.map(look_up, some), seen))
+            tables.append(pa.Table.from_pylist([row for _, row in own], RECORDING))
+            kept += [entry for entry, _ in own]
+    extra = manifest.extra_columns(parsed, kept)
+    return Listing(pa.concat_tables(tables), extra, repeated=len(entries) - len(kept))
 
 
 def _found(uri: str, info: Row) -> Row:
@@ -194,24 +200,21 @@ def _recording(
     }
 
 
-def _unique(entries: list[Entry], rows: list[Row]) -> list[int]:
-    """Positions of the rows to keep, their ids made unique.
+def _unique(entries: Iterable[Entry], rows: Iterable[Row], seen: dict[str, Entry]) -> Iterator[tuple[Entry, Row]]:
+    """The rows to keep and their entries, the rows' ids made unique; `seen` holds the first entry under each id.
 
     Of rows that are the same in every column the first is kept. Another row under an id that is taken is a failure:
     its transcript could not be told from the first one's.
     """
-    first: dict[str, int] = {}
-    kept = []
-    for at, row in enumerate(rows):
-        before = first.setdefault(row["recording_id"], at)
-        if before != at:
-            if json.dumps(entries[before].values, default=str) == json.dumps(entries[at].values, default=str):
+    for entry, row in zip(entries, rows, strict=True):
+        before = seen.setdefault(row["recording_id"], entry)
+        if before is not entry:
+            if json.dumps(before.values, default=str) == json.dumps(entry.values, default=str):
                 continue
             row["failure_code"] = FailureCode.DUPLICATE_ID.value
             row["failure_detail"] = (
-                f"row {entries[at].number} means the same recording as row {entries[before].number};"
+                f"row {entry.number} means the same recording as row {before.number};"
                 " a recording_id of its own would tell them apart"
             )
-            row["recording_id"] = f"{row['recording_id']}#row{entries[at].number}"
-        kept.append(at)
-    return kept
+            row["recording_id"] = f"{row['recording_id']}#row{entry.number}"
+        yield entry, row

@@ -49,8 +49,8 @@ class Segmentation(_Frozen):
     max_window_s: float | None = Field(default=None, gt=0, le=1_800)
     """Longest window. Default: the model's own chunk length, 30 s for Voxtral, to whose multiples it pads. [seconds]"""
     max_pause_s: float | None = Field(default=None, gt=0)
-    """A pause longer than this ends a window; shorter ones may stay inside. Default: what the model's family bears,
-    see docs/quality.md. [seconds]"""
+    """A pause longer than this ends a window; shorter ones may stay inside. Default: 30 s, windows are packed full; 1 s
+    for models whose own windows are shorter than 30 s. See docs/quality.md. [seconds]"""
     overlap_s: float = Field(default=1.0, ge=0, le=5)
     """Speech without any pause is cut so that the next window hears this much again; the words that come twice are
     joined. [seconds]"""

@@ -152,8 +152,18 @@ def test_whispers_checkpoint_says_what_it_is(tmp_path: Path) -> None:
     found = checkpoint.inspect(Engine(model=str(tmp_path)))
     assert (found.family, found.chunk_s, found.max_context) == ("whisper", 30.0, 448)
     assert checkpoint.fit(Segmentation(), found).max_window_s == 30.0
+    assert checkpoint.fit(Segmentation(), found).max_pause_s == 30.0  # each window costs 30 s: packed full
     with pytest.raises(ConfigurationError, match="30 s"):
         checkpoint.fit(Segmentation(max_window_s=60.0), found)
+
+
+@pytest.mark.parametrize(("chunk_s", "max_pause_s"), [(30.0, 30.0), (6.0, 1.0)])
+def test_windows_of_released_models_are_packed_full(chunk_s: float, max_pause_s: float) -> None:
+    found = checkpoint.fit(Segmentation(), checkpoint.Checkpoint("m", "voxtral", "r", chunk_s))
+    assert (found.max_window_s, found.max_pause_s) == (chunk_s, max_pause_s)
+    assert (
+        checkpoint.fit(Segmentation(max_pause_s=2.0), checkpoint.Checkpoint("m", "voxtral", "r", 30.0)).max_pause_s == 2
+    )
 
 
 def test_a_model_that_no_hub_has(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,17 +34,23 @@ class Checkpoint:
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """What windows a family takes: none longer than `longest_window_s`, and by default no pause in them longer than
-    `max_pause_s` (measured: docs/quality.md)."""
+    `max_pause_s`.
+
+    Released models pad each window to 30 s and compute all of it, so that windows are packed full: with a pause of 1 s
+    as their end they cost five times as much (docs/performance.md), and with Whisper no fewer errors (docs/quality.md).
+    A checkpoint whose own windows are shorter is one like the demo's, which was taught single utterances.
+    """
 
     longest_window_s: float
     max_pause_s: float
 
 
 BOUNDS = {
-    "voxtral": Bounds(longest_window_s=1_800.0, max_pause_s=1.0),
+    "voxtral": Bounds(longest_window_s=1_800.0, max_pause_s=30.0),
     "whisper": Bounds(longest_window_s=30.0, max_pause_s=30.0),
     "scripted": Bounds(longest_window_s=1_800.0, max_pause_s=1.0),
 }
+FULL_CHUNK_S, SHORT_MAX_PAUSE_S = 30.0, 1.0
 
 
 def fit(segmentation: Segmentation, checkpoint: Checkpoint) -> Segmentation:
@@ -60,7 +66,8 @@ def fit(segmentation: Segmentation, checkpoint: Checkpoint) -> Segmentation:
             f"--segmentation.max-window-s {max_window_s:g}: {checkpoint.family} takes at most"
             f" {bounds.longest_window_s:g} s"
         )
-    chosen = {"max_window_s": max_window_s, "max_pause_s": segmentation.max_pause_s or bounds.max_pause_s}
+    max_pause_s = bounds.max_pause_s if checkpoint.chunk_s >= FULL_CHUNK_S else SHORT_MAX_PAUSE_S
+    chosen = {"max_window_s": max_window_s, "max_pause_s": segmentation.max_pause_s or max_pause_s}
     return segmentation.model_copy(update=chosen)
 
 
