@@ -6,11 +6,11 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +26,7 @@ NOT_RECORDINGS = (
     ".txt .json .jsonl .ndjson .csv .tsv .parquet .xml .yaml .yml .toml .log .md .html .pdf .srt .vtt .lrc .textgrid "
     ".rttm .ctm .trn .jpg .jpeg .png .gif .webp .svg .zip .gz .tar .py .sh .md5 .sha256"
 ).split()
-LOOKUPS_AT_ONCE = 32
+LOOKUPS_AT_ONCE, LOOKUPS_KEPT = 32, 1_024
 ROWS_AT_ONCE = 50_000  # that are Python objects before they are a table
 WRITTEN = ("started", "segments", "transcripts", "runs", "datasets", "evaluations")  # the folders below an output
 
@@ -102,7 +102,8 @@ def _from_manifest(source: str, limit: int | None, allow: Sequence[str]) -> List
     parsed = manifest.parse(store.read(source), source)
     entries = parsed.entries[:limit]
     base = store.join(scheme, os.path.dirname(path))
-    look_up = partial(_looked_up, source=source, base=base, allow=allow)
+    info_of = lru_cache(LOOKUPS_KEPT)(_info)  # parts of one recording stand together
+    look_up = partial(_looked_up, source=source, base=base, allow=allow, info_of=info_of)
     seen: dict[str, Entry] = {}
     kept: list[Entry] = []
     tables: list[pa.Table] = []
@@ -126,7 +127,12 @@ def _found(uri: str, info: Row) -> Row:
     return _recording(uri, info)
 
 
-def _looked_up(entry: Entry, source: str, base: str, allow: Sequence[str]) -> Row:
+def _info(uri: str) -> Row:
+    scheme, path = store.split(uri)
+    return store.filesystem(scheme).info(path)
+
+
+def _looked_up(entry: Entry, source: str, base: str, allow: Sequence[str], info_of: Callable[[str], Row]) -> Row:
     """The recording behind a manifest entry, with its object's content version."""
     uri = f"row {entry.number} of the manifest"
     try:
@@ -135,8 +141,7 @@ def _looked_up(entry: Entry, source: str, base: str, allow: Sequence[str]) -> Ro
         if entry.error:
             raise ConfigurationError(entry.error)
         _check_allowed(uri, source, allow)
-        scheme, path = store.split(uri)
-        info = store.filesystem(scheme).info(path)
+        info = info_of(uri)
         if info["type"] != "file":
             raise FileNotFoundError(f"a {info['type']}, not a file")
         return _recording(uri, info, entry)
