@@ -89,7 +89,7 @@ def main() -> None:
         "of the roofline",
         "start, s",
     )
-    table = Table(*columns, title=f"{wanted.gpu}, {wanted.windows} windows")
+    table = Table(*columns, title=f"{'dry run on the CPU' if wanted.dry_run else wanted.gpu}, {wanted.windows} windows")
     with tempfile.TemporaryDirectory() as place:
         for name in wanted.models.split(","):
             shapes = small_shapes() if wanted.dry_run else dict(SHAPES[MODELS[name]])

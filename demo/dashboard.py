@@ -1,12 +1,14 @@
 """`make dashboard`: infra/grafana-dashboard.json with real data in it, without Grafana.
 
-Starts a cluster on this machine and a Prometheus that scrapes it, runs the job on the demo's recordings with the real
-engine, asks Prometheus each panel's own queries, and draws build/dashboard.html.
+Starts a cluster on this machine and a Prometheus that scrapes it, runs the job on the demo's clips, joined to
+recordings of three minutes, with the real engine, asks Prometheus each panel's own queries, and draws
+build/dashboard.html.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -20,9 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
+import ray
 import yaml
 from plotly.subplots import make_subplots
 
+from bench import speech
 from demo.run import ENGINE
 from infra import local_cluster
 from jobs import transcribe
@@ -33,6 +37,7 @@ DISCOVERY = "/tmp/ray/prom_metrics_service_discovery.json"
 SCRAPE_S, RATE_S, STEP_S = 1, 10, 1
 PORT = 9390
 COLUMNS = 3
+RECORDINGS, RECORDING_S = 30, 180.0
 
 
 @contextmanager
@@ -83,6 +88,7 @@ def draw(address: str, start: float, end: float, path: Path) -> int:
             figure.add_trace(line, row=at // COLUMNS + 1, col=at % COLUMNS + 1)
     figure.update_layout(height=260 * rows, width=1400, template="plotly_white", title="seconds since the job began")
     figure.update_yaxes(rangemode="tozero")
+    figure.update_xaxes(range=[0, end - start])
     figure.write_html(path, include_plotlyjs=True)
     return filled
 
@@ -95,10 +101,15 @@ def main() -> int:
         local_cluster.started() as cluster,
         prometheus(Path(name)) as address,
     ):
-        cluster.connect()
+        clips = speech.clips(ROOT / "demo/held_out")
+        Path(name, "calls").mkdir()
+        for at in range(RECORDINGS):
+            speech.joined(clips, RECORDING_S, Path(name, f"calls/{at:02d}.wav"), seed=at)
+        ray.init(address=cluster.address, log_to_driver=False, logging_level=logging.ERROR)
         start = time.time()
-        status = transcribe.main(["--input", str(ROOT / "demo"), "--output", f"{name}/out", *ENGINE])
+        status = transcribe.main(["--input", f"{name}/calls", "--output", f"{name}/out", *ENGINE])
         time.sleep(3 * SCRAPE_S)
+        ray.shutdown()
         path = ROOT / "build/dashboard.html"
         path.parent.mkdir(exist_ok=True)
         filled = draw(address, start, time.time(), path)
