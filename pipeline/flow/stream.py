@@ -16,13 +16,12 @@ from pipeline.errors import JobError
 from pipeline.flow import metrics
 from pipeline.flow.actors import Deaths, EngineActor
 from pipeline.flow.cluster import ENGINE_CPUS
-from pipeline.schema import HYPOTHESIS
+from pipeline.schema import HYPOTHESIS, SAMPLE_RATE_HZ
 from pipeline.settings import Settings
 
 BLOCKS = 4_096  # input blocks: enough to balance a cluster, few enough to schedule; more above 64 rows in each
 MAX_BLOCK_ROWS = 64
-# Ray Data holds a stage's output back until a block of this size is full: 16 windows of 30 s.
-TARGET_BLOCK_BYTES = 16 << 20
+MIN_BLOCK_BYTES = 1 << 20
 # Batches that are inside one engine actor at once, together twice what its engine computes at once.
 BATCHES_IN_FLIGHT = 8
 
@@ -37,7 +36,10 @@ def transcribe(recordings: pa.Table, settings: Settings, checkpoint: Checkpoint)
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.target_max_block_size = TARGET_BLOCK_BYTES
+    # A block of windows is one task of an engine: larger ones come and go in waves, with nothing between them.
+    batch = max(1, 2 * engine.max_num_seqs // BATCHES_IN_FLIGHT)
+    window_bytes = (settings.segmentation.max_window_s or checkpoint.chunk_s) * SAMPLE_RATE_HZ * 2
+    context.target_max_block_size = max(MIN_BLOCK_BYTES, int(batch * window_bytes))
     per_block = max(1, min(MAX_BLOCK_ROWS, math.ceil(len(recordings) / BLOCKS)))
     blocks = [recordings.slice(at, per_block) for at in range(0, len(recordings), per_block)]
     try:
@@ -53,7 +55,7 @@ def transcribe(recordings: pa.Table, settings: Settings, checkpoint: Checkpoint)
         hypotheses = windows.map_batches(
             EngineActor,
             fn_constructor_args=(settings, checkpoint, deaths),
-            batch_size=max(1, 2 * engine.max_num_seqs // BATCHES_IN_FLIGHT),
+            batch_size=batch,
             batch_format="pyarrow",
             num_cpus=ENGINE_CPUS[engine.device],
             num_gpus=engine.tensor_parallel_size if engine.device == "gpu" else None,
