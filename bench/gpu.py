@@ -24,7 +24,9 @@ from rich.table import Table
 
 from bench.engine import Trial, measure
 from bench.roofline import GPUS, SHAPES, Gpu, Work, cost
+from pipeline.engines.checkpoint import inspect
 from pipeline.schema import SAMPLE_RATE_HZ
+from pipeline.settings import Engine
 
 TOKENS_PER_S = 3.0
 MODEL = Path(__file__).parents[1] / "demo/model"
@@ -69,13 +71,7 @@ def main() -> None:
     parser.add_argument("--dry-run", action="store_true")
     wanted = parser.parse_args()
     if wanted.dry_run:
-        wanted.models, wanted.numbers, wanted.seqs, wanted.batched_tokens, wanted.windows = (
-            "tiny",
-            "bf16",
-            "8",
-            "512",
-            64,
-        )
+        vars(wanted).update(models="tiny", numbers="bf16", seqs="8", batched_tokens="512", windows=64)
     gpu = GPUS[wanted.gpu]
     console = Console(width=120)
     columns = (
@@ -94,7 +90,7 @@ def main() -> None:
         for name in wanted.models.split(","):
             shapes = small_shapes() if wanted.dry_run else dict(SHAPES[MODELS[name]])
             model = checkpoint(Path(place, name), shapes)
-            chunk_s = json.loads((model / "tekken.json").read_text("utf-8"))["audio"]["chunk_length_s"]
+            chunk_s = inspect(Engine(model=str(model))).chunk_s
             windows = str(Path(place, f"{name}.npz"))
             rng = np.random.default_rng(0)
             length = int(chunk_s * SAMPLE_RATE_HZ)
@@ -140,7 +136,7 @@ def _roofline(shapes: dict[str, Any], chunk_s: float, gpu: Gpu, setting: Setting
     numbers, ranks, seqs, _ = setting
     work = Work(window_s=chunk_s, tokens_per_s=TOKENS_PER_S, batch=seqs)
     if numbers == "fp8":
-        return cost(shapes, work, 1.0).speed(Gpu(2 * gpu.flops, gpu.bytes_s, gpu.memory_gb), ranks)
+        return cost(shapes, work, 1.0).speed(Gpu(2 * gpu.flops, gpu.bytes_s), ranks)
     return cost(shapes, work).speed(gpu, ranks)
 
 

@@ -1,9 +1,9 @@
 """What packing windows buys: `python -m bench.packing [MINUTES]` (default 10 of each kind of recording).
 
-The same recordings cut in three ways: fixed cuts every window's length, through speech and silence; a window for every
-span of speech that the detector hears; and ours. Counted is the audio that an engine computes, with each window padded
-to a whole one: its time in encoder and prefill. Fixed cuts lose words at their edges; docs/quality.md has the word
-errors of ours.
+The same recordings cut in four ways: fixed cuts every window's length, through speech and silence; a window for every
+span of speech that the detector hears; and ours, for short models and for released ones. Counted is the audio that an
+engine computes, with each window padded to a whole one: its time in encoder and prefill. Fixed cuts lose words at their
+edges; docs/quality.md has the word errors of ours.
 """
 
 from __future__ import annotations

@@ -65,14 +65,13 @@ class Gpu:
 
     flops: float
     bytes_s: float
-    memory_gb: float
 
 
 GPUS = {
-    "A100 80GB SXM": Gpu(312e12, 2.04e12, 80),
-    "L40S": Gpu(362e12, 0.864e12, 48),
-    "H100 SXM": Gpu(989e12, 3.35e12, 80),
-    "H200 SXM": Gpu(989e12, 4.8e12, 141),
+    "A100 80GB SXM": Gpu(312e12, 2.04e12),
+    "L40S": Gpu(362e12, 0.864e12),
+    "H100 SXM": Gpu(989e12, 3.35e12),
+    "H200 SXM": Gpu(989e12, 4.8e12),
 }
 
 

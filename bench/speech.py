@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -149,9 +150,9 @@ def long_recording(folder: Path, seconds: float, extension: str) -> Path:
     return path
 
 
-def write(path: Path, samples: np.ndarray) -> None:
+def write(path: Path | io.BytesIO, samples: np.ndarray) -> None:
     """int16 samples at 16 kHz into a wav file."""
-    with wave.open(str(path), "wb") as file:
+    with wave.open(str(path) if isinstance(path, Path) else path, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
         file.setframerate(SAMPLE_RATE_HZ)

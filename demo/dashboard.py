@@ -32,8 +32,6 @@ from infra import local_cluster
 from jobs import transcribe
 
 ROOT = Path(__file__).parents[1]
-# Where Ray tells Prometheus its nodes.
-DISCOVERY = "/tmp/ray/prom_metrics_service_discovery.json"
 SCRAPE_S, RATE_S, STEP_S = 1, 10, 1
 PORT = 9390
 COLUMNS = 3
@@ -43,7 +41,10 @@ RECORDINGS, RECORDING_S = 30, 180.0
 @contextmanager
 def prometheus(folder: Path) -> Iterator[str]:
     """A Prometheus with the cluster's nodes and our alerts; its address."""
-    scrape = {"job_name": "ray", "file_sd_configs": [{"files": [DISCOVERY], "refresh_interval": "2s"}]}
+    scrape = {
+        "job_name": "ray",
+        "file_sd_configs": [{"files": [str(local_cluster.DISCOVERY)], "refresh_interval": "2s"}],
+    }
     config = {
         "global": {"scrape_interval": f"{SCRAPE_S}s", "evaluation_interval": "5s"},
         "scrape_configs": [scrape],

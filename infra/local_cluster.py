@@ -11,10 +11,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from ray.cluster_utils import Cluster
 
 WORKERS = 2
+DISCOVERY = Path("/tmp/ray/prom_metrics_service_discovery.json")  # where Ray tells Prometheus its nodes
 
 
 @contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 from safetensors import safe_open
 
-from bench import gpu, roofline
+from bench import gpu
 from bench.engine import Trial, measure
 from bench.roofline import GPUS, SHAPES, Work, cost
 from tests.conftest import DEMO
@@ -19,7 +21,7 @@ def test_parameters_are_those_of_the_checkpoint() -> None:
     with safe_open(DEMO / "model/consolidated.safetensors", "np") as weights:
         tensors = {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
     vectors = sum(shape[0] for shape in tensors.values() if len(shape) == 1)  # norms and biases are not counted
-    count = sum(int(roofline.math.prod(shape)) for shape in tensors.values())
+    count = sum(int(math.prod(shape)) for shape in tensors.values())
     assert cost(shapes, Work(window_s=6.0)).parameters == count - vectors
 
 
@@ -45,7 +47,6 @@ def test_two_gpus_are_twice_as_fast_at_best_and_nothing_is_faster_than_its_memor
 
 @pytest.mark.slow
 def test_the_gpu_script_runs_without_weights(tmp_path: Path) -> None:
-    np = gpu.np
     model = gpu.checkpoint(tmp_path / "tiny", gpu.small_shapes())
     windows = tmp_path / "windows.npz"
     np.savez(windows, *(np.random.default_rng(at).integers(-3000, 3000, 96_000, dtype=np.int16) for at in range(40)))

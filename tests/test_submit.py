@@ -44,8 +44,8 @@ def submit(address: str, submission_id: str, arguments: list[str], **environment
 def scraped() -> set[str]:
     """The names of the metrics that Prometheus would find on the nodes of the cluster."""
     found: set[str] = set()
-    discovery = Path("/tmp/ray/prom_metrics_service_discovery.json")  # where Ray tells Prometheus its nodes
-    for target in [target for group in json.loads(discovery.read_text()) for target in group["targets"]]:
+    groups = json.loads(local_cluster.DISCOVERY.read_text())
+    for target in [target for group in groups for target in group["targets"]]:
         with suppress(OSError), urllib.request.urlopen(f"http://{target}/metrics", timeout=5) as answer:
             found |= set(re.findall(r"^ray_(voxtral_\w+)\{", answer.read().decode(), re.M))
     return found

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import onnx
 import pytest
@@ -46,7 +44,7 @@ def test_the_probabilities_are_those_of_the_published_model(
     assert np.abs(Detector()(frames) - theirs).max() < 1e-4
 
 
-def test_the_model_is_what_its_recipe_makes(tmp_path: Path) -> None:
+def test_the_model_is_what_its_recipe_makes() -> None:
     made = silero_vad.build(silero_vad.weights(onnx.load(silero_vad.PUBLISHED)))
     kept = onnx.load(MODEL)
     assert [node.op_type for node in made.graph.node] == [node.op_type for node in kept.graph.node]
