@@ -66,7 +66,7 @@ def settings_for(folder: Path, *witnesses: str) -> Settings:
     settings = Settings(
         input=str(folder / "recordings"), output=str(folder / f"out-{time.time_ns()}"), engine=engine, language=language
     )
-    return settings.model_copy(update={"segmentation": fit(settings.segmentation, inspect(engine))})
+    return fit(settings, inspect(engine))
 
 
 def windows_of(folder: Path) -> list[np.ndarray]:
@@ -93,7 +93,7 @@ def bare(folder: Path) -> Times:
     prompts, params = [], []
     for at, samples in enumerate(windows_of(folder)):
         audio = family.padded(samples)
-        prompts.append(family.prompt(family.transcription(audio, None), audio, str(at)))
+        prompts.append(family.prompt(family.transcription(audio, None), audio, at))
         params.append(vllm.SamplingParams(temperature=0.0, max_tokens=limit(samples)))
     try:
         answers = llm.generate(prompts, params, use_tqdm=False)
@@ -207,11 +207,11 @@ def server(folder: Path) -> Times:
     settings = settings_for(folder, "text")
     given, flags = arguments(settings, inspect(settings.engine)), []
     for name, value in given.items():
-        if value is True:
-            flags.append(f"--{name.replace('_', '-')}")
+        if isinstance(value, bool):
+            flags.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")
         elif name == "limit_mm_per_prompt":
             flags += ["--limit-mm-per-prompt", '{"audio": 1}']
-        elif value is not None and value is not False:
+        elif value is not None:
             flags += [f"--{name.replace('_', '-')}", str(value)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

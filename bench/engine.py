@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.engines.base import Utterance
-from pipeline.engines.checkpoint import fit, inspect
+from pipeline.engines.checkpoint import Checkpoint, fit, inspect
 from pipeline.engines.vllm_engine import VllmEngine
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Language, Settings
@@ -30,7 +31,8 @@ from pipeline.settings import Engine, Language, Settings
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
 
-WARM_UP = 16  # windows
+WARM_UP, NOISE_WINDOWS = 16, 300
+WORDS = 200, 400  # ids that stand for text in the demo's vocabulary, and no special ones in any
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Trial:
     """One engine: our settings of it, vLLM's own in their place, and what it is asked of each window.
 
     `tokens_per_s` forces a text of so many tokens per second of audio, whatever the model says. `ask`: the language,
-    too. `plain`: text alone, without the probabilities and the watch for loops that guards want.
+    too. `plain`: text alone, without the probabilities and the watch for loops that guards want. `deaf`: a prompt of as
+    many tokens of text instead of audio, for what the encoder costs.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Trial:
     tokens_per_s: float | None = None
     ask: bool = False
     plain: bool = False
+    deaf: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,16 +65,22 @@ class Speed:
 class _Bent(VllmEngine):
     """Does what a trial asks for."""
 
-    tokens_per_s: float | None = None
-    plain = False
+    def __init__(self, trial: Trial, settings: Settings, checkpoint: Checkpoint) -> None:
+        super().__init__(settings, checkpoint, **trial.overrides)
+        self._trial, self._rng = trial, np.random.default_rng(0)
+        if trial.deaf:
+            self._family.prompt = self._text
+
+    def _text(self, ids: Sequence[int], audio: np.ndarray, audio_id: int) -> dict[str, Any]:
+        return {"prompt_token_ids": self._rng.integers(*WORDS, len(ids)).tolist()}
 
     async def _generate(
         self, audio: np.ndarray, utterance: Utterance, ids: Sequence[int], params: SamplingParams
     ) -> RequestOutput:
-        if self.tokens_per_s is not None and params.detokenize:  # not a question
-            params.max_tokens = params.min_tokens = max(1, round(self.tokens_per_s * utterance.duration_s))
+        if self._trial.tokens_per_s is not None and params.detokenize:  # not a question
+            params.max_tokens = params.min_tokens = max(1, round(self._trial.tokens_per_s * utterance.duration_s))
             params.ignore_eos, params.repetition_detection = True, None
-        if self.plain and params.detokenize:
+        if self._trial.plain and params.detokenize:
             params.logprobs = params.repetition_detection = None
         return await super()._generate(audio, utterance, ids, params)
 
@@ -81,9 +91,8 @@ async def _run(trial: Trial, windows: Sequence[np.ndarray]) -> Speed:
     language = Language.model_validate({"expected": ["en", "es", "fr", "de"], "witnesses": ["score"]})
     settings = Settings(input="none", output="none", engine=Engine(**trial.engine), language=language)
     checkpoint = inspect(settings.engine)
-    settings = settings.model_copy(update={"segmentation": fit(settings.segmentation, checkpoint)})
-    engine = _Bent(settings, checkpoint, **trial.overrides)
-    engine.tokens_per_s, engine.plain = trial.tokens_per_s, trial.plain
+    settings = fit(settings, checkpoint)
+    engine = _Bent(trial, settings, checkpoint)
     start_s = time.monotonic() - started
     done: list[tuple[float, int]] = []
     room = asyncio.Semaphore(2 * settings.engine.max_num_seqs)
@@ -92,8 +101,9 @@ async def _run(trial: Trial, windows: Sequence[np.ndarray]) -> Speed:
         async with room:
             utterance = Utterance(samples)
             if trial.ask:
-                await engine.listen(utterance)
-            hypothesis = await engine.transcribe(utterance)
+                hypothesis, _ = await asyncio.gather(engine.transcribe(utterance), engine.listen(utterance))
+            else:
+                hypothesis = await engine.transcribe(utterance)
         done.append((time.monotonic(), hypothesis.token_count))
 
     try:
@@ -121,24 +131,27 @@ def measure(trial: Trial, windows: str) -> Speed:
 
 def main() -> None:
     """Sweep on the CPU, and print."""
+    from bench.gpu import checkpoint as checkpoint_of
+    from bench.gpu import small_shapes
     from bench.speech import DEMO, clips
 
     engine = {"model": str(DEMO / "model"), "device": "cpu"}
     trials = [
         Trial("as the job has it", engine),
         Trial("one token of text: encoder and prefill alone", engine, tokens_per_s=0.0),
+        Trial("the same without audio: prefill of text alone", engine, tokens_per_s=0.0, deaf=True),
         Trial("without probabilities and watch for loops", engine, plain=True),
         Trial("language asked", engine, ask=True),
+        Trial("language asked, first come, first served", engine, {"scheduling_policy": "fcfs"}, ask=True),
+        Trial("language asked, and chunked prefill", engine, {"enable_chunked_prefill": True}, ask=True),
         Trial("language asked, no prefix caching", engine, {"enable_prefix_caching": False}, ask=True),
-        Trial("no chunked prefill", engine, {"enable_chunked_prefill": False, "max_num_batched_tokens": 8192}),
+        Trial("chunked prefill", engine, {"enable_chunked_prefill": True}),
         Trial("max_num_seqs 16", engine | {"max_num_seqs": 16}),
         Trial("max_num_seqs 256", engine | {"max_num_seqs": 256}),
-        Trial("max_num_batched_tokens 512", engine, {"max_num_batched_tokens": 512}),
-        Trial("max_num_batched_tokens 8192", engine, {"max_num_batched_tokens": 8192}),
+        Trial("max_num_batched_tokens 1024", engine, {"max_num_batched_tokens": 1024}),
+        Trial("max_num_batched_tokens 32768", engine, {"max_num_batched_tokens": 32768}),
         Trial("as the job has it, again", engine),
     ]
-    console = Console(width=110)
-    table = Table("", "audio s per s", "to the first", "tokens per s", "start, s", title="one engine, demo checkpoint")
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder, "windows.npz"))
         samples = [clip.samples for clip in clips(DEMO / "held_out")]
@@ -146,18 +159,33 @@ def main() -> None:
         # Each clip at sixteen levels: no window comes twice.
         levels = (rng.uniform(0.3, 1.0) for _ in range(16))
         np.savez(path, *((clip * level).astype(np.int16) for level in levels for clip in samples))
-        first = None
-        for trial in trials:
-            speed = measure(trial, path)
-            first = first or speed.audio_s
-            cells = (
-                f"{speed.audio_s:.1f}",
-                f"{speed.audio_s / first:.2f}",
-                f"{speed.tokens:.0f}",
-                f"{speed.start_s:.0f}",
-            )
-            table.add_row(trial.name, *cells)
-            console.print(trial.name, *cells, highlight=False)
+        sweep("one engine, demo checkpoint", trials, path)
+
+        # With windows of 30 s, as the released models', a question may share far more.
+        model = checkpoint_of(Path(folder, "model"), small_shapes(chunk_s=30.0))
+        engine, own = {"model": str(model), "device": "cpu"}, {"load_format": "dummy"}
+        plain = own | {"scheduling_policy": "fcfs", "enable_chunked_prefill": True}
+        np.savez(path, *(rng.integers(-3000, 3000, 480_000, dtype=np.int16) for _ in range(NOISE_WINDOWS)))
+        trials = [
+            Trial("one token of text", engine, own, tokens_per_s=0.0),
+            Trial("language asked", engine, own, tokens_per_s=0.0, ask=True),
+            Trial("language asked, by vLLM's own order", engine, plain, tokens_per_s=0.0, ask=True),
+            Trial("one token of text, again", engine, own, tokens_per_s=0.0),
+        ]
+        sweep("windows of 30 s, random weights", trials, path)
+
+
+def sweep(title: str, trials: Sequence[Trial], windows: str) -> None:
+    """Measure and print."""
+    console = Console(width=110)
+    table = Table("", "audio s per s", "to the first", "tokens per s", "start, s", title=title)
+    first = None
+    for trial in trials:
+        speed = measure(trial, windows)
+        first = first or speed.audio_s
+        cells = f"{speed.audio_s:.1f}", f"{speed.audio_s / first:.2f}", f"{speed.tokens:.0f}", f"{speed.start_s:.0f}"
+        table.add_row(trial.name, *cells)
+        print(trial.name, *cells, file=sys.stderr, flush=True)
     console.print(table)
     console.print(f"{os.cpu_count()} cores", highlight=False)
 

@@ -1,8 +1,9 @@
 """How throughput grows with engines: simulated ones with a fixed service time, everything else real.
 
-`python -m bench.fleet [SECONDS]` runs the job with 1, 2, 4, 8 and 16 scripted engines, each with about so many seconds
-of work (default 120), and prints what went through in the steady state: from half of the windows, when the last engine
-has long started, to nine tenths of them, before the first runs dry. The engines say when each window was done.
+`python -m bench.fleet [SECONDS]` runs the job with 1, 2, 4, 8 and 16 scripted engines, then with 16 that are faster and
+faster until preparation cannot keep up; each with about so many seconds of work (default 120). It prints what went
+through in the steady state: from half of the windows, when the last engine has long started, to nine tenths of them,
+before the first runs dry. The engines say when each window was done.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import ray
 from rich.console import Console
@@ -26,8 +28,9 @@ from pipeline.engines.checkpoint import fit, inspect
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Settings
 
-ENGINES = (1, 2, 4, 8, 16)
-SERVICE_S, SLOTS = 2.0, 2  # a window takes so long, and an engine has so many at once: 1 window per second
+# Engines, and the seconds that a window takes each: at 2 s an engine with its slots does one window per second.
+FLEETS = ((1, 2.0), (2, 2.0), (4, 2.0), (8, 2.0), (16, 2.0), (16, 1.0), (16, 0.5), (16, 0.25))
+SLOTS = 2  # windows that an engine has at once
 # Of audio, and the silence behind it: short, so that two cores can decode for sixteen engines.
 WINDOW_S, WINDOWS, FILES = 3.0, 8, 8
 
@@ -42,10 +45,9 @@ def recordings_of(folder: Path) -> None:
         write(folder / f"{at}.wav", np.concatenate([half for part in parts for half in (part, pause)]))
 
 
-def measure(engines: int, seconds: float, folder: Path) -> tuple[float, float, int]:
-    """Windows per second in the steady state, the share of the engines' slots that were taken, and bytes of the object
-    store at the peak."""
-    ideal = engines * SLOTS / SERVICE_S
+def measure(engines: int, ideal: float, seconds: float, folder: Path) -> tuple[float, float, int]:
+    """Windows per second and percent of the CPUs taken in the steady state, and bytes of the object store at the
+    peak; `ideal` is what the engines could do."""
     settings = Settings(
         input=str(folder),
         output="unused",
@@ -53,49 +55,65 @@ def measure(engines: int, seconds: float, folder: Path) -> tuple[float, float, i
     )
     checkpoint = inspect(settings.engine)
     # Without second attempts: the texts are not those of the speech.
-    own = {"segmentation": fit(settings.segmentation, checkpoint), "guards": settings.guards.model_copy(update=NEVER)}
-    settings = settings.model_copy(update=own)
+    settings = fit(settings.model_copy(update={"guards": settings.guards.model_copy(update=NEVER)}), checkpoint)
     found = listing.read(settings.input, settings.output).recordings
     count = round(ideal * seconds / WINDOWS)
     recordings = pa.concat_tables([found] * -(-count // len(found))).slice(0, count)
     ids = pa.array([f"{at:06d}" for at in range(count)])
     recordings = recordings.set_column(0, recordings.schema.field(0), ids)
     times: list[float] = []
+    cpus: list[float] = []
     peaks = Peaks()
     with flow.cluster(settings) as decided:
         for table in flow.transcribe(recordings, decided, checkpoint):
             times += [float(text.split()[0]) for text in table["text"].to_pylist() if text]
+            if len(times) > count * WINDOWS * (0.5, 0.9, 1.0)[len(cpus)]:
+                cpus.append(psutil.cpu_percent())  # since the last time
     peaks.stop()
     times.sort()
     low, high = len(times) // 2, len(times) * 9 // 10
     rate = float(np.polyfit(times[low:high], range(low, high), 1)[0])
-    return rate, rate / ideal, peaks.store_bytes
+    return rate, cpus[1], peaks.store_bytes
 
 
 def main() -> None:
     """Run and print."""
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 120.0
-    os.environ["VOXTRAL_SCRIPT"] = f"delay={SERVICE_S},slots={SLOTS},clock"
     console = Console(width=110)
-    columns = "engines", "windows/s", "slots busy", "of one engine's, times engines", "object store, MB"
+    columns = (
+        "engines",
+        "s per window",
+        "could do, windows/s",
+        "did, windows/s",
+        "slots busy",
+        "CPUs",
+        "object store, MB",
+    )
     table = Table(*columns, title="simulated fleet")
     with tempfile.TemporaryDirectory() as name:
         recordings_of(Path(name))
-        alone = 0.0
-        for engines in ENGINES:
+        for engines, service_s in FLEETS:
+            os.environ["VOXTRAL_SCRIPT"] = f"delay={service_s},slots={SLOTS},clock"
+            ideal = engines * SLOTS / service_s
             # Logical CPUs: scripted engines compute nothing; decode workers share the real ones.
             ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
             try:
-                rate, busy, stored = measure(engines, seconds, Path(name))
+                rate, cpus, stored = measure(engines, ideal, seconds, Path(name))
             finally:
                 ray.shutdown()
-            alone = alone or rate
-            table.add_row(
-                f"{engines}", f"{rate:.2f}", f"{busy:.1%}", f"{rate / alone / engines:.1%}", f"{stored / 1e6:.0f}"
+            cells = (
+                f"{engines}",
+                f"{service_s:g}",
+                f"{ideal:g}",
+                f"{rate:.2f}",
+                f"{rate / ideal:.1%}",
+                f"{cpus:.0f}%",
+                f"{stored / 1e6:.0f}",
             )
-            print(f"{engines} engines: {rate:.2f} windows/s, slots busy {busy:.1%}", file=sys.stderr, flush=True)
+            table.add_row(*cells)
+            print(*cells, file=sys.stderr, flush=True)
     console.print(table)
-    console.print(f"{os.cpu_count()} cores; each engine {SLOTS} windows at once, {SERVICE_S:g} s each", highlight=False)
+    console.print(f"{os.cpu_count()} cores; each engine {SLOTS} windows at once", highlight=False)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine
 
 TOKENS_PER_S = 3.0
+ENCODER_FRAMES_PER_S = 50  # Whisper's: mel frames of 10 ms, two by two
 MODEL = Path(__file__).parents[1] / "demo/model"
 Setting = tuple[str, int, int, int]  # numbers, tensor parallel, max_num_seqs, max_num_batched_tokens
 MODELS = {"small": "Voxtral-Small-24B-2507", "mini": "Voxtral-Mini-3B-2507"}
@@ -52,9 +53,12 @@ def checkpoint(folder: Path, shapes: dict[str, Any]) -> Path:
     return folder
 
 
-def small_shapes() -> dict[str, Any]:
-    """Shapes for a CPU."""
-    return json.loads((MODEL / "params.json").read_text("utf-8"))
+def small_shapes(chunk_s: float = 6.0) -> dict[str, Any]:
+    """Shapes for a CPU: those of the demo's model."""
+    shapes = json.loads((MODEL / "params.json").read_text("utf-8"))
+    encoder = shapes["multimodal"]["whisper_model_args"]["encoder_args"]
+    encoder["max_source_positions"] = int(chunk_s * ENCODER_FRAMES_PER_S)
+    return shapes
 
 
 def main() -> None:

@@ -161,7 +161,7 @@ def settings_for(model: str, max_num_seqs: int, language: Language) -> Settings:
     """Defaults, with what the checkpoint asks for."""
     engine = EngineSettings(model=model, device="cpu", max_num_seqs=max_num_seqs)
     settings = Settings(input="none", output="none", engine=engine, language=language)
-    return settings.model_copy(update={"segmentation": fit(settings.segmentation, inspect(engine))})
+    return fit(settings, inspect(engine))
 
 
 async def compare(title: str, settings: Settings, clips: list[speech.Clip], seconds: float) -> Table:

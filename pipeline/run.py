@@ -80,7 +80,7 @@ def plan(settings: Settings) -> Plan:
     """
     audio.check_tools()
     checkpoint = inspect(settings.engine)
-    settings = settings.model_copy(update={"segmentation": fit(settings.segmentation, checkpoint)})
+    settings = fit(settings, checkpoint)
     began = datetime.now(UTC)
     about: Row = {
         "input": store.join(*store.split(settings.input)),

@@ -200,13 +200,11 @@ class Transcribe:
 
     async def _hear(self, window: segment.Window, declared: str | None) -> Row:
         """Transcribe a window, again in other ways as long as its text is suspicious, and tag its language."""
-        # A model that needs a language knows no speech from speech, too: it is heard even where that is declared.
-        heard = await self._listen(window) if self._engine.needs_language or not declared else Heard({})
-        prompted, whole = await self._whole(window, declared, heard)
+        heard, utterance, first = await self._first(Utterance(window.samples, declared))
         scripts = [declared] if declared else self._settings.language.expected
         attempts: list[Attempt] = []
         try:
-            async for name, hypothesis in self._ways(window, prompted, whole):
+            async for name, hypothesis in self._ways(window, utterance, first):
                 flags = guards.suspicions(
                     hypothesis,
                     window.speech_s + window.overlap_s,
@@ -247,43 +245,52 @@ class Transcribe:
             witnesses.append(language.text_witness(text, expected))
         return language.combine(witnesses, expected)
 
-    async def _listen(self, window: segment.Window) -> Heard:
+    async def _first(self, utterance: Utterance) -> tuple[Heard, Utterance, Hypothesis]:
+        """What the model hears, the utterance with the language that was prompted for its text, and the text."""
+        if self._engine.needs_language:  # it knows no speech from speech, too: heard even where one is declared
+            heard = await self._engine.listen(utterance)
+            if utterance.language:
+                return heard, utterance, await self._engine.transcribe(utterance)
+            return heard, *await self._likeliest(utterance, heard)
+        if utterance.language:
+            return Heard({}), utterance, await self._engine.transcribe(utterance)
+        # Both at once: asked one after the other, the audio would have left the engine's encoder cache between.
+        text, heard = await asyncio.gather(self._engine.transcribe(utterance), self._listen(utterance))
+        return heard, utterance, text
+
+    async def _listen(self, utterance: Utterance) -> Heard:
         try:
-            return await self._engine.listen(Utterance(window.samples))
+            return await self._engine.listen(utterance)
         except EngineError:
-            if self._engine.needs_language:
-                raise
             return Heard({})  # the text is worth having without a tag
 
-    async def _whole(self, window: segment.Window, declared: str | None, heard: Heard) -> tuple[str | None, Hypothesis]:
-        """The window's text, and the language that was prompted for it.
+    async def _likeliest(self, utterance: Utterance, heard: Heard) -> tuple[Utterance, Hypothesis]:
+        """The utterance in the language that was heard, and its text.
 
-        A model that needs a language and is unsure is given its two likeliest; that one counts whose joint probability
-        with its text is higher.
+        A model that is unsure is given its two likeliest; that one counts whose joint probability with its text is
+        higher.
         """
-        if declared or not self._engine.needs_language:
-            return declared, await self._engine.transcribe(Utterance(window.samples, declared))
         (shares,) = heard.languages.values()
         likely = sorted(shares, key=lambda x: -shares[x])[:2]
-        likely = [x for x in likely if x == likely[0] or shares[x] >= UNSURE_SHARE]
-        tried = await asyncio.gather(*(self._engine.transcribe(Utterance(window.samples, x)) for x in likely))
+        ways = [replace(utterance, language=x) for x in likely if x == likely[0] or shares[x] >= UNSURE_SHARE]
+        tried = await asyncio.gather(*map(self._engine.transcribe, ways))
 
         def joint(at: int) -> float:
             return math.log(shares[likely[at]]) + (tried[at].mean_logprob or 0.0) * tried[at].token_count
 
         best = max(range(len(tried)), key=joint)
-        return likely[best], replace(tried[best], padded_s=sum(one.padded_s for one in tried))
+        return ways[best], replace(tried[best], padded_s=sum(one.padded_s for one in tried))
 
     async def _ways(
-        self, window: segment.Window, prompted: str | None, first: Hypothesis
+        self, window: segment.Window, whole: Utterance, first: Hypothesis
     ) -> AsyncIterator[tuple[str, Hypothesis]]:
         """Ways to transcribe a window, the best first; that one is done."""
         yield "whole", first
-        whole = Utterance(window.samples, prompted)
         limits = self._settings.guards
         pieces = segment.split(window, self._settings.segmentation, limits.retry_max_pause_s)
         if len(pieces) > 1:
-            heard = await asyncio.gather(*(self._engine.transcribe(Utterance(p.samples, prompted)) for p in pieces))
+            parts = [Utterance(piece.samples, whole.language) for piece in pieces]
+            heard = await asyncio.gather(*map(self._engine.transcribe, parts))
             yield "split", _joined(heard, [piece.overlap_s for piece in pieces])
         for temperature in limits.retry_temperatures:
             yield f"temperature {temperature:g}", await self._engine.transcribe(replace(whole, temperature=temperature))

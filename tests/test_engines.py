@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import prometheus_client
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,10 +15,11 @@ from mistral_common.protocol.transcription.request import TranscriptionRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 from pipeline.engines import checkpoint, voxtral, whisper
-from pipeline.engines.base import EngineError
+from pipeline.engines.base import EngineError, Utterance
 from pipeline.engines.choice import Choice
+from pipeline.engines.vllm_engine import CPU_BLOCK_SIZE, VllmEngine
 from pipeline.errors import ConfigurationError
-from pipeline.settings import Engine, Segmentation
+from pipeline.settings import Engine, Language, Segmentation, Settings
 from tests.conftest import DEMO
 
 
@@ -146,24 +149,28 @@ def test_a_wrong_model_is_one_clear_line(files: dict[str, str], words: str, tmp_
     assert str(tmp_path) in str(caught.value)
 
 
+def _settings(**segmentation: float) -> Settings:
+    return Settings(input="in", output="out", segmentation=Segmentation(**segmentation))  # pyright: ignore[reportArgumentType]
+
+
 def test_whispers_checkpoint_says_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "whisper", "max_target_positions": 448}')
     (tmp_path / "preprocessor_config.json").write_text('{"chunk_length": 30}')
     found = checkpoint.inspect(Engine(model=str(tmp_path)))
     assert (found.family, found.chunk_s, found.max_context) == ("whisper", 30.0, 448)
-    assert checkpoint.fit(Segmentation(), found).max_window_s == 30.0
-    assert checkpoint.fit(Segmentation(), found).max_pause_s == 30.0  # each window costs 30 s: packed full
+    segmentation = checkpoint.fit(_settings(), found).segmentation
+    assert segmentation.max_window_s == 30.0
+    assert segmentation.max_pause_s == 30.0  # each window costs 30 s: packed full
     with pytest.raises(ConfigurationError, match="30 s"):
-        checkpoint.fit(Segmentation(max_window_s=60.0), found)
+        checkpoint.fit(_settings(max_window_s=60.0), found)
 
 
 @pytest.mark.parametrize(("chunk_s", "max_pause_s"), [(30.0, 30.0), (6.0, 1.0)])
 def test_windows_of_released_models_are_packed_full(chunk_s: float, max_pause_s: float) -> None:
-    found = checkpoint.fit(Segmentation(), checkpoint.Checkpoint("m", "voxtral", "r", chunk_s))
-    assert (found.max_window_s, found.max_pause_s) == (chunk_s, max_pause_s)
-    assert (
-        checkpoint.fit(Segmentation(max_pause_s=2.0), checkpoint.Checkpoint("m", "voxtral", "r", 30.0)).max_pause_s == 2
-    )
+    found = checkpoint.Checkpoint("m", "voxtral", "r", chunk_s)
+    segmentation = checkpoint.fit(_settings(), found).segmentation
+    assert (segmentation.max_window_s, segmentation.max_pause_s) == (chunk_s, max_pause_s)
+    assert checkpoint.fit(_settings(max_pause_s=2.0), found).segmentation.max_pause_s == 2.0
 
 
 def test_a_model_that_no_hub_has(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,3 +178,34 @@ def test_a_model_that_no_hub_has(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("/no/such/folder", "no such name!", "nobody/nothing"):
         with pytest.raises(ConfigurationError, match=name):
             checkpoint.inspect(Engine(model=name))
+
+
+@pytest.mark.slow
+def test_a_question_computes_no_audio_again() -> None:
+    """Neither where more windows wait than the engine takes, nor where a step has no room for all of one."""
+    settings = checkpoint.fit(
+        Settings(
+            input="in",
+            output="out",
+            engine=Engine(model=str(DEMO / "model"), device="cpu", max_num_seqs=16),
+            language=Language.model_validate({"expected": ["en", "de"], "witnesses": ["score"]}),
+        ),
+        found := checkpoint.inspect(Engine(model=str(DEMO / "model"))),
+    )
+    rng = np.random.default_rng(0)
+    windows = [Utterance(rng.integers(-3000, 3000, 96_000, dtype=np.int16)) for _ in range(100)]
+
+    async def ask() -> None:
+        engine = VllmEngine(settings, found, disable_log_stats=False, max_num_batched_tokens=512)
+        try:
+            await asyncio.gather(*(x for one in windows for x in (engine.transcribe(one), engine.listen(one))))
+        finally:
+            engine.shutdown()
+
+    asyncio.run(ask())
+    hits = prometheus_client.REGISTRY.get_sample_value(
+        "vllm:prefix_cache_hits_total", {"model_name": found.model, "engine": "0"}
+    )
+    # The audio's 75 tokens and what stands before them lie in two blocks and a part of a third.
+    assert hits is not None
+    assert 0.9 <= hits / (len(windows) * 2 * CPU_BLOCK_SIZE) <= 1.0

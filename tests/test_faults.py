@@ -61,10 +61,11 @@ class Faulty:
 SERVER = threaded_moto_server.DomainDispatcherApplication
 
 
+@pytest.mark.slow
 def test_ten_percent_faults_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threaded_moto_server, "DomainDispatcherApplication", Faulty)
     with embedded_s3("faults"):
-        for clip in sorted((DEMO / "held_out").glob("*.ogg"))[::3]:
+        for clip in sorted((DEMO / "held_out").glob("*.ogg")):
             store.create(f"s3://faults/in/{clip.name}", clip.read_bytes())
         arguments = ["--input", "s3://faults/in/", "--flush-interval-s", "0.5", *SCRIPTED]
         calm = run_job(arguments, "s3://faults/calm")
@@ -74,4 +75,4 @@ def test_ten_percent_faults_change_nothing(monkeypatch: pytest.MonkeyPatch) -> N
         rows = published("s3://faults/out", "transcripts")
     assert {row["uri"]: row["text"] for row in rows} == {row["uri"]: row["text"] for row in calm.transcripts}
     assert len(rows) == len(calm.transcripts)
-    assert Faulty.faults.total() >= 5, Faulty.faults
+    assert Faulty.faults.total() >= 10, Faulty.faults

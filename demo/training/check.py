@@ -48,7 +48,7 @@ async def engine_answers(utterances: Sequence[np.ndarray]) -> list[tuple[str, st
         language=Language(expected=tuple(map(LanguageAlpha2, DIGITS)), witnesses=("score",)),
     )
     checkpoint = inspect(settings.engine)
-    settings = settings.model_copy(update={"segmentation": fit(settings.segmentation, checkpoint)})
+    settings = fit(settings, checkpoint)
     engine = engines.start(settings, checkpoint)
 
     async def answer(samples: np.ndarray) -> tuple[str, str]:

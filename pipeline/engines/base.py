@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -17,12 +18,14 @@ class Utterance:
     """One window for the model: int16 mono samples at 16 kHz.
 
     `language` (ISO 639-1) goes into the prompt, where it is known or the family needs one. `temperature` is 0 but for
-    second tries.
+    second tries. `audio_id` numbers the samples as they come: an engine takes them in this order, and need not encode
+    twice what bears one number.
     """
 
     samples: np.ndarray
     language: str | None = None
     temperature: float = 0.0
+    audio_id: int = field(default_factory=itertools.count().__next__)
 
     @property
     def duration_s(self) -> float:
@@ -114,7 +117,7 @@ class Family(Protocol):
         """Token ids that ask for a transcript of padded audio."""
         ...
 
-    def prompt(self, ids: Sequence[int], audio: np.ndarray, audio_id: str) -> dict[str, Any]:
+    def prompt(self, ids: Sequence[int], audio: np.ndarray, audio_id: int) -> dict[str, Any]:
         """vLLM's prompt for these ids and this audio; `audio_id` spares it hashing the audio."""
         ...
 

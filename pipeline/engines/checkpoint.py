@@ -10,7 +10,7 @@ from pathlib import Path
 from huggingface_hub import HfApi, hf_hub_download
 
 from pipeline.errors import ConfigurationError
-from pipeline.settings import Engine, Segmentation
+from pipeline.settings import Engine, Settings
 
 DESCRIPTIONS = {"params.json", "tekken.json", "config.json", "preprocessor_config.json"}
 _DIGEST_BYTES = 1 << 20  # of each large file: its first and last so many
@@ -53,13 +53,13 @@ BOUNDS = {
 FULL_CHUNK_S, SHORT_MAX_PAUSE_S = 30.0, 1.0
 
 
-def fit(segmentation: Segmentation, checkpoint: Checkpoint) -> Segmentation:
-    """Settings of segmentation, with the checkpoint's own where they were left open.
+def fit(settings: Settings, checkpoint: Checkpoint) -> Settings:
+    """The settings, with the checkpoint's own segmentation where it was left open.
 
     Raises:
         ConfigurationError: the windows are longer than the model takes.
     """
-    bounds = BOUNDS[checkpoint.family]
+    segmentation, bounds = settings.segmentation, BOUNDS[checkpoint.family]
     max_window_s = segmentation.max_window_s or checkpoint.chunk_s
     if max_window_s > bounds.longest_window_s:
         raise ConfigurationError(
@@ -68,7 +68,7 @@ def fit(segmentation: Segmentation, checkpoint: Checkpoint) -> Segmentation:
         )
     max_pause_s = bounds.max_pause_s if checkpoint.chunk_s >= FULL_CHUNK_S else SHORT_MAX_PAUSE_S
     chosen = {"max_window_s": max_window_s, "max_pause_s": segmentation.max_pause_s or max_pause_s}
-    return segmentation.model_copy(update=chosen)
+    return settings.model_copy(update={"segmentation": segmentation.model_copy(update=chosen)})
 
 
 def inspect(settings: Engine) -> Checkpoint:

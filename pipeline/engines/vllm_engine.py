@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 import itertools
 import math
 import os
@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.engines.base import EngineError, Family, Heard, Hypothesis, Utterance, Witness
 from pipeline.engines.checkpoint import Checkpoint
+from pipeline.engines.choice import Question
 from pipeline.engines.voxtral import Voxtral
 from pipeline.engines.whisper import Whisper
 from pipeline.errors import ConfigurationError
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 FAMILIES: dict[str, type[Family]] = {"voxtral": Voxtral, "whisper": Whisper}
 SHORTEST_LIMIT = 8  # tokens of text that any window may have
+BATCHED_TOKENS = 8192  # that one step computes at most: 21 windows of 30 s; vLLM's own choice for servers
 CPU_BLOCK_SIZE = 32  # the smallest that vLLM's CPU kernels are tuned for: short prompts still share a prefix
 # A pattern of up to 20 tokens that comes 8 times in a row: people who count aloud repeat themselves less.
 LOOP = {"max_pattern_size": 20, "min_pattern_size": 1, "min_count": 8}
@@ -55,14 +57,20 @@ def arguments(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
             f"--engine.max-model-len {engine.max_model_len}: windows of {padded_s:g} s take"
             f" {family.context(padded_s)} tokens, and text some more"
         )
+    max_model_len = engine.max_model_len or min(needed, checkpoint.max_context or needed)
     return {
         "model": checkpoint.model,
         # A name is pinned to the commit that was looked at.
         "revision": None if Path(checkpoint.model).is_absolute() else checkpoint.revision,
         **family.load_arguments,
         "dtype": ("float32" if on_cpu else "bfloat16") if engine.dtype == "auto" else engine.dtype,
-        "max_model_len": engine.max_model_len or min(needed, checkpoint.max_context or needed),
+        "max_model_len": max_model_len,
         "max_num_seqs": engine.max_num_seqs,
+        # All requests for a window stand next to each other, and start whole or not at all: so those that start
+        # together share the audio's encoding, and its keys and values.
+        "scheduling_policy": "priority",
+        "enable_chunked_prefill": False,
+        "max_num_batched_tokens": max(BATCHED_TOKENS, max_model_len),
         "tensor_parallel_size": ranks,
         "distributed_executor_backend": "mp" if ranks > 1 else None,
         "gpu_memory_utilization": engine.gpu_memory_utilization,
@@ -111,14 +119,14 @@ class VllmEngine:
         self._ids = itertools.count()
 
     async def listen(self, utterance: Utterance) -> Heard:
-        """Ask for the language. Where the audio's prefix is in the cache, each question costs one token.
+        """Ask for the language, all questions at once: asked next to each other, they share the audio's encoding.
 
         Raises:
             EngineError: vLLM refused or failed this request.
         """
         audio, languages, no_speech = self._family.padded(utterance.samples), {}, None
-        for name, witness in self._witnesses.items():
-            logprobs = await self._choose(audio, utterance, witness)
+        asked = (self._choose(audio, utterance, witness) for witness in self._witnesses.values())
+        for name, logprobs in zip(self._witnesses, await asyncio.gather(*asked), strict=True):
             if (silent := logprobs.pop("", None)) is not None:
                 no_speech = math.exp(silent)
             languages[name] = _distribution(logprobs)
@@ -157,25 +165,34 @@ class VllmEngine:
         del self._llm  # now, while Python can still run its finaliser
 
     async def _choose(self, audio: np.ndarray, utterance: Utterance, witness: Witness) -> dict[str, float]:
-        answers, before = {}, witness.ask(audio)
-        for question in witness.choice.questions:
+        before = witness.ask(audio)
+
+        async def answer(question: Question) -> dict[int, float]:
             params = self._vllm.SamplingParams(
                 temperature=0.0, max_tokens=1, logprob_token_ids=list(question.following), detokenize=False
             )
-            (answer,) = (await self._generate(audio, utterance, [*before, *question.prefix], params)).outputs
-            assert answer.logprobs and answer.logprobs[0]
-            scores = answer.logprobs[0]
-            answers[question.prefix] = {i: scores[i].logprob for i in question.following}
-        return witness.choice.logprobs(answers)
+            (said,) = (await self._generate(audio, utterance, [*before, *question.prefix], params)).outputs
+            assert said.logprobs and said.logprobs[0]
+            scores = said.logprobs[0]
+            return {i: scores[i].logprob for i in question.following}
+
+        questions = witness.choice.questions
+        answers = await asyncio.gather(*map(answer, questions))
+        prefixes = (question.prefix for question in questions)
+        return witness.choice.logprobs(dict(zip(prefixes, answers, strict=True)))
 
     async def _generate(
         self, audio: np.ndarray, utterance: Utterance, ids: Sequence[int], params: SamplingParams
     ) -> RequestOutput:
         params.output_kind = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
-        audio_id = hashlib.blake2b(utterance.samples.tobytes(), digest_size=16).hexdigest()
-        request = self._family.prompt(ids, audio, audio_id)
+        request = self._family.prompt(ids, audio, utterance.audio_id)
         try:
-            async for output in self._llm.generate(request, params, f"request-{next(self._ids)}"):  # pyright: ignore[reportArgumentType]
+            async for output in self._llm.generate(
+                request,  # pyright: ignore[reportArgumentType]
+                params,
+                f"request-{next(self._ids)}",
+                priority=utterance.audio_id,
+            ):
                 if output.finished:
                     return output
         except Exception as error:

@@ -63,11 +63,11 @@ class Voxtral:
         """Token ids that ask for a transcript; `lang:xx` stands in them only where a language is given."""
         return self._transcription_ids(len(audio), language)
 
-    def prompt(self, ids: Sequence[int], audio: np.ndarray, audio_id: str) -> dict[str, Any]:
+    def prompt(self, ids: Sequence[int], audio: np.ndarray, audio_id: int) -> dict[str, Any]:
         return {
             "prompt_token_ids": list(ids),
             "multi_modal_data": {"audio": [(audio, SAMPLE_RATE_HZ)]},
-            "multi_modal_uuids": {"audio": [audio_id]},
+            "multi_modal_uuids": {"audio": [str(audio_id)]},
         }
 
     def _before_language(self, audio: np.ndarray) -> list[int]:

@@ -52,12 +52,12 @@ class Whisper:
             raise EngineError(f"this Whisper does not know the language {language}")
         return [self._start, token, self._task, self._no_times]
 
-    def prompt(self, ids: Sequence[int], audio: np.ndarray, audio_id: str) -> dict[str, Any]:
+    def prompt(self, ids: Sequence[int], audio: np.ndarray, audio_id: int) -> dict[str, Any]:
         return {
             "encoder_prompt": {
                 "prompt": "",
                 "multi_modal_data": {"audio": (audio, SAMPLE_RATE_HZ)},
-                "multi_modal_uuids": {"audio": [audio_id]},
+                "multi_modal_uuids": {"audio": [str(audio_id)]},
             },
             "decoder_prompt": {"prompt_token_ids": list(ids)},
         }
