@@ -1,7 +1,7 @@
-"""What our engine does with a model and with vLLM's settings: `python -m bench.engine` sweeps them on the CPU.
+"""What our engine does with a model and with vLLM's settings, on the CPU.
 
-The demo's checkpoint and windows; every line is a process of its own. bench.gpu does the same with the shapes of the
-released models on a GPU.
+`python -m bench.engine` makes both sweeps, `... settings` or `... question` one of them. Every line is a process of its
+own. bench.gpu does the same with the shapes of the released models on a GPU.
 """
 
 from __future__ import annotations
@@ -129,10 +129,8 @@ def measure(trial: Trial, windows: str) -> Speed:
         return pool.submit(_measure, trial, windows).result()
 
 
-def main() -> None:
-    """Sweep on the CPU, and print."""
-    from bench.gpu import checkpoint as checkpoint_of
-    from bench.gpu import small_shapes
+def settings_sweep(folder: Path) -> None:
+    """vLLM's settings, and what the parts of a window cost."""
     from bench.speech import DEMO, clips
 
     engine = {"model": str(DEMO / "model"), "device": "cpu"}
@@ -142,9 +140,6 @@ def main() -> None:
         Trial("the same without audio: prefill of text alone", engine, tokens_per_s=0.0, deaf=True),
         Trial("without probabilities and watch for loops", engine, plain=True),
         Trial("language asked", engine, ask=True),
-        Trial("language asked, first come, first served", engine, {"scheduling_policy": "fcfs"}, ask=True),
-        Trial("language asked, and chunked prefill", engine, {"enable_chunked_prefill": True}, ask=True),
-        Trial("language asked, no prefix caching", engine, {"enable_prefix_caching": False}, ask=True),
         Trial("chunked prefill", engine, {"enable_chunked_prefill": True}),
         Trial("max_num_seqs 16", engine | {"max_num_seqs": 16}),
         Trial("max_num_seqs 256", engine | {"max_num_seqs": 256}),
@@ -152,42 +147,61 @@ def main() -> None:
         Trial("max_num_batched_tokens 32768", engine, {"max_num_batched_tokens": 32768}),
         Trial("as the job has it, again", engine),
     ]
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder, "windows.npz"))
-        samples = [clip.samples for clip in clips(DEMO / "held_out")]
-        rng = np.random.default_rng(0)
-        # Each clip at sixteen levels: no window comes twice.
-        levels = (rng.uniform(0.3, 1.0) for _ in range(16))
-        np.savez(path, *((clip * level).astype(np.int16) for level in levels for clip in samples))
-        sweep("one engine, demo checkpoint", trials, path)
-
-        # With windows of 30 s, as the released models', a question may share far more.
-        model = checkpoint_of(Path(folder, "model"), small_shapes(chunk_s=30.0))
-        engine, own = {"model": str(model), "device": "cpu"}, {"load_format": "dummy"}
-        plain = own | {"scheduling_policy": "fcfs", "enable_chunked_prefill": True}
-        np.savez(path, *(rng.integers(-3000, 3000, 480_000, dtype=np.int16) for _ in range(NOISE_WINDOWS)))
-        trials = [
-            Trial("one token of text", engine, own, tokens_per_s=0.0),
-            Trial("language asked", engine, own, tokens_per_s=0.0, ask=True),
-            Trial("language asked, by vLLM's own order", engine, plain, tokens_per_s=0.0, ask=True),
-            Trial("one token of text, again", engine, own, tokens_per_s=0.0),
-        ]
-        sweep("windows of 30 s, random weights", trials, path)
+    path = folder / "windows.npz"
+    samples = [clip.samples for clip in clips(DEMO / "held_out")]
+    rng = np.random.default_rng(0)
+    # Each clip at sixteen levels: no window comes twice.
+    levels = (rng.uniform(0.3, 1.0) for _ in range(16))
+    np.savez(path, *((clip * level).astype(np.int16) for level in levels for clip in samples))
+    sweep("one engine, demo checkpoint", trials, path)
 
 
-def sweep(title: str, trials: Sequence[Trial], windows: str) -> None:
+def question_sweep(folder: Path) -> None:
+    """What the question for the language costs where windows are as long as the released models': 30 s."""
+    from bench.gpu import checkpoint as checkpoint_of
+    from bench.gpu import small_shapes
+
+    engine = {"model": str(checkpoint_of(folder / "model", small_shapes(chunk_s=30.0))), "device": "cpu"}
+    settings: dict[str, dict[str, Any]] = {
+        "": {},
+        ", first come, first served": {"scheduling_policy": "fcfs"},
+        ", chunked prefill": {"enable_chunked_prefill": True},
+        ", no prefix caching": {"enable_prefix_caching": False},
+    }
+
+    def trial(name: str, own: dict[str, Any], ask: bool) -> Trial:
+        return Trial(name, engine, {"load_format": "dummy"} | own, tokens_per_s=0.0, ask=ask)
+
+    asked = [trial(f"language asked{name}", own, True) for name, own in settings.items()]
+    trials = [trial("one token of text", {}, False), *asked, trial("one token of text, again", {}, False)]
+    path, rng = folder / "noise.npz", np.random.default_rng(0)
+    np.savez(path, *(rng.integers(-3000, 3000, 480_000, dtype=np.int16) for _ in range(NOISE_WINDOWS)))
+    sweep("windows of 30 s, the demo's shapes with random weights", trials, path)
+
+
+def sweep(title: str, trials: Sequence[Trial], windows: Path) -> None:
     """Measure and print."""
     console = Console(width=110)
     table = Table("", "audio s per s", "to the first", "tokens per s", "start, s", title=title)
     first = None
     for trial in trials:
-        speed = measure(trial, windows)
+        speed = measure(trial, str(windows))
         first = first or speed.audio_s
         cells = f"{speed.audio_s:.1f}", f"{speed.audio_s / first:.2f}", f"{speed.tokens:.0f}", f"{speed.start_s:.0f}"
         table.add_row(trial.name, *cells)
         print(trial.name, *cells, file=sys.stderr, flush=True)
     console.print(table)
     console.print(f"{os.cpu_count()} cores", highlight=False)
+
+
+SWEEPS = {"settings": settings_sweep, "question": question_sweep}
+
+
+def main() -> None:
+    """Sweep on the CPU, and print."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in sys.argv[1:] or SWEEPS:
+            SWEEPS[name](Path(folder))
 
 
 if __name__ == "__main__":
