@@ -31,7 +31,8 @@ from pipeline.settings import Engine, Language, Settings
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
 
-WARM_UP, NOISE_WINDOWS = 16, 300
+WARM_UP = 16  # windows
+NOISE_WINDOWS, CHUNK_S = 300, 30.0
 WORDS = 200, 400  # ids that stand for text in the demo's vocabulary, and no special ones in any
 
 
@@ -147,7 +148,7 @@ def settings_sweep(folder: Path) -> None:
         Trial("max_num_batched_tokens 32768", engine, {"max_num_batched_tokens": 32768}),
         Trial("as the job has it, again", engine),
     ]
-    path = folder / "windows.npz"
+    path = str(folder / "windows.npz")
     samples = [clip.samples for clip in clips(DEMO / "held_out")]
     rng = np.random.default_rng(0)
     # Each clip at sixteen levels: no window comes twice.
@@ -158,10 +159,9 @@ def settings_sweep(folder: Path) -> None:
 
 def question_sweep(folder: Path) -> None:
     """What the question for the language costs where windows are as long as the released models': 30 s."""
-    from bench.gpu import checkpoint as checkpoint_of
-    from bench.gpu import small_shapes
+    from bench import gpu
 
-    engine = {"model": str(checkpoint_of(folder / "model", small_shapes(chunk_s=30.0))), "device": "cpu"}
+    engine = {"model": str(gpu.checkpoint(folder / "model", gpu.small_shapes(CHUNK_S))), "device": "cpu"}
     settings: dict[str, dict[str, Any]] = {
         "": {},
         ", first come, first served": {"scheduling_policy": "fcfs"},
@@ -174,18 +174,17 @@ def question_sweep(folder: Path) -> None:
 
     asked = [trial(f"language asked{name}", own, True) for name, own in settings.items()]
     trials = [trial("one token of text", {}, False), *asked, trial("one token of text, again", {}, False)]
-    path, rng = folder / "noise.npz", np.random.default_rng(0)
-    np.savez(path, *(rng.integers(-3000, 3000, 480_000, dtype=np.int16) for _ in range(NOISE_WINDOWS)))
-    sweep("windows of 30 s, the demo's shapes with random weights", trials, path)
+    windows = gpu.noise(folder / "noise.npz", NOISE_WINDOWS, CHUNK_S)
+    sweep("windows of 30 s, the demo's shapes with random weights", trials, windows)
 
 
-def sweep(title: str, trials: Sequence[Trial], windows: Path) -> None:
+def sweep(title: str, trials: Sequence[Trial], windows: str) -> None:
     """Measure and print."""
     console = Console(width=110)
     table = Table("", "audio s per s", "to the first", "tokens per s", "start, s", title=title)
     first = None
     for trial in trials:
-        speed = measure(trial, str(windows))
+        speed = measure(trial, windows)
         first = first or speed.audio_s
         cells = f"{speed.audio_s:.1f}", f"{speed.audio_s / first:.2f}", f"{speed.tokens:.0f}", f"{speed.start_s:.0f}"
         table.add_row(trial.name, *cells)

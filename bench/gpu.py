@@ -46,8 +46,7 @@ def checkpoint(folder: Path, shapes: dict[str, Any]) -> Path:
     tokenizer = json.loads((MODEL / "tekken.json").read_text("utf-8"))
     mels = encoder["audio_encoding_args"]
     tokenizer["audio"]["audio_encoding_config"]["num_mel_bins"] = mels["num_mel_bins"]
-    frames_s = mels["sampling_rate"] / mels["hop_length"]
-    tokenizer["audio"]["chunk_length_s"] = 2 * encoder["max_source_positions"] / frames_s
+    tokenizer["audio"]["chunk_length_s"] = encoder["max_source_positions"] / ENCODER_FRAMES_PER_S
     (folder / "params.json").write_text(json.dumps(params), "utf-8")
     (folder / "tekken.json").write_text(json.dumps(tokenizer), "utf-8")
     return folder
@@ -59,6 +58,13 @@ def small_shapes(chunk_s: float = 6.0) -> dict[str, Any]:
     encoder = shapes["multimodal"]["whisper_model_args"]["encoder_args"]
     encoder["max_source_positions"] = int(chunk_s * ENCODER_FRAMES_PER_S)
     return shapes
+
+
+def noise(path: Path, count: int, seconds: float) -> str:
+    """Write so many int16 windows of noise into an npz file; its name."""
+    rng, length = np.random.default_rng(0), int(seconds * SAMPLE_RATE_HZ)
+    np.savez(path, *(rng.integers(-3000, 3000, length, dtype=np.int16) for _ in range(count)))
+    return str(path)
 
 
 def main() -> None:
@@ -95,10 +101,7 @@ def main() -> None:
             shapes = small_shapes() if wanted.dry_run else dict(SHAPES[MODELS[name]])
             model = checkpoint(Path(place, name), shapes)
             chunk_s = inspect(Engine(model=str(model))).chunk_s
-            windows = str(Path(place, f"{name}.npz"))
-            rng = np.random.default_rng(0)
-            length = int(chunk_s * SAMPLE_RATE_HZ)
-            np.savez(windows, *(rng.integers(-3000, 3000, length, dtype=np.int16) for _ in range(wanted.windows)))
+            windows = noise(Path(place, f"{name}.npz"), wanted.windows, chunk_s)
             for setting in itertools.product(
                 wanted.numbers.split(","),
                 _integers(wanted.tensor_parallel),
