@@ -10,7 +10,6 @@ from pathlib import Path
 from unittest.mock import patch
 
 from moto.server import ThreadedMotoServer
-from s3fs import S3FileSystem
 
 from pipeline import store
 
@@ -36,18 +35,12 @@ def embedded_s3(bucket: str) -> Iterator[str]:
     }
     try:
         with patch.dict(os.environ, settings):
-            _forget_clients()
+            store.forget_clients()
             store.filesystem("s3").mkdir(bucket)
             yield endpoint
     finally:
-        _forget_clients()
+        store.forget_clients()
         server.stop()
-
-
-def _forget_clients() -> None:
-    """Clients keep the settings that they were made with."""
-    store.filesystem.cache_clear()
-    S3FileSystem.clear_instance_cache()
 
 
 def upload(folder: Path, prefix: str) -> None:

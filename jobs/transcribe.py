@@ -34,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def check_failures(facts: dict[str, Any], wanted: settings.Settings) -> None:
     """Raise JobError where more of a run's recordings failed than may."""
-    failed = facts["numbers"]["failed"] / facts["numbers"]["recordings"]
+    numbers = facts["numbers"]
+    failed = numbers["failed"] / max(1, numbers["recordings"])
     if failed >= wanted.max_failed_share:
         limit = f"--max-failed-share {wanted.max_failed_share:g}"
         raise JobError(f"{failed:.0%} of the recordings failed, {limit} is reached")
@@ -91,6 +92,10 @@ def print_plan(plan: run.Plan, log: Log) -> None:
     if listing.skipped:
         kinds = ", ".join(f"{count} {extension}" for extension, count in listing.skipped.most_common())
         lines.append(f"not recordings, left out: {kinds}")
+    if listing.unlisted:
+        lines.append(f"left out, since they cannot be listed: {', '.join(listing.unlisted)}")
+    if listing.aliases:
+        lines.append(f"{listing.aliases} rows name a file and time range of an earlier row, under another recording_id")
     if listing.repeated:
         lines.append(f"{listing.repeated} rows of the manifest repeat earlier ones, left out")
     if not plan.is_settled:

@@ -11,6 +11,8 @@ from typing import Any
 
 import pysubs2
 
+from pipeline.join import concatenate
+
 # The usual limits of subtitle guides (BBC, Netflix): two lines of 42 characters, one to seven seconds.
 LINE_CHARS = 42
 LINES = 2
@@ -59,7 +61,7 @@ def _of_segment(segment: Mapping[str, Any]) -> Iterator[Caption]:
         end_s = _time(spans, said / total)
         following = words[at + 1] if at + 1 < len(words) else None
         full = following is None or len(_lines(speaker, [*cue, following])) > LINES
-        text = " ".join(cue)
+        text = concatenate(cue)
         sentence = text.endswith(SENTENCE_END) and len(text) >= SHORTEST_SENTENCE_CHARS
         if full or sentence or _time(spans, (said + len(following or "")) / total) - start_s > MAX_S:
             end_s = min(end_s, start_s + MAX_S)
@@ -72,7 +74,7 @@ def _speaker(segment: Mapping[str, Any]) -> str:
 
 
 def _lines(speaker: str, words: Sequence[str]) -> list[str]:
-    return textwrap.wrap(speaker + " ".join(words), LINE_CHARS)
+    return textwrap.wrap(speaker + concatenate(words), LINE_CHARS)
 
 
 def _time(spans: Sequence[tuple[float, float]], share: float, after: bool = False) -> float:

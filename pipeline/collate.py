@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline import language
-from pipeline.join import join
+from pipeline.guards import letters
+from pipeline.join import concatenate, join
 from pipeline.language import MIXED_SHARE
 from pipeline.schema import DECLARED, TRANSCRIPT, FailureCode, Flag, Outcome
 from pipeline.settings import Guards
@@ -97,7 +98,7 @@ def transcript(segments: Sequence[Row], guards: Guards, complete: bool = True) -
     if not complete:
         code, detail = FailureCode.INCOMPLETE.value, f"only {len(segments)} of its segments came back"
     outcome = Outcome.OK if code is None else Outcome.PARTIAL if texts else Outcome.FAILED
-    text = None if outcome is Outcome.FAILED else " ".join(text for text in texts if text)
+    text = None if outcome is Outcome.FAILED else concatenate(texts)
     languages, declared = language.mix(segments), any(s["language_source"] == DECLARED for s in segments)
     windowed_s = sum(segment["speech_s"] for segment in segments)
     total_s = sum(one["speech_s"] for one in languages)
@@ -112,6 +113,7 @@ def transcript(segments: Sequence[Row], guards: Guards, complete: bool = True) -
         if declared or not languages or not total_s
         else languages[0]["probability"] * languages[0]["speech_s"] / total_s,
         "language_source": next((s["language_source"] for s in segments if s["language_source"]), None),
+        "unexpected_language": _unexpected(segments),
         "languages": languages,
         "flags": _flags(segments, text, windowed_s, languages, guards),
         "outcome": outcome.value,
@@ -119,6 +121,15 @@ def transcript(segments: Sequence[Row], guards: Guards, complete: bool = True) -
         "failure_detail": detail,
         "segments": [{name: segment[name] for name in SEGMENT_NAMES} for segment in segments],
     }
+
+
+def _unexpected(segments: Sequence[Row]) -> str | None:
+    """Of the languages that were not expected, the one that holds most speech."""
+    speech_s: Counter[str] = Counter()
+    for segment in segments:
+        if other := segment["unexpected_language"]:
+            speech_s[other] += segment["speech_s"]
+    return max(speech_s, key=lambda x: speech_s[x], default=None)
 
 
 def _flags(
@@ -130,7 +141,7 @@ def _flags(
     if text is not None and windowed_s >= guards.min_speech_s:
         if not text:
             flags.add(Flag.NO_TEXT)
-        elif len(text) < guards.min_chars_per_s * windowed_s:
+        elif letters(text) < guards.min_chars_per_s * windowed_s:
             flags.add(Flag.LITTLE_TEXT)
     spoken_s = sum(one["speech_s"] for one in languages)
     if any(one["speech_s"] >= MIXED_SHARE * spoken_s for one in languages[1:]):

@@ -1,7 +1,8 @@
 """What counts as done: how each recording stands with what earlier runs have written. Tables in, columns out.
 
-Done is a recording whose content, time range, declared language and fingerprint (settings.fingerprint) a row has,
-unless that row is a failure that may pass by itself (schema.PASSING).
+A recording keeps its `place` when its content changes. Of the rows with one place the newest counts, for readers and
+for the next run alike: a recording is done when the newest row of its place has its content, time range, declared
+language and fingerprint (settings.fingerprint), unless that row is a failure that may pass by itself (schema.PASSING).
 """
 
 # pyright: reportCallIssue=false, reportArgumentType=false
@@ -9,12 +10,14 @@ unless that row is a failure that may pass by itself (schema.PASSING).
 
 from __future__ import annotations
 
+import hashlib
+import json
 from enum import StrEnum
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.schema import PASSING
+from pipeline.schema import PASSING, TRANSCRIPT
 
 
 class Standing(StrEnum):
@@ -27,49 +30,90 @@ class Standing(StrEnum):
     FAILED_BEFORE = "failed before, may pass"
 
 
-PLACE = ["uri", "range_start_s", "range_end_s"]
-CONTENT = ["recording_id", "content_version", "range_start_s", "range_end_s", "declared_language"]
-COLUMNS = [*dict.fromkeys([*PLACE, *CONTENT]), "fingerprint", "failure_code", "channel"]  # of transcripts
+CONTENT = ["uri", "content_version", "range_start_s", "range_end_s", "declared_language"]
+COLUMNS = ["recording_id", "place", *CONTENT, "fingerprint", "failure_code", "channel"]  # of transcripts
+
+
+def generated_id(uri: str, version: str | None, start_s: float | None, end_s: float | None, *marks: object) -> str:
+    """The recording_id of a recording that the manifest gives none: a hash of where it is, what is in it and which
+    part is meant; and of `marks`."""
+    identity = json.dumps([uri, version, start_s, end_s, *marks], default=str)
+    return hashlib.sha256(identity.encode()).hexdigest()[:24]
+
+
+def place(uri: str, start_s: float | None, end_s: float | None, given_id: str | None = None) -> str:
+    """What identifies a recording whatever its content: the recording_id that its manifest gives (behind "id:"), else
+    its URI, with the time range as a media fragment where a part is meant ("s3://bucket/a.wav#t=30,60.5")."""
+    if given_id is not None:
+        return f"id:{given_id}"
+    if start_s is None and end_s is None:
+        return uri
+    start, end = ("" if x is None else f"{x:.6f}".rstrip("0").rstrip(".") for x in (start_s, end_s))
+    return f"{uri}#t={start or 0}{end and ','}{end}"
+
+
+def with_place(rows: pa.Table) -> pa.Table:
+    """TRANSCRIPT rows of version 0.1, which had no column `place`, with it."""
+    if "place" in rows.column_names:
+        return rows
+    names = ["recording_id", "channel", "uri", "content_version", "range_start_s", "range_end_s"]
+    places = []
+    for row in rows.select(names).to_pylist():
+        own = row["recording_id"].removesuffix("" if row["channel"] is None else f"#{row['channel']}")
+        uri, version, start_s, end_s = (row[name] for name in names[2:])
+        generated = own == generated_id(uri, version, start_s, end_s)
+        places.append(place(uri, start_s, end_s, None if generated else own))
+    return rows.append_column(TRANSCRIPT.field("place"), pa.array(places, pa.string()))
+
+
+def newest(rows: pa.Table) -> pa.Table:
+    """Of transcript rows in the order of their publication, those of whole recordings that count."""
+    rows = rows.filter(pc.is_null(rows["channel"]))
+    if not len(rows):
+        return rows
+    numbered = pa.table({"place": rows["place"], "at": pa.array(range(len(rows)), pa.int64())})
+    last = numbered.group_by("place", use_threads=False).aggregate([("at", "last")])
+    return rows.take(last["at_last"])
 
 
 def standing(recordings: pa.Table, rows: pa.Table, fingerprint: str) -> pa.Array:
-    """The Standing of each RECORDING row beside transcript rows that have COLUMNS."""
-    contents, places = _keys(recordings, CONTENT), _keys(recordings, PLACE)
-    rows = _whole(rows)
-    known, own = _keys(rows, CONTENT), pc.equal(rows["fingerprint"], fingerprint)
-    passing = pc.is_in(rows["failure_code"], value_set=pa.array([code.value for code in PASSING]))
+    """The Standing of each RECORDING row beside transcript rows that have COLUMNS, in the order of publication."""
+    found, same = _found(recordings, rows)
+    own = pc.and_(same, pc.fill_null(pc.equal(found["fingerprint"], fingerprint), False))
+    passing = pc.is_in(found["failure_code"], value_set=pa.array([code.value for code in PASSING]))
     tests = {
-        Standing.DONE: pc.is_in(contents, known.filter(pc.and_not(own, passing))),
-        Standing.FAILED_BEFORE: pc.is_in(contents, known.filter(pc.and_(own, passing))),
-        Standing.SETTINGS_CHANGED: pc.is_in(contents, known),
-        Standing.CONTENT_CHANGED: pc.is_in(places, _keys(rows, PLACE)),
+        Standing.DONE: pc.and_not(own, passing),
+        Standing.FAILED_BEFORE: own,
+        Standing.SETTINGS_CHANGED: same,
+        Standing.CONTENT_CHANGED: pc.is_valid(found["place"]),
     }
-    which = pc.make_struct(*tests.values(), field_names=[name.value for name in tests])
+    columns = [test.combine_chunks() if isinstance(test, pa.ChunkedArray) else test for test in tests.values()]
+    which = pc.make_struct(*columns, field_names=[name.value for name in tests])
     return pc.case_when(which, *(name.value for name in tests), Standing.NEW.value)
 
 
 def written(recordings: pa.Table, rows: pa.Table) -> pa.Array:
     """Whether any of the rows, of whatever outcome, is about each recording as it is now."""
-    return pc.is_in(_keys(recordings, CONTENT), _keys(_whole(rows), CONTENT))
+    return _found(recordings, rows)[1]
 
 
 def last_failure(recordings: pa.Table, rows: pa.Table) -> pa.Array:
-    """The failure code of the last of the rows about each recording as it is now; null where that has none."""
-    rows = _whole(rows)
-    facts = pa.table({"key": _keys(rows, CONTENT), "code": rows["failure_code"]})
-    options = pc.ScalarAggregateOptions(skip_nulls=False)
-    last = facts.group_by("key", use_threads=False).aggregate([("code", "last", options)])
-    return last["code_last"].take(pc.index_in(_keys(recordings, CONTENT), last["key"])).combine_chunks()
+    """The failure code of the row that counts for each recording as it is now; null where that has none."""
+    found, same = _found(recordings, rows)
+    return pc.if_else(same, found["failure_code"].combine_chunks(), None)
 
 
-def _whole(rows: pa.Table) -> pa.Table:
-    """Without the rows of single channels."""
-    return rows.filter(pc.is_null(rows["channel"]))
+def _found(recordings: pa.Table, rows: pa.Table) -> tuple[pa.Table, pa.Array]:
+    """For each recording the row that counts (null where there is none), and whether that has its content."""
+    rows = newest(rows)
+    places = pc.cast(rows["place"], pa.large_string()).combine_chunks()
+    found = rows.take(pc.index_in(pc.cast(recordings["place"], pa.large_string()), value_set=places))
+    same = pc.and_(pc.is_valid(found["place"]), pc.equal(_contents(recordings), _contents(found)))
+    return found, same.combine_chunks() if isinstance(same, pa.ChunkedArray) else same
 
 
-def _keys(table: pa.Table, names: list[str]) -> pa.Array:
+def _contents(table: pa.Table) -> pa.ChunkedArray:
     if "declared_language" not in table.column_names:  # in RECORDING rows it is the only one
         table = table.rename_columns({"language": "declared_language"})
-    texts = [pc.fill_null(pc.cast(table[name], pa.string()), "\x00") for name in names]
-    key = pc.binary_join_element_wise(*texts, "\x1f")
-    return key.combine_chunks() if isinstance(key, pa.ChunkedArray) else key
+    texts = [pc.fill_null(pc.cast(table[name], pa.large_string()), "\x00") for name in CONTENT]
+    return pc.binary_join_element_wise(*texts, pa.scalar("\x1f", pa.large_string()))

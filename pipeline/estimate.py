@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import audio, store
+from pipeline import audio, fetch
 from pipeline.errors import RecordingError
+from pipeline.schema import PASSING
 from pipeline.settings import Audio
 
-SAMPLE, SAMPLE_BYTES = 64, 256_000_000  # recordings that are looked into, and their bytes together, at most
+SAMPLE = 64  # recordings that are looked into at most
+# Where none of them tells: 64 kbit/s, what speech is often compressed to. Larger rates are estimated too long, so that
+# a budget is kept.
+USUAL_BYTES_PER_S = 8_000.0
 LOOKS_AT_ONCE = 4
 LONG_ENOUGH_S = 60.0  # of wall time: shorter runs are mostly the start of the engines
 
@@ -82,30 +86,29 @@ def measured(reports: Sequence[Row], model: str, revision: str) -> Speed | None:
 def seconds_each(recordings: pa.Table, limits: Audio) -> np.ndarray:
     """Seconds of audio in each of N RECORDING rows, about: float64 (N,).
 
-    The containers' own word is taken for a fixed random sample, which for small inputs is all of them; the others
-    follow from their size and the sample's seconds per byte, by file extension.
+    A fixed random sample, which for small inputs is all of them, is asked what its containers state; the others follow
+    from their size and the sample's seconds per byte, by file extension. Where no container states anything,
+    USUAL_BYTES_PER_S decides.
     """
     uris: list[str] = [str(uri) for uri in recordings["uri"].to_pylist()]
     usable = np.array([code is None for code in recordings["failure_code"].to_pylist()], dtype=bool)
     sizes = np.array([size or 0 for size in recordings["size_bytes"].to_pylist()], dtype=float) * usable
     kinds = [os.path.splitext(uri)[1].lower() for uri in uris]
-    sample: list[int] = []
-    left = SAMPLE_BYTES
-    for at in random.Random(0).sample(range(len(uris)), min(len(uris), 100 * SAMPLE)):
-        if len(sample) < SAMPLE and 0 < sizes[at] <= left:
-            sample.append(at)
-            left -= sizes[at]
+    filled = np.flatnonzero(sizes > 0).tolist()
+    sample: list[int] = random.Random(0).sample(filled, min(len(filled), SAMPLE))
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
         lengths = list(pool.map(lambda at: _whole_s(uris[at], limits), sample))
+    known = {at: length for at, length in zip(sample, lengths, strict=True) if length is not None}
     seconds: dict[str, float] = defaultdict(float)
     size: Counter[str] = Counter()
-    for at, length in zip(sample, lengths, strict=True):
+    for at, length in known.items():
         for kind in (kinds[at], "all"):  # "all": for extensions that the sample misses
             seconds[kind] += length
             size[kind] += sizes[at]
     rates = {kind: seconds[kind] / size[kind] for kind in size}
-    found = sizes * np.array([rates.get(kind, rates.get("all", 0.0)) for kind in kinds])
-    found[sample] = lengths
+    usual = rates.get("all", 1 / USUAL_BYTES_PER_S)
+    found = sizes * np.array([rates.get(kind, usual) for kind in kinds])
+    found[list(known)] = list(known.values())
     starts, ends = (
         np.array([np.nan if value is None else value for value in recordings[name].to_pylist()], dtype=float)
         for name in ("range_start_s", "range_end_s")
@@ -113,9 +116,11 @@ def seconds_each(recordings: pa.Table, limits: Audio) -> np.ndarray:
     return np.maximum(0.0, np.fmin(found, ends) - np.nan_to_num(starts))
 
 
-def _whole_s(uri: str, limits: Audio) -> float:
+def _whole_s(uri: str, limits: Audio) -> float | None:
+    """Seconds of a recording, as its container states or lets estimate; None where it does not."""
+    complete = False
     try:
-        with store.local_copy(uri) as path:
-            return audio.probe(path, limits).duration_s or 0.0
-    except RecordingError:
-        return 0.0
+        with fetch.ends_of(uri) as (path, complete):
+            return audio.probe(path, limits).duration_s
+    except RecordingError as error:
+        return 0.0 if complete and error.code not in PASSING else None

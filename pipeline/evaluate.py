@@ -10,6 +10,7 @@ evaluations/<id>/report.json          for machines; written last: it publishes t
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,24 +21,21 @@ import pyarrow.parquet as pq
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from pipeline import output, store
+from pipeline import done, output, store
 from pipeline.datasets import CORPORA, Choice, write_manifest
+from pipeline.done import Standing
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.run import Plan
-from pipeline.schema import Outcome
+from pipeline.schema import TRANSCRIPT, Outcome
 from pipeline.scoring import page, tables
 from pipeline.scoring.error_rate import UNSPACED, NormalizerName, normalizer
 from pipeline.settings import Settings
 
 FOLDER = "evaluations"
-# What the rows of a transcript must have for scoring; segments are not read.
-COLUMNS = (
-    "recording_id uri run_id channel range_start_s range_end_s declared_language duration_s text language flags "
-    "outcome failure_code failure_detail fingerprint"
-).split()
+# What the rows of a transcript must have for scoring beside done.COLUMNS; segments are not read.
+COLUMNS = "run_id duration_s text language flags outcome failure_detail".split()
 OF_A_CORPUS = ("configs", "sample", "one_per_sentence", "declare_language")  # settings
-EXTRA = ("utterance_id", "config", "reference_language")
-
+NAMED = 10  # of the recordings that are not scored; the report names all
 Row = dict[str, Any]
 
 
@@ -165,22 +163,20 @@ def evaluate(plan: Plan, what: Input) -> Row:
         JobError: the output cannot be read or written.
     """
     try:
-        transcripts, runs = _transcripts(plan, what.reference)
-        spoken = [row for row in transcripts if (row[what.reference] or "").strip()]
-        if not spoken:
-            raise ConfigurationError(f"--input {what.settings.input}: none of its rows has a text in {what.reference}")
-        problems = list(what.problems)
-        if without := len(transcripts) - len(spoken):
-            problems.append(f"{without} of {len(transcripts)} recordings have no {what.reference}: not scored")
+        rows, not_scored, runs = _transcripts(plan, what.reference)
+        if not rows:
+            why = "; ".join(_left_out(not_scored, plan.listing.repeated))
+            raise ConfigurationError(f"--input {what.settings.input}: nothing to score ({why})")
+        problems = [*what.problems, *_left_out(not_scored, plan.listing.repeated)]
         by = [normalizer(name) for name in what.settings.normalizers]
-        rows = tables.utterances(spoken, what.reference, by, what.settings.cer_languages)
-        report = _report(plan, what, rows, runs) | {"problems": problems}
+        utterances = tables.utterances(rows, what.reference, by, what.settings.cer_languages)
+        report = _report(plan, what, utterances, runs) | {"problems": problems, "not_scored": not_scored}
         report["failures"] = [
             {name: row.get(name) for name in ("utterance_id", "uri", "failure_code", "failure_detail")}
-            for row in spoken
+            for row in rows
             if row["outcome"] == Outcome.FAILED
         ]
-        _write(f"{plan.output.uri}/{FOLDER}/{plan.output.run_id}", report, rows)
+        _write(f"{plan.output.uri}/{FOLDER}/{plan.output.run_id}", report, utterances)
         return report
     except store.READ_ERRORS as error:
         raise JobError(f"--output {plan.output.uri}: {store.explain(error)}") from error
@@ -202,20 +198,45 @@ def read_baseline(place: str, baseline: str) -> tuple[str, list[Row]]:
         raise ConfigurationError(f"--baseline {baseline}: {folder} is no evaluation ({why})") from error
 
 
-def _transcripts(plan: Plan, reference: str) -> tuple[list[Row], list[Row]]:
-    """The newest rows of the plan's recordings with its fingerprint, and the reports of their runs."""
-    wanted = set(plan.listing.recordings["recording_id"].to_pylist())
-    found: dict[Any, Row] = {}
-    reports = [r for r in output.reports(plan.output.uri) if r["fingerprint"] == plan.about["fingerprint"]]
-    for report in reports:
-        for name in report["transcripts"]:
-            table = output.read_part(plan.output.uri, name)
-            columns = [x for x in (*COLUMNS, *EXTRA, reference) if x in table.column_names]
-            for row in table.select(columns).to_pylist():
-                if row["channel"] is None and row["recording_id"] in wanted and reference in row:
-                    found[row["recording_id"]] = row
-    used = {row["run_id"] for row in found.values()}
-    return list(found.values()), [report for report in reports if report["run_id"] in used]
+def _transcripts(plan: Plan, reference: str) -> tuple[list[Row], list[Row], list[Row]]:
+    """The transcripts to score, each with the columns that its recording has in today's manifest; the recordings that
+    are not scored (recording_id, uri, why): together with the first, all that are listed; and the reports of the runs.
+
+    A transcript is scored when it counts for the recording as it is today, with these settings.
+    """
+    reports = output.reports(plan.output.uri)
+    parts = [output.read_transcripts(plan.output.uri, name, COLUMNS) for run in reports for name in run["transcripts"]]
+    columns = [*done.COLUMNS, *COLUMNS]
+    schema = pa.schema([TRANSCRIPT.field(name) for name in columns])
+    table = pa.concat_tables([schema.empty_table(), *(part.select(columns).cast(schema) for part in parts)])
+    found = {row["place"]: row for row in done.newest(table).to_pylist()}
+    standing = done.standing(plan.listing.recordings, table, plan.about["fingerprint"]).to_pylist()
+    recordings = plan.listing.recordings.select(["recording_id", "place", "uri"]).to_pylist()
+    rows, not_scored = [], []
+    for recording, own, how in zip(recordings, plan.listing.extra.to_pylist(), standing, strict=True):
+        transcribed = how in (Standing.DONE, Standing.FAILED_BEFORE)
+        if transcribed and str(own[reference] or "").strip():
+            own[reference] = str(own[reference])
+            rows.append(own | found[recording["place"]] | {"recording_id": recording["recording_id"]})
+        else:
+            why = f"no {reference}" if transcribed else "not transcribed"
+            not_scored.append({"recording_id": recording["recording_id"], "uri": recording["uri"], "why": why})
+    used = {row["run_id"] for row in rows}
+    return rows, not_scored, [report for report in reports if report["run_id"] in used]
+
+
+def _left_out(not_scored: Sequence[Row], repeated: int) -> list[str]:
+    """In words, what of a manifest is not scored."""
+    uris: dict[str, list[str]] = defaultdict(list)
+    for row in not_scored:
+        uris[row["why"]].append(row["uri"])
+    problems = []
+    for why, names in uris.items():
+        more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+        problems.append(f"{len(names)} recordings are not scored ({why}): {', '.join(names[:NAMED])}{more}")
+    if repeated:
+        problems.append(f"{repeated} rows of the manifest repeat earlier ones: each is scored once")
+    return problems
 
 
 def _report(plan: Plan, what: Input, rows: Sequence[Row], runs: Sequence[Row]) -> Row:

@@ -21,10 +21,10 @@ from pipeline.settings import JOB_CONFIG
 WRITES_AT_ONCE = 16
 MAX_NAME_BYTES = 200  # of the 255 that file systems take
 # Columns that say what a row is the transcript of, and whether it is the newest.
-KEYS = ["recording_id", "uri", "range_start_s", "range_end_s", "channel", "run_id"]
+KEYS = ["recording_id", "place", "uri", "channel", "run_id"]
 
 Row = dict[str, Any]
-Place = tuple[str, float | None, float | None, int | None]
+Place = tuple[str, int | None]  # of a recording, and its channel
 
 
 class Export(BaseSettings):
@@ -75,7 +75,7 @@ def export(settings: Export) -> Counter[str]:
         with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
             for report in reports:
                 for name in report["transcripts"]:
-                    rows = output.read_part(settings.input, name).to_pylist()
+                    rows = output.read_transcripts(settings.input, name).to_pylist()
                     for kinds in pool.map(write, [row for row in rows if newest.get(_place(row)) == _key(row)]):
                         written.update(kinds)
     except store.STORAGE_ERRORS as error:
@@ -85,7 +85,7 @@ def export(settings: Export) -> Counter[str]:
 
 def _place(row: Row) -> Place:
     """What a row is the transcript of, whatever the content was at the time."""
-    return row["uri"], row["range_start_s"], row["range_end_s"], row["channel"]
+    return row["place"], row["channel"]
 
 
 def _key(row: Row) -> Row:
@@ -98,11 +98,11 @@ def _newest(source: str, reports: Sequence[Row]) -> dict[Place, Row]:
     runs: dict[Place, str] = {}  # of the recordings as wholes
     for report in reports:
         for name in report["transcripts"]:
-            for row in output.read_part(source, name, KEYS).to_pylist():
+            for row in output.read_transcripts(source, name, KEYS).select(KEYS).to_pylist():
                 newest[_place(row)] = row
                 if row["channel"] is None:
                     runs[_place(row)] = row["run_id"]
-    return {place: row for place, row in newest.items() if runs.get((*place[:3], None)) == row["run_id"]}
+    return {place: row for place, row in newest.items() if runs.get((place[0], None)) == row["run_id"]}
 
 
 def file_names(rows: Sequence[Row], inputs: Sequence[str]) -> dict[Place, str]:

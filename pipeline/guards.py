@@ -64,7 +64,7 @@ def suspicions(
     silent = no_speech is not None and no_speech > guards.max_no_speech_probability
     if not text:
         return [Flag.NO_TEXT] if judged and not silent else []
-    size = sum(DENSE_LETTER if ord(letter) in DENSE else 1 for letter in text)
+    size = letters(text)
     if hypothesis.finish_reason == "length":
         flags.append(Flag.LENGTH_LIMIT)
     if hypothesis.finish_reason == "repetition" or compression_ratio(text) > guards.max_compression_ratio:
@@ -80,6 +80,11 @@ def suspicions(
         if silent:
             flags.append(Flag.NO_SPEECH)
     return flags
+
+
+def letters(text: str) -> int:
+    """Length of a text in characters, each of a dense script counted as DENSE_LETTER."""
+    return sum(DENSE_LETTER if ord(letter) in DENSE else 1 for letter in text)
 
 
 def compression_ratio(text: str) -> float:

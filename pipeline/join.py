@@ -1,10 +1,10 @@
-"""Two texts of windows that overlap: the words that both heard are kept once."""
+"""Texts of windows into one: spaces where their script has any, and words that two windows heard kept once."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 WORDS_PER_S = 6.0  # nobody speaks faster for long: how many words the overlap may hold
 SLACK_WORDS = 2  # the words that a cut breaks, on either side
@@ -12,6 +12,9 @@ MATCH, MISMATCH, GAP = 2, -1, -1
 # A word with the space before it; scripts that put no spaces between words (Thai, Lao, Burmese, Khmer, kana, CJK) are
 # taken letter by letter.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
+_WIDE = "\u3000-\u303f\uff00-\uff65"  # punctuation of kana and CJK, which holds its own space
+_UNSPACED_END, _UNSPACED_START = re.compile(rf"[{_UNSPACED}{_WIDE}]$"), re.compile(rf"[{_UNSPACED}{_WIDE}]")
+_WIDE_END, _WIDE_START = re.compile(rf"[{_WIDE}]$"), re.compile(rf"[{_WIDE}]")
 WORD = re.compile(rf"\s*(?:[{_UNSPACED}]|[^\s{_UNSPACED}]+)")
 
 
@@ -36,6 +39,18 @@ def join(before: str, after: str, overlap_s: float) -> tuple[str, str]:
     if kept == 0:  # the text before would vanish: it keeps the match instead
         kept, at_head = matches[-1][0] + 1, matches[-1][1] + 1
     return "".join(ahead[:kept]).strip(), "".join(behind[at_head:]).strip()
+
+
+def concatenate(texts: Iterable[str]) -> str:
+    """Consecutive texts as one: with a space between, but none between two scripts that have no spaces, nor beside
+    their punctuation."""
+    whole = ""
+    for text in texts:
+        close = (_UNSPACED_END.search(whole) and _UNSPACED_START.match(text)) or (
+            _WIDE_END.search(whole) or _WIDE_START.match(text)
+        )
+        whole += text if close or not whole or not text else f" {text}"
+    return whole
 
 
 def _plain(word: str) -> str:

@@ -11,6 +11,9 @@ from typing import Any
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
 MIN_CHARS = 12  # of text below which its language cannot be told
+# When a text is called one of another language than those expected. Of 247 texts of 20 characters and more in nine
+# languages none was called another one at this probability; of 29 sentences in eleven others 22 were.
+SURE_CHARS, SURE = 20, 0.9
 PRIOR_S = 30.0  # of speech in every language at once, which each recording is taken to begin with
 MIXED_SHARE = 0.1  # of the speech that a second language holds in a recording that is called mixed
 
@@ -31,6 +34,19 @@ def text_witness(text: str, expected: Sequence[str]) -> dict[str, float]:
         return {}
     identifier = _identifier(tuple(expected))
     return {language: float(share) for language, share in identifier.rank(text)} if identifier else {}
+
+
+def unexpected(text: str, expected: Sequence[str]) -> str | None:
+    """The language (ISO 639-1) of a text that is surely in none of those expected; None where that is not sure."""
+    if len(text) < SURE_CHARS:
+        return None
+    language, probability = _every_language().classify(text)
+    return str(language) if probability >= SURE and language not in expected else None
+
+
+@cache
+def _every_language() -> LanguageIdentifier:
+    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -14,9 +13,10 @@ from functools import lru_cache, partial
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from botocore.exceptions import NoCredentialsError
 
-from pipeline import manifest, store
+from pipeline import done, manifest, store
 from pipeline.errors import ConfigurationError
 from pipeline.manifest import Entry
 from pipeline.schema import RECORDING, FailureCode
@@ -27,6 +27,7 @@ NOT_RECORDINGS = (
     ".rttm .ctm .trn .jpg .jpeg .png .gif .webp .svg .zip .gz .tar .py .sh .md5 .sha256"
 ).split()
 LOOKUPS_AT_ONCE, LOOKUPS_KEPT = 32, 1_024
+UNLISTED_NAMED = 20  # of the files that could not be looked at
 ROWS_AT_ONCE = 50_000  # that are Python objects before they are a table
 WRITTEN = ("started", "segments", "transcripts", "runs", "datasets", "evaluations")  # the folders below an output
 
@@ -37,14 +38,17 @@ Row = dict[str, Any]
 class Listing:
     """The recordings to do and, row by row beside them, the manifest's own columns.
 
-    `skipped` counts files of a folder that were left out, by extension; `repeated` counts manifest rows that say
-    exactly what an earlier row says.
+    `skipped` counts files of a folder that were left out, by extension or reason; `unlisted` names the first of those
+    that could not be looked at, with the reason. `repeated` counts manifest rows that say exactly what an earlier row
+    says, `aliases` those that mean what an earlier row means, under another recording_id.
     """
 
     recordings: pa.Table
     extra: pa.Table
     skipped: Counter[str] = field(default_factory=Counter)
+    unlisted: list[str] = field(default_factory=list)
     repeated: int = 0
+    aliases: int = 0
 
 
 def read(source: str, output: str, limit: int | None = None, allow: Sequence[str] = ()) -> Listing:
@@ -71,13 +75,20 @@ def _from_folder(source: str, output: str, limit: int | None) -> Listing:
     folder = path.rstrip("/")
     # A prefix ends at a folder's border: s3://bucket/call does not mean s3://bucket/callback/.
     single = not source.endswith("/") and files.isfile(path)
-    found = [(path, files.info(path))] if single else store.walk(source)
+    found = iter([(path, files.info(path))]) if single else store.walk(source)
     written = tuple(f"{store.split(output)[1].rstrip('/')}/{name}/" for name in WRITTEN)
     skipped: Counter[str] = Counter()
+    unlisted: list[str] = []
     rows: list[Row] = []
     tables: list[pa.Table] = []
     for name, info in found:
-        if info["type"] != "file" or (store.split(output)[0] == scheme and name.startswith(written)):
+        if store.split(output)[0] == scheme and name.startswith(written):
+            continue
+        if isinstance(info, str):
+            skipped[info] += 1
+            unlisted += [f"{name} ({info})"][: UNLISTED_NAMED - len(unlisted)]
+            continue
+        if info["type"] != "file":
             continue
         extension = os.path.splitext(name)[1].lower()
         if any(part.startswith((".", "_")) for part in name.removeprefix(folder).split("/")):
@@ -94,7 +105,7 @@ def _from_folder(source: str, output: str, limit: int | None) -> Listing:
     if not len(recordings):
         kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
         raise ConfigurationError(f"--input {source}: no recordings there ({f'only {kinds}' if kinds else 'nothing'})")
-    return Listing(recordings, manifest.no_columns(len(recordings)), skipped)
+    return Listing(recordings, manifest.no_columns(len(recordings)), skipped, unlisted)
 
 
 def _from_manifest(source: str, limit: int | None, allow: Sequence[str]) -> Listing:
@@ -104,17 +115,20 @@ def _from_manifest(source: str, limit: int | None, allow: Sequence[str]) -> List
     base = store.join(scheme, os.path.dirname(path))
     info_of = lru_cache(LOOKUPS_KEPT)(_info)  # parts of one recording stand together
     look_up = partial(_looked_up, source=source, base=base, allow=allow, info_of=info_of)
-    seen: dict[str, Entry] = {}
+    ids = _Ids(entries)
     kept: list[Entry] = []
     tables: list[pa.Table] = []
     with ThreadPoolExecutor(LOOKUPS_AT_ONCE) as pool:
         for at in range(0, len(entries), ROWS_AT_ONCE):
             some = entries[at : at + ROWS_AT_ONCE]
-            own = list(_unique(some, pool.map(look_up, some), seen))
+            own = list(ids.unique(some, pool.map(look_up, some)))
             tables.append(pa.Table.from_pylist([row for _, row in own], RECORDING))
             kept += [entry for entry, _ in own]
     extra = manifest.extra_columns(parsed, kept)
-    return Listing(pa.concat_tables(tables), extra, repeated=len(entries) - len(kept))
+    recordings = pa.concat_tables(tables)
+    parts = recordings.select(["uri", "range_start_s", "range_end_s"]).filter(pc.is_null(recordings["failure_code"]))
+    aliases = len(parts) - len(parts.group_by(parts.column_names).aggregate([]))
+    return Listing(recordings, extra, repeated=len(entries) - len(kept), aliases=aliases)
 
 
 def _found(uri: str, info: Row) -> Row:
@@ -183,16 +197,15 @@ def _recording(
     failure: tuple[FailureCode, str] | None = None,
     marks: Sequence[Any] = (),
 ) -> Row:
-    """A RECORDING row.
-
-    Its id is the manifest's, else the hash of where it is, what is in it and which part is meant; and of `marks`.
-    """
+    """A RECORDING row. Its id is the manifest's, else generated; `marks` are for an entry that cannot be used."""
     entry = entry or Entry(0, {})
-    etag, modified = info.get("ETag"), info.get("mtime") or info.get("LastModified")
-    version = etag.strip('"') if etag else f"{info['size']}-{modified}" if info else None
-    identity = json.dumps([uri, version, entry.start_s, entry.end_s, *marks], default=str)
+    modified, version = info.get("mtime") or info.get("LastModified"), store.content_version(info)
+    generated = done.generated_id(uri, version, entry.start_s, entry.end_s, *marks)
+    # What cannot be used must not count as an earlier row of what can be: it stands for itself.
+    given = entry.recording_id or (generated if marks else None)
     return {
-        "recording_id": entry.recording_id or hashlib.sha256(identity.encode()).hexdigest()[:24],
+        "recording_id": given or generated,
+        "place": done.place(uri, entry.start_s, entry.end_s, given),
         "uri": uri,
         "content_version": version,
         "size_bytes": info.get("size"),
@@ -205,21 +218,38 @@ def _recording(
     }
 
 
-def _unique(entries: Iterable[Entry], rows: Iterable[Row], seen: dict[str, Entry]) -> Iterator[tuple[Entry, Row]]:
-    """The rows to keep and their entries, the rows' ids made unique; `seen` holds the first entry under each id.
+class _Ids:
+    """Sees to it that no two recordings of a manifest have one id."""
 
-    Of rows that are the same in every column the first is kept. Another row under an id that is taken is a failure:
-    its transcript could not be told from the first one's.
-    """
-    for entry, row in zip(entries, rows, strict=True):
-        before = seen.setdefault(row["recording_id"], entry)
-        if before is not entry:
-            if json.dumps(before.values, default=str) == json.dumps(entry.values, default=str):
-                continue
-            row["failure_code"] = FailureCode.DUPLICATE_ID.value
-            row["failure_detail"] = (
-                f"row {entry.number} means the same recording as row {before.number};"
-                " a recording_id of its own would tell them apart"
-            )
-            row["recording_id"] = f"{row['recording_id']}#row{entry.number}"
-        yield entry, row
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self._given = {entry.recording_id for entry in entries}
+        self._seen: dict[str, tuple[Entry, str]] = {}  # the first entry under each id, and its place
+
+    def unique(self, entries: Iterable[Entry], rows: Iterable[Row]) -> Iterator[tuple[Entry, Row]]:
+        """The rows to keep and their entries, the rows' ids made unique.
+
+        Of rows that are the same in every column the first is kept. Another row under an id that is taken is a failure:
+        its transcript could not be told from the first one's.
+        """
+        for entry, row in zip(entries, rows, strict=True):
+            before, uri = self._seen.setdefault(row["recording_id"], (entry, row["uri"]))
+            if before is not entry:
+                if json.dumps(before.values, default=str) == json.dumps(entry.values, default=str):
+                    continue
+                self._refuse(row, entry, before, uri)
+            yield entry, row
+
+    def _refuse(self, row: Row, entry: Entry, before: Entry, uri: str) -> None:
+        row["failure_code"] = FailureCode.DUPLICATE_ID.value
+        if uri == row["uri"]:
+            detail = f"row {entry.number} means the same recording as row {before.number}"
+            detail += "; a recording_id of its own would tell them apart"
+        else:
+            detail = f"row {entry.number} has the recording_id of row {before.number}, {row['recording_id']!r:.80},"
+            detail += f" which is of {uri}"
+        row["failure_detail"] = detail
+        own = f"{row['recording_id']}#row{entry.number}"
+        while own in self._given or own in self._seen:
+            own += "+"
+        row["recording_id"], row["place"] = own, done.place(row["uri"], None, None, own)
+        self._seen[own] = (entry, row["uri"])

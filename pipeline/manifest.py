@@ -12,15 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import TypeAdapter, ValidationError
-from pydantic_extra_types.language_code import LanguageAlpha2
 
 from pipeline.errors import ConfigurationError
 from pipeline.schema import TRANSCRIPT
+from pipeline.settings import primary_language
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
 OURS = ("uri", "path", "recording_id", "language", "start_s", "end_s")
-_LANGUAGE = TypeAdapter(LanguageAlpha2)  # what mistral_common accepts in a prompt
 
 Row = dict[str, Any]
 
@@ -137,7 +135,7 @@ def _checked(row: Row, number: int) -> Entry:
         if ours["end_s"] is not None and ours["end_s"] <= (ours["start_s"] or 0.0):
             raise ValueError(f"end_s {ours['end_s']} is not behind start_s {ours['start_s'] or 0.0}")
         if row.get("language") not in (None, ""):
-            ours["language"] = _language(row["language"])
+            ours["language"] = str(primary_language(row["language"]))
     except ValueError as error:
         return Entry(number, row, **ours, error=f"row {number}: {error}")
     return Entry(number, row, **ours)
@@ -170,13 +168,6 @@ def _seconds(key: str, row: Row) -> float | None:
     if not 0 <= seconds < math.inf:
         raise ValueError(f"{key} {value!r:.80} is not a number of seconds from 0 on")
     return seconds
-
-
-def _language(value: Any) -> str:
-    try:
-        return str(_LANGUAGE.validate_python(value.lower() if isinstance(value, str) else value))
-    except ValidationError as error:
-        raise ValueError(f"language {value!r:.80} is not an ISO 639-1 code such as en") from error
 
 
 def _column(values: list[Any], type_: pa.DataType | None) -> pa.Array:

@@ -15,12 +15,12 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,6 +29,7 @@ from pipeline import done, store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.schema import SEGMENT, TRANSCRIPT
 
+T = TypeVar("T")
 READS_AT_ONCE = 16
 SEGMENTS_FILE = b"segments"  # in a transcript part's metadata: the part of their segments
 
@@ -68,18 +69,24 @@ def _names(output: str, folder: str) -> dict[str, str]:
     return {}
 
 
-def read_part(output: str, name: str, columns: list[str] | None = None) -> pa.Table:
-    """One of the files that a report lists."""
-    return pq.read_table(pa.BufferReader(store.read(f"{output.rstrip('/')}/{name}")), columns=columns)
+def read_part(output: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """One of the files that a report lists; of the columns named, those that it has."""
+    file = pq.ParquetFile(pa.BufferReader(store.read(f"{output.rstrip('/')}/{name}")))
+    return file.read([x for x in columns if x in file.schema_arrow.names] if columns else None)
+
+
+def read_transcripts(output: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A part of transcripts, of any version of ours, with the column `place`."""
+    return done.with_place(read_part(output, name, columns and [*columns, *done.COLUMNS]))
 
 
 def published(output: str, found: Sequence[Row]) -> pa.Table:
     """What done.standing wants to know of the transcripts that reports list, in the order of these."""
     names = dict.fromkeys(name for report in found for name in report["transcripts"])
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-        tables = list(pool.map(partial(read_part, output, columns=done.COLUMNS), names))
-    empty = pa.schema([TRANSCRIPT.field(name) for name in done.COLUMNS]).empty_table()
-    return pa.concat_tables([empty, *(table.select(done.COLUMNS) for table in tables)])
+        tables = list(pool.map(partial(read_transcripts, output, columns=done.COLUMNS), names))
+    schema = pa.schema([TRANSCRIPT.field(name) for name in done.COLUMNS])
+    return pa.concat_tables([schema.empty_table(), *(table.select(done.COLUMNS).cast(schema) for table in tables)])
 
 
 def stopped(output: str, found: Sequence[Row], facts: Row) -> str | None:
@@ -105,7 +112,11 @@ class AlreadyPublished(JobError):
 
 class Output:
     """One run's place below an output. `segments` and `transcripts` are the files it has committed, as reports list
-    them, whichever driver wrote them."""
+    them, whichever driver wrote them.
+
+    Once `warn_of_refusal` is set, storage that refuses access to a run under way is tried again for store.PATIENCE_S:
+    credentials expire, and are renewed. It is called with the first error.
+    """
 
     def __init__(self, uri: str, run_id: str) -> None:
         self.uri = store.join(*store.split(uri)).rstrip("/")
@@ -114,25 +125,38 @@ class Output:
         self.report_uri = f"{self.uri}/runs/{run_id}.json"
         self.segments: list[str] = []
         self.transcripts: list[str] = []
+        self.warn_of_refusal: Callable[[BaseException], None] | None = None
 
     def start(self, facts: Row, same: Sequence[str]) -> None:
-        """Leave word that the run began; shows at once whether we may write.
+        """Leave word that the run began; shows at once whether we may write, and whether nothing is overwritten.
 
         A run of that name that was stopped is taken up, if the `same` facts are what they were.
 
         Raises:
-            ConfigurationError: it is finished, or began with other facts; or the output may not be written.
+            ConfigurationError: it is finished, or began with other facts; or the output may not be written, or its
+                server would overwrite what another driver has committed.
         """
+        created = False
         try:
             self.refuse_published()
             try:
                 store.create(self.started_uri, to_json(facts))
+                created = True
             except FileExistsError:
                 begun = json.loads(store.read(self.started_uri))
                 if other := [name for name in same if begun.get(name) != facts[name]]:
                     raise ConfigurationError(
                         f"--run-id {self.run_id}: a run of this name began with another {other[0]}; choose another name"
                     ) from None
+            if not store.refuses_overwriting(self.started_uri):
+                if created:
+                    with suppress(*store.STORAGE_ERRORS):
+                        store.remove(self.started_uri)
+                raise ConfigurationError(
+                    f"--output {self.uri}: the server {store.endpoint()} ignores conditional writes (If-None-Match), so"
+                    " one driver could overwrite what another has committed; write to AWS S3, another server that"
+                    " honours them, or a folder"
+                )
         except store.STORAGE_ERRORS as error:
             raise ConfigurationError(f"--output {self.uri}: {store.explain(error)}") from error
 
@@ -157,11 +181,11 @@ class Output:
         while True:
             name = self._next()
             try:
-                transcripts = read_part(self.uri, name)
+                transcripts = self._insist(lambda name=name: read_part(self.uri, name))
             except FileNotFoundError:
                 return
             segments = (transcripts.schema.metadata or {})[SEGMENTS_FILE].decode()
-            rows = read_part(self.uri, segments)
+            rows = self._insist(lambda name=segments: read_part(self.uri, name))
             yield rows, transcripts
             self._committed(segments, name)
 
@@ -175,11 +199,11 @@ class Output:
         name = self._next()
         stem = name.removeprefix("transcripts/").removesuffix(".parquet")
         segments_file = f"segments/{stem}-{secrets.token_hex(4)}.parquet"
-        store.create(f"{self.uri}/{segments_file}", parquet(pa.Table.from_pylist(list(segments), SEGMENT)))
-        if self.is_published():
+        self._create(segments_file, parquet(pa.Table.from_pylist(list(segments), SEGMENT)))
+        if self._insist(self.is_published):
             raise AlreadyPublished(self.run_id)
         marked = transcripts.replace_schema_metadata({SEGMENTS_FILE: segments_file})
-        store.create(f"{self.uri}/{name}", parquet(marked))
+        self._create(name, parquet(marked))
         self._committed(segments_file, name)
 
     def publish(self, report: Row) -> Row:
@@ -189,12 +213,20 @@ class Output:
             AlreadyPublished: that one lacks files of ours.
         """
         with suppress(FileExistsError):
-            store.create(self.report_uri, to_json(report))
+            self._create(f"runs/{self.run_id}.json", to_json(report))
             return report
-        theirs = json.loads(store.read(self.report_uri))
+        theirs = json.loads(self._insist(lambda: store.read(self.report_uri)))
         if not set(self.transcripts) <= set(theirs["transcripts"]):
             raise AlreadyPublished(self.run_id)
         return theirs
+
+    def _create(self, name: str, data: bytes) -> None:
+        self._insist(lambda: store.create(f"{self.uri}/{name}", data))
+
+    def _insist(self, call: Callable[[], T]) -> T:
+        if not self.warn_of_refusal:
+            return call()
+        return store.patiently(call, store.access_refused, self.warn_of_refusal)
 
     def _next(self) -> str:
         return f"transcripts/run_id={self.run_id}/part-{len(self.transcripts):06d}.parquet"

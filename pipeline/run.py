@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -24,7 +25,7 @@ from pipeline.schema import FailureCode
 from pipeline.settings import Settings, fingerprint
 
 SAME = ("input", "limit", "fingerprint", "retry")  # facts that the drivers of one run share
-SHARED = ("uri", "content_version")  # columns of a recording that both tables have
+TICK_S = 1.0  # how often time limits are looked at while nothing comes
 ROWS_PER_PART = 10_000  # recordings; a part is written earlier when flush_interval_s has passed
 
 Row = dict[str, Any]
@@ -143,6 +144,7 @@ def execute(plan: Plan, log: Log) -> Row:
     output, tally, clock, first_rows_s = plan.output, plan.tally, time.monotonic(), None
     taken_up, engines = tally.recordings, plan.settings.engine.count or 1
     output.start(plan.about, SAME)
+    output.warn_of_refusal = partial(_warn_of_refusal, output, log)
     writer = _Writer(plan)
     if plan.count:
         watch = Watch(plan.count + tally.recordings, log)
@@ -151,10 +153,12 @@ def execute(plan: Plan, log: Log) -> Row:
         with _storage_trouble(output), watch.display(), flow.cluster(plan.settings) as decided:
             engines = decided.engine.count
             try:
-                with closing(flow.transcribe(recordings, decided, plan.checkpoint)) as tables:
+                with closing(flow.ticking(flow.transcribe(recordings, decided, plan.checkpoint), TICK_S)) as tables:
                     for table in tables:
-                        first_rows_s = first_rows_s or time.monotonic() - clock
-                        writer.add(table)
+                        if table is not None:
+                            first_rows_s = first_rows_s or time.monotonic() - clock
+                            writer.add(table)
+                        writer.flush_if_due()
                         watch.show(tally)
                         if time.monotonic() > deadline:
                             writer.flush()
@@ -177,6 +181,7 @@ def execute(plan: Plan, log: Log) -> Row:
         "engines": engines,
         "recordings_by_standing": plan.why,
         "skipped_files": dict(plan.listing.skipped),
+        "unlisted_files": plan.listing.unlisted,
         "repeated_rows": plan.listing.repeated,
         "first_rows_s": round(first_rows_s or 0.0, 3),
         "numbers": tally.facts(time.monotonic() - clock),
@@ -185,6 +190,15 @@ def execute(plan: Plan, log: Log) -> Row:
     }
     with _storage_trouble(output):
         return output.publish(facts)
+
+
+def _warn_of_refusal(output: Output, log: Log, error: BaseException) -> None:
+    log.say(
+        f"attention: --output {output.uri}: {store.explain(error)}; credentials may have expired, so it is tried again"
+        f" for {store.PATIENCE_S / 60:.0f} minutes",
+        style="yellow",
+        level="warning",
+    )
 
 
 @contextmanager
@@ -213,6 +227,8 @@ class _Writer:
     def add(self, hypotheses: pa.Table) -> None:
         for recording_id, segments in self._assembly.add(hypotheses):
             self._finish(recording_id, segments)
+
+    def flush_if_due(self) -> None:
         overdue = time.monotonic() - self._flushed > self._plan.settings.flush_interval_s
         if len(self._finished) >= ROWS_PER_PART or (overdue and self._finished):
             self.flush()
@@ -259,8 +275,9 @@ class _Writer:
         at = self._row_of[recording_id]
         recording = self._plan.listing.recordings.slice(at, 1).to_pylist()[0]
         extra = self._plan.listing.extra.slice(at, 1).to_pylist()[0] if self._plan.listing.extra.num_columns else {}
-        known = {key: recording[key] for key in SHARED}
-        asked = {key: recording[key] for key in ("range_start_s", "range_end_s")}
+        read = next((row["content_version"] for row in segments if row["segment_count"] is not None), None)
+        known = {"uri": recording["uri"], "content_version": read or recording["content_version"]}
+        asked = {key: recording[key] for key in ("place", "range_start_s", "range_end_s")}
         asked["declared_language"] = recording["language"]
         segments = collate.settle(segments)
         transcripts = []

@@ -28,6 +28,7 @@ class FailureCode(StrEnum):
     DECODE_ERROR = "decode_error"  # ffmpeg failed on it
     TRUNCATED = "truncated"  # it ends before the duration that its header states
     TOO_LONG = "too_long"  # past audio.max_duration_s
+    TOO_LARGE = "too_large"  # an object of more than audio.max_object_gb
     DECODE_LIMIT = "decode_limit"  # ffmpeg passed its time, memory or output limit
     ENGINE_ERROR = "engine_error"
     ENGINE_DIED = "engine_died"  # two engines died of it
@@ -65,17 +66,20 @@ class Flag(StrEnum):
     LOW_CONFIDENCE = "low_confidence"  # mean_logprob below guards.min_mean_logprob
     NO_SPEECH = "no_speech"  # low confidence, and the model doubts that anybody speaks: its text is dropped
     LANGUAGE_DISPUTED = "language_disputed"  # the witnesses of the language disagree
+    UNEXPECTED_LANGUAGE = "unexpected_language"  # its text is in none of the languages that were expected
     MIXED_LANGUAGES = "mixed_languages"  # of a recording: a second language holds a tenth of its speech
 
 
 DECLARED = "declared"  # language_source where the manifest says which language it is
 
 
-# One row per recording to do. `content_version` is the object's etag, or size and modification time;
-# null where the object could not be looked at, with failure_code saying why.
+# One row per recording to do. `content_version` is the object's etag, or size and modification time; null where the
+# object could not be looked at, with failure_code saying why. `place` is what the recording is, whatever its content:
+# see done.place.
 RECORDING = pa.schema(
     [
         pa.field("recording_id", pa.string(), nullable=False),
+        pa.field("place", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
         pa.field("content_version", pa.string()),
         pa.field("size_bytes", pa.int64()),
@@ -91,9 +95,10 @@ RECORDING = pa.schema(
 LANGUAGE_SHARES = pa.list_(pa.struct([pa.field("language", pa.string()), pa.field("share", pa.float32())]))
 SPANS = pa.list_(pa.struct([pa.field("start_s", pa.float64()), pa.field("end_s", pa.float64())]))
 
-# One row per window, on its way to an engine. The last window of a recording alone carries `segment_count` and
-# `duration_s`: a recording is complete when that row and as many segments as it says have arrived. The last window of
-# each channel carries `heard_s`, all speech that the voice activity detector heard in it.
+# One row per window, on its way to an engine. The last window of a recording alone carries `segment_count`,
+# `duration_s` and `content_version`, that of the content that was read: a recording is complete when that row and as
+# many segments as it says have arrived. The last window of each channel carries `heard_s`, all speech that the voice
+# activity detector heard in it.
 # A window without samples does not go to an engine: it failed, or nothing is said in it.
 _WINDOW_FIELDS = [
     pa.field("recording_id", pa.string(), nullable=False),
@@ -109,10 +114,11 @@ _WINDOW_FIELDS = [
     pa.field("failure_detail", pa.string()),
     pa.field("segment_count", pa.int32()),
     pa.field("duration_s", pa.float64()),
+    pa.field("content_version", pa.string()),
     pa.field("heard_s", pa.float64()),
 ]
 WINDOW = pa.schema([*_WINDOW_FIELDS, pa.field("samples", pa.binary())])  # int16 little-endian mono 16 kHz
-_OF_RECORDING = ("segment_count", "duration_s", "heard_s")
+_OF_RECORDING = ("segment_count", "duration_s", "content_version", "heard_s")
 
 # One row per window, back from an engine.
 _HYPOTHESIS_FIELDS = [
@@ -120,6 +126,7 @@ _HYPOTHESIS_FIELDS = [
     pa.field("language_probability", pa.float32()),
     pa.field("language_source", pa.string()),
     pa.field("language_shares", LANGUAGE_SHARES),  # what its own witnesses say
+    pa.field("unexpected_language", pa.string()),  # of its text, where that is in none of those expected
     pa.field("no_speech_probability", pa.float32()),
     pa.field("finish_reason", pa.string()),
     pa.field("token_count", pa.int32()),
@@ -156,6 +163,7 @@ SEGMENT = pa.schema(
 TRANSCRIPT = pa.schema(
     [
         pa.field("recording_id", pa.string(), nullable=False),
+        pa.field("place", pa.string(), nullable=False),  # of rows with one place and channel, the newest counts
         pa.field("uri", pa.string(), nullable=False),
         pa.field("channel", pa.int32()),
         pa.field("range_start_s", pa.float64()),  # of the manifest, where it means a part of the recording
@@ -169,6 +177,7 @@ TRANSCRIPT = pa.schema(
         pa.field("language", pa.string()),
         pa.field("language_probability", pa.float32()),
         pa.field("language_source", pa.string()),
+        pa.field("unexpected_language", pa.string()),
         pa.field(
             "languages",
             pa.list_(

@@ -6,12 +6,14 @@ import argparse
 import hashlib
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import pycountry
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_extra_types.language_code import LanguageAlpha2
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
@@ -22,6 +24,24 @@ from pipeline.schema import SCHEMA_VERSION, FailureCode
 
 # The languages of Voxtral's model card.
 LANGUAGES = tuple(map(LanguageAlpha2, "en es fr pt hi de nl it".split()))
+_ALPHA2 = TypeAdapter(LanguageAlpha2)  # what mistral_common accepts in a prompt
+
+
+def primary_language(tag: Any) -> LanguageAlpha2:
+    """The ISO 639-1 code of a BCP 47 tag, which is its primary subtag: "en-US" and "eng" -> "en".
+
+    Raises:
+        ValueError: it has none.
+    """
+    try:
+        code = re.split("[-_]", tag.strip())[0].lower()
+        found = pycountry.languages.get(alpha_3=code) if len(code) == 3 else None
+        return _ALPHA2.validate_python(getattr(found, "alpha_2", code))
+    except (AttributeError, ValidationError) as error:
+        raise ValueError(f"language {tag!r:.80} is not an ISO 639-1 code such as en, or a tag of one") from error
+
+
+LanguageCode = Annotated[LanguageAlpha2, BeforeValidator(primary_language)]
 
 
 class _Frozen(BaseModel):
@@ -39,6 +59,8 @@ class Audio(_Frozen):
     """CPU time one ffmpeg may use for one recording. [seconds]"""
     memory_limit_mb: int = Field(default=1_024, ge=256)
     """Address space one ffmpeg may use. [MB]"""
+    max_object_gb: float = Field(default=20.0, gt=0)
+    """An object of more than this is not fetched: it is reported as too_large. [GB]"""
     workers: int | None = Field(default=None, ge=1)
     """Decode workers, one CPU each. Default: every CPU that the engines leave free."""
 
@@ -91,8 +113,8 @@ class Guards(_Frozen):
 class Language(_Frozen):
     """Which language is spoken."""
 
-    expected: tuple[LanguageAlpha2, ...] = Field(default=LANGUAGES, min_length=1)
-    """ISO 639-1 codes among which the language is found. Name as few as you can."""
+    expected: tuple[LanguageCode, ...] = Field(default=LANGUAGES, min_length=1)
+    """ISO 639-1 codes (or BCP 47 tags) among which the language is found. Name as few as you can."""
     witnesses: tuple[Literal["score", "words", "token", "text"], ...] = ("score", "words", "token", "text")
     """What is asked; their mean decides. `score`: the probability of Voxtral's prompt lang:xx. `words`: Voxtral's
     answer to a question. `token`: Whisper's language token, which is always asked. `text`: a language identifier on
@@ -101,7 +123,7 @@ class Language(_Frozen):
     @field_validator("expected")
     @classmethod
     def _each_once(cls, expected: tuple[LanguageAlpha2, ...]) -> tuple[LanguageAlpha2, ...]:
-        return tuple(dict.fromkeys(expected))
+        return tuple(sorted(set(expected)))  # their order means nothing, and must change nothing
 
 
 class Engine(_Frozen):

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import audio, guards, language, segment, store, vad
+from pipeline import audio, fetch, guards, language, segment, vad
 from pipeline.engines.base import Engine, EngineError, Heard, Hypothesis, Utterance
 from pipeline.errors import RecordingError
 from pipeline.guards import Attempt
-from pipeline.join import join
+from pipeline.join import concatenate, join
 from pipeline.schema import DECLARED, HYPOTHESIS, SAMPLE_RATE_HZ, WINDOW, FailureCode, Flag
 from pipeline.settings import Settings
 
@@ -46,28 +46,31 @@ def prepare(recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
 def _numbered(rows: Iterable[Row], recording: Row) -> Iterator[Row]:
     """Give each window its number, and the last one the facts of the whole recording."""
     common = {"recording_id": recording["recording_id"], "language": recording["language"]}
-    held, count, duration_s = None, 0, None
+    held, count, last = None, 0, {}
     nothing: Row = {"speech_s": 0.0, "overlap_s": 0.0, "spans": []}
     for row in rows:
-        if "duration_s" in row:  # not a window: the last word on the recording
-            duration_s = row["duration_s"]
+        if "duration_s" in row:  # not a window: facts of the whole recording
+            last = row
             continue
         if held is not None:
             yield held
         held = common | nothing | {"segment_index": count} | row
         count += 1
     assert held is not None, "every recording has at least one window"
-    yield held | {"segment_count": count, "duration_s": duration_s}
+    yield held | {"segment_count": count} | last
 
 
 def _windows(recording: Row, settings: Settings) -> Iterator[Row]:
-    """The windows of one recording, channel by channel, then its duration. Trouble is a window without samples."""
+    """The windows of one recording, channel by channel, then its duration and content version. Trouble is a window
+    without samples."""
     start_s, end_s = recording["range_start_s"] or 0.0, recording["range_end_s"]
-    stated_end_s, reached_s = None, start_s
+    stated_end_s, reached_s, version = None, start_s, recording["content_version"]
     try:
         if recording["failure_code"]:
             raise RecordingError(FailureCode(recording["failure_code"]), recording["failure_detail"])
-        with store.local_copy(recording["uri"]) as path:
+        listed, max_bytes = (recording["content_version"], recording["size_bytes"]), settings.audio.max_object_gb * 1e9
+        with fetch.local_copy(recording["uri"], *listed, max_bytes) as copy:
+            path, version = copy.path, copy.content_version
             facts = audio.probe(path, settings.audio)
             stated_s = facts.duration_s if facts.duration_is_stated else None
             stated_end_s = min(end_s or stated_s, stated_s) if stated_s else None
@@ -88,7 +91,8 @@ def _windows(recording: Row, settings: Settings) -> Iterator[Row]:
     except Exception as error:
         yield _failed(reached_s, stated_end_s, _fault(error))
     known = reached_s > start_s or stated_end_s is not None
-    yield {"duration_s": max(reached_s, stated_end_s or 0.0) - start_s if known else None}
+    duration_s = max(reached_s, stated_end_s or 0.0) - start_s if known else None
+    yield {"duration_s": duration_s, "content_version": version}
 
 
 def _channel(
@@ -225,11 +229,15 @@ class Transcribe:
         tag = None if declared or not text else self._tag(heard, text)
         if tag and not tag.agreed:
             flags.append(Flag.LANGUAGE_DISPUTED)
+        allowed = [*self._settings.language.expected, *filter(None, [declared])]
+        if other := language.unexpected(text, allowed):
+            flags.append(Flag.UNEXPECTED_LANGUAGE)
         return asdict(kept.hypothesis) | {
             "text": text,
             "language": declared if text and declared else tag.language if tag else None,
             "language_probability": tag.probability if tag else None,
             "language_source": DECLARED if text and declared else "witnesses" if tag else None,
+            "unexpected_language": other,
             "language_shares": [{"language": x, "share": share} for x, share in tag.shares.items()] if tag else None,
             "no_speech_probability": heard.no_speech_probability,
             "padded_s": sum(attempt.hypothesis.padded_s for attempt in attempts),
@@ -267,18 +275,19 @@ class Transcribe:
     async def _likeliest(self, utterance: Utterance, heard: Heard) -> tuple[Utterance, Hypothesis]:
         """The utterance in the language that was heard, and its text.
 
-        A model that is unsure is given its two likeliest; that one counts whose joint probability with its text is
-        higher.
+        A model that is unsure is given its two likeliest. A text counts before none, since there is speech in the
+        window; of two texts the one with the higher probability of its language times that of its average token: the
+        probability of a whole text would be the lower, the longer it is.
         """
         (shares,) = heard.languages.values()
         likely = sorted(shares, key=lambda x: -shares[x])[:2]
         ways = [replace(utterance, language=x) for x in likely if x == likely[0] or shares[x] >= UNSURE_SHARE]
         tried = await asyncio.gather(*map(self._engine.transcribe, ways))
 
-        def joint(at: int) -> float:
-            return math.log(shares[likely[at]]) + (tried[at].mean_logprob or 0.0) * tried[at].token_count
+        def rank(at: int) -> tuple[bool, float]:
+            return bool(tried[at].text), math.log(shares[likely[at]]) + (tried[at].mean_logprob or 0.0)
 
-        best = max(range(len(tried)), key=joint)
+        best = max(range(len(tried)), key=rank)
         return ways[best], replace(tried[best], padded_s=sum(one.padded_s for one in tried))
 
     async def _ways(
@@ -311,7 +320,7 @@ def _joined(pieces: Sequence[Hypothesis], overlaps_s: Sequence[float]) -> Hypoth
     """The hypotheses of consecutive pieces as one."""
     text = pieces[0].text
     for piece, overlap_s in zip(pieces[1:], overlaps_s[1:], strict=True):
-        text = " ".join(part for part in join(text, piece.text, overlap_s) if part)
+        text = concatenate(join(text, piece.text, overlap_s))
     reasons = Counter(piece.finish_reason for piece in pieces)
     tokens = sum(piece.token_count for piece in pieces)
 

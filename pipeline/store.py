@@ -7,21 +7,33 @@ from __future__ import annotations
 
 import os
 import secrets
-import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import fsspec
 import pyarrow as pa
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
+from s3fs import S3FileSystem
 
-from pipeline.errors import ConfigurationError, RecordingError
+from pipeline.errors import ConfigurationError
 from pipeline.schema import FailureCode
 
+T = TypeVar("T")
 SCHEMES = ("s3", "file")
+PATIENCE_S = 900.0  # with credentials that have expired: time enough to renew them
+EXPIRED_CODES = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired")  # of AWS
+EXPIRED_ERRORS = (CredentialRetrievalError, TokenRetrievalError, UnauthorizedSSOTokenError)
 # What object storage throws at us, in s3fs's translation or in botocore's own words.
 STORAGE_ERRORS = (OSError, BotoCoreError, ClientError)
 # What reading reports and tables may raise: storage's troubles, and those with what lies there.
@@ -91,16 +103,13 @@ def look(uri: str) -> None:
         filesystem(scheme).call_s3("list_objects_v2", **listing)  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def walk(uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
+def walk(uri: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
     """Path and info (as fsspec has it) of every object below a prefix that ends at a folder's border, page by page:
-    a bucket of millions need not fit into memory."""
+    a bucket of millions need not fit into memory. For what is there and cannot be listed, a word that says why comes
+    in place of the info: "unreadable", "linked folder", "dangling link", "vanished"."""
     scheme, path = split(uri)
     if scheme != "s3":
-        for folder, folders, names in os.walk(path):
-            folders.sort()
-            for name in sorted(names):
-                found = os.path.join(folder, name)
-                yield found, filesystem(scheme).info(found)
+        yield from _walk_folder(path)
         return
     bucket, _, prefix = path.rstrip("/").partition("/")
     page: dict[str, Any] = {}
@@ -114,30 +123,30 @@ def walk(uri: str) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield f"{bucket}/{info['Key']}", info | {"type": "file", "size": info["Size"]}
 
 
-@contextmanager
-def local_copy(uri: str) -> Iterator[Path]:
-    """The recording as a local file: itself where it is local, else a temporary copy.
+def _walk_folder(path: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    unreadable: list[str] = []
+    for folder, folders, names in os.walk(path, onerror=lambda error: unreadable.append(str(error.filename))):
+        yield from ((name, "unreadable") for name in unreadable)
+        unreadable.clear()
+        folders.sort()
+        yield from ((found, "linked folder") for name in folders if os.path.islink(found := os.path.join(folder, name)))
+        for name in sorted(names):
+            found = os.path.join(folder, name)
+            try:
+                yield found, filesystem("file").info(found)
+            except PermissionError:
+                yield found, "unreadable"
+            except OSError:
+                yield found, "dangling link" if os.path.islink(found) else "vanished"
+    yield from ((name, "unreadable") for name in unreadable)
 
-    Raises:
-        RecordingError: not_found, forbidden or storage_error.
-    """
-    scheme, path = split(uri)
-    if scheme == "file":
-        try:
-            if not Path(path).is_file() and Path(path).exists():
-                raise RecordingError(FailureCode.NOT_FOUND, f"{uri}: not a regular file")
-            Path(path).open("rb").close()
-        except OSError as error:
-            raise RecordingError(failure_code(error), f"{uri}: {explain(error)}") from error
-        yield Path(path)
-        return
-    with tempfile.TemporaryDirectory(prefix="voxtral-") as folder:
-        copy = Path(folder, "object")
-        try:
-            filesystem(scheme).get_file(path, str(copy))
-        except STORAGE_ERRORS as error:
-            raise RecordingError(failure_code(error), f"{uri}: {explain(error)}") from error
-        yield copy
+
+def content_version(info: dict[str, Any]) -> str | None:
+    """What tells an object's content from an earlier one, of its info as fsspec has it: the etag, else size and
+    modification time."""
+    if etag := info.get("ETag"):
+        return etag.strip('"')
+    return f"{info['size']}-{info.get('mtime') or info.get('LastModified')}" if info else None
 
 
 def read(uri: str) -> bytes:
@@ -167,9 +176,70 @@ def create(uri: str, data: bytes) -> None:
         os.link(beside, path)  # fails where the name is taken, unlike rename
 
 
-def _status(error: OSError) -> int | None:
-    answer = getattr(error.__cause__, "response", None) or {}
-    return answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+def _answer(error: BaseException) -> dict[str, Any]:
+    """What the server answered, of a storage error: s3fs keeps it below its own."""
+    return getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
+
+
+def _status(error: BaseException) -> int | None:
+    return _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+
+
+def credentials_expired(error: BaseException) -> bool:
+    """Whether a storage error speaks of credentials that are no longer valid, whatever the object."""
+    return isinstance(error, EXPIRED_ERRORS) or _answer(error).get("Error", {}).get("Code") in EXPIRED_CODES
+
+
+def access_refused(error: BaseException) -> bool:
+    """Whether storage refuses us: the credentials have expired, or do not allow what was asked."""
+    return credentials_expired(error) or isinstance(error, PermissionError) or _status(error) in (401, 403)
+
+
+def patiently(
+    call: Callable[[], T], passes: Callable[[BaseException], bool], warn: Callable[[BaseException], None] | None = None
+) -> T:
+    """What a call returns, which is made again, with the credentials read anew, while it raises an error that `passes`
+    says may pass; for PATIENCE_S at most. `warn` is told of the first one."""
+    deadline, delay_s = time.monotonic() + PATIENCE_S, 1.0
+    while True:
+        try:
+            return call()
+        except STORAGE_ERRORS as error:
+            if not passes(error) or time.monotonic() + delay_s > deadline:
+                raise
+            if warn and delay_s == 1.0:
+                warn(error)
+        time.sleep(delay_s)
+        delay_s = min(30.0, 2 * delay_s)
+        forget_clients()
+
+
+def forget_clients() -> None:
+    """Make new clients: those that there are keep the settings and credentials that they were made with."""
+    filesystem.cache_clear()
+    S3FileSystem.clear_instance_cache()
+
+
+def refuses_overwriting(uri: str) -> bool:
+    """Whether storage refuses to create an object that is there, as `create` relies on. It is asked to create it once
+    more, with the same content: not every server knows If-None-Match, and such a one writes over what is there."""
+    scheme, path = split(uri)
+    if scheme == "file":
+        return True
+    data = read(uri)
+    try:
+        filesystem(scheme).pipe_file(path, data, mode="create")
+    except OSError as error:
+        if not isinstance(error, FileExistsError) and _status(error) not in (409, 412):
+            raise
+        return True
+    return False
+
+
+def endpoint() -> str:
+    """The S3 server that is in use."""
+    client = filesystem("s3").s3  # pyright: ignore[reportAttributeAccessIssue]
+    return str(client.meta.endpoint_url)
 
 
 def replace(uri: str, data: bytes) -> None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from ray.cluster_utils import Cluster
@@ -130,8 +131,8 @@ def committed(output: str) -> Counter[str]:
     """How often each recording was ever committed, whether a report lists it or not."""
     ids: Counter[str] = Counter()
     for name in store.filesystem("s3").find(store.split(f"{output}/transcripts")[1]):
-        with store.local_copy(f"s3://{name}") as path:
-            ids.update(map(str, pq.read_table(path, columns=["recording_id"])["recording_id"].to_pylist()))
+        table = pq.read_table(pa.BufferReader(store.read(f"s3://{name}")), columns=["recording_id"])
+        ids.update(map(str, table["recording_id"].to_pylist()))
     return ids
 
 

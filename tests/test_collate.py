@@ -56,6 +56,43 @@ def test_outcomes(texts: list[str | None], outcome: str, text: str | None, code:
     assert [s["text"] for s in row["segments"]] == texts
 
 
+@pytest.mark.parametrize(
+    ("texts", "text"),
+    [
+        (["今天天气很好。", "我们去公园散步"], "今天天气很好。我们去公园散步"),
+        (["今天天气很好", "我们去公园散步"], "今天天气很好我们去公园散步"),
+        (["きょうは", "いい天気です"], "きょうはいい天気です"),
+        (["วันนี้", "อากาศดี"], "วันนี้อากาศดี"),
+        (["오늘은 날씨가", "좋습니다"], "오늘은 날씨가 좋습니다"),
+        (["用 iPhone", "the"], "用 iPhone the"),
+        (["你好。", "OK"], "你好。OK"),
+    ],
+)
+def test_scripts_without_spaces_are_joined_without(texts: list[str], text: str) -> None:
+    rows = [segment(index, words) for index, words in enumerate(texts)]
+    assert collate.transcript([*rows[:-1], last(rows[-1])], Guards())["text"] == text
+
+
+def test_a_dense_script_is_not_little_text() -> None:
+    # 33 characters in 9 s: four syllables a second, which is usual Chinese.
+    text = "今天天气很好我们一起去公园散步然后回家吃饭再看一部电影睡觉休息吧"
+    row = collate.transcript([last(segment(0, text, speech_s=9.0, heard_s=9.0))], Guards())
+    assert "little_text" not in row["flags"]
+    short = collate.transcript([last(segment(0, text[:9], speech_s=9.0, heard_s=9.0))], Guards())
+    assert "little_text" in short["flags"]
+
+
+def test_the_language_that_nobody_expected_is_that_of_most_speech() -> None:
+    rows = [
+        segment(0, "a", speech_s=3.0, unexpected_language="cs", flags=["unexpected_language"]),
+        segment(1, "b", speech_s=9.0, unexpected_language="pl", flags=["unexpected_language"]),
+        last(segment(2, "c", speech_s=20.0)),
+    ]
+    row = collate.transcript(rows, Guards())
+    assert row["unexpected_language"] == "pl"
+    assert "unexpected_language" in row["flags"]
+
+
 def test_a_recording_that_misses_segments_says_so() -> None:
     row = collate.transcript([segment(0, "one")], Guards(), complete=False)
     assert (row["outcome"], row["failure_code"], row["text"]) == ("partial", "incomplete", "one")

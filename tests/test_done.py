@@ -11,11 +11,13 @@ from pipeline.schema import RECORDING, TRANSCRIPT
 
 
 def recording(name: str, **more: Any) -> dict[str, Any]:
-    return {"recording_id": name, "uri": name, "content_version": "v1"} | more
+    facts = {"recording_id": name, "uri": name, "content_version": "v1"} | more
+    part = (facts.get("range_start_s"), facts.get("range_end_s"))
+    return {"place": done.place(facts["uri"], *part)} | facts
 
 
 def row(name: str, **more: Any) -> dict[str, Any]:
-    return recording(name, fingerprint="f", outcome="ok") | more
+    return recording(name, **({"fingerprint": "f", "outcome": "ok"} | more))
 
 
 def table(rows: list[dict[str, Any]]) -> pa.Table:
@@ -31,7 +33,14 @@ def table(rows: list[dict[str, Any]]) -> pa.Table:
         (recording("a"), [row("a")], Standing.DONE),
         (recording("a"), [row("a", failure_code="not_media")], Standing.DONE),
         (recording("a"), [row("a", failure_code="storage_error")], Standing.FAILED_BEFORE),
-        (recording("a"), [row("a"), row("a", failure_code="storage_error")], Standing.DONE),
+        (recording("a"), [row("a"), row("a", failure_code="storage_error")], Standing.FAILED_BEFORE),
+        # What stands newest for a place decides, for readers and for the next run.
+        (recording("a"), [row("a"), row("a", fingerprint="g")], Standing.SETTINGS_CHANGED),
+        (recording("a"), [row("a", fingerprint="g"), row("a")], Standing.DONE),
+        (recording("a"), [row("a"), row("a", content_version="v2")], Standing.CONTENT_CHANGED),
+        (recording("a"), [row("a"), row("a", content_version="v2", fingerprint="g")], Standing.CONTENT_CHANGED),
+        # Two ids of one file are two recordings.
+        (recording("a", place="id:a"), [row("a", place="id:a"), row("b", uri="a", place="id:b")], Standing.DONE),
         (recording("a"), [row("a", fingerprint="g")], Standing.SETTINGS_CHANGED),
         (recording("a"), [row("a", content_version="v0")], Standing.CONTENT_CHANGED),
         (recording("new", uri="a"), [row("old", uri="a", content_version="v0")], Standing.CONTENT_CHANGED),
@@ -58,3 +67,24 @@ def test_the_last_failure_counts() -> None:
     ]
     wanted = pa.Table.from_pylist([recording(name) for name in "abcde"], RECORDING)
     assert done.last_failure(wanted, table(rows)).to_pylist() == ["truncated", None, "decode_error", None, None]
+
+
+def test_a_place_outlives_its_content() -> None:
+    assert done.place("s3://b/a.wav", None, None) == "s3://b/a.wav"
+    assert done.place("s3://b/a.wav", 30.0, 60.25) == "s3://b/a.wav#t=30,60.25"
+    assert done.place("s3://b/a.wav", None, 5.0) == "s3://b/a.wav#t=0,5"
+    assert done.place("s3://b/a.wav", 5.0, None) == "s3://b/a.wav#t=5"
+    assert done.place("s3://b/a.wav", 5.0, None, "mine") == "id:mine"
+
+
+def test_rows_of_earlier_versions_have_places_too() -> None:
+    own = done.generated_id("u", "v1", None, None)
+    rows = [
+        row("u", recording_id=own),
+        row("u", recording_id=f"{own}#0", channel=0),
+        row("u", recording_id="mine"),
+        row("u", recording_id="part", range_start_s=1.0),
+    ]
+    old = table(rows).drop_columns(["place"])
+    assert done.with_place(old)["place"].to_pylist() == ["u", "u", "id:mine", "id:part"]
+    assert done.with_place(table(rows)).equals(table(rows))

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 
 from jobs import export as job
 from jobs import transcribe
-from pipeline import store
+from pipeline import done, store
 from pipeline.export import file_names
 from tests.conftest import DEMO, SCRIPTED, JobRun, tone, write_wav
 
 
 def place(uri: str, channel: int | None = None, start_s: float | None = None) -> dict[str, Any]:
-    return {"uri": uri, "channel": channel, "range_start_s": start_s, "range_end_s": None}
+    return {"uri": uri, "channel": channel, "place": done.place(uri, start_s, None)}
 
 
 def names_of(rows: list[dict[str, Any]], *inputs: str) -> list[str]:
     names = file_names(rows, inputs)
-    return [names[row["uri"], row["range_start_s"], row["range_end_s"], row["channel"]] for row in rows]
+    return [names[row["place"], row["channel"]] for row in rows]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline import listing, store
+from pipeline import fetch, listing, store
 from pipeline.errors import ConfigurationError
 from pipeline.schema import RECORDING, FailureCode
 from tests.conftest import tone, write_wav
@@ -54,8 +54,8 @@ def test_a_bucket_lists_as_the_folder_does(folder: Path, s3: str) -> None:
     here = listing.read(str(folder), "elsewhere")
     below = {row["uri"].removeprefix("s3://test/listing/") for row in rows(listed)}
     assert below == {str(Path(row["uri"]).relative_to(folder)) for row in rows(here)}
-    with store.local_copy(next(row["uri"] for row in rows(listed) if "#odd" in row["uri"])) as copy:
-        assert copy.read_bytes() == (folder / "#odd?%20name*.mp3").read_bytes()
+    with fetch.local_copy(next(row["uri"] for row in rows(listed) if "#odd" in row["uri"])) as copy:
+        assert copy.path.read_bytes() == (folder / "#odd?%20name*.mp3").read_bytes()
 
 
 def test_one_recording_and_a_limit(folder: Path) -> None:

@@ -45,6 +45,15 @@ def test_a_bad_row_keeps_its_id() -> None:
     assert (entry.recording_id, entry.error is None) == ("7", False)
 
 
+@pytest.mark.parametrize(
+    ("tag", "code"),
+    [("en-US", "en"), ("pt_BR", "pt"), ("zh-Hans-CN", "zh"), ("DE", "de"), ("eng", "en"), ("nld", "nl")],
+)
+def test_a_language_tag_counts_by_its_primary_language(tag: str, code: str) -> None:
+    (entry,) = jsonl({"uri": "a", "language": tag}).entries
+    assert (entry.language, entry.error) == (code, None)
+
+
 def test_empty_fields_are_none() -> None:
     (entry,) = jsonl({"uri": "a", "language": "", "start_s": "", "recording_id": ""}).entries
     assert (entry.language, entry.start_s, entry.recording_id, entry.error) == (None, None, None, None)

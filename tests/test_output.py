@@ -24,7 +24,7 @@ SINCE = {"started_at": "0"}
 
 def transcripts(*ids: str, run_id: str = "one") -> pa.Table:
     facts = {"model": "m", "model_revision": "r", "fingerprint": "f", "pipeline_version": "0", "run_id": run_id}
-    rows = [facts | {"recording_id": x, "uri": x, "outcome": "ok", "content_version": "v1"} for x in ids]
+    rows = [facts | {"recording_id": x, "place": x, "uri": x, "outcome": "ok", "content_version": "v1"} for x in ids]
     return pa.Table.from_pylist(rows, TRANSCRIPT)
 
 

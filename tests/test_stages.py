@@ -255,7 +255,13 @@ TWO_SPANS = [(0.3, 2.5), (3.2, 5.7)]
             "whole",
             ["length_limit"],
         ),
-        (Junk(), ["other_script"], ["whole", "split", "temperature 0.4", "temperature 0.8"], "whole", ["other_script"]),
+        (
+            Junk(),
+            ["other_script"],
+            ["whole", "split", "temperature 0.4", "temperature 0.8"],
+            "whole",
+            ["other_script", "unexpected_language"],
+        ),
     ],
 )
 def test_a_suspicious_window_is_tried_in_other_ways(
@@ -324,6 +330,38 @@ def test_a_model_that_is_unsure_of_the_language_tries_two() -> None:
     assert {utterance.language for utterance in engine.asked} == {"pt", "en"}
     assert row["text"].startswith("as he sat")
     assert (row["language"], row["attempts"], row["padded_s"]) == ("en", ["whole"], 6.0)
+
+
+def test_a_model_that_is_unsure_is_not_swayed_by_length() -> None:
+    class Unsure(Plain):
+        needs_language = True
+        heard = Heard({"token": {"pt": 0.6, "en": 0.39, "de": 0.01}})
+
+        def answer(self, utterance: Utterance) -> Hypothesis:
+            if utterance.language == "pt":
+                return hypothesis("", utterance, token_count=1, mean_logprob=-0.1) if self.empty else short(utterance)
+            return hypothesis("as he sat there thinking he sensed a movement " * 2, utterance, mean_logprob=-0.3)
+
+        empty = True
+
+    def short(utterance: Utterance) -> Hypothesis:
+        return hypothesis("sim", utterance, mean_logprob=-1.5)
+
+    for Unsure.empty in (True, False):
+        (row,) = transcribe(Unsure(), [spoken(3.0, [(0.2, 2.9)])])
+        assert row["text"].startswith("as he sat"), "the longer text has the lower probability as a whole"
+
+
+def test_a_text_in_a_language_that_nobody_expected_is_flagged() -> None:
+    class Polish(Plain):
+        def answer(self, utterance: Utterance) -> Hypothesis:
+            return hypothesis("Dzień dobry, chciałbym zapytać o moje zamówienie", utterance)
+
+    (row,) = transcribe(Polish(), [spoken(3.0, [(0.0, 3.0)])])
+    assert "unexpected_language" in row["flags"]
+    assert row["unexpected_language"] == "pl"
+    (row,) = transcribe(Polish(), [spoken(3.0, [(0.0, 3.0)], language="pl")])
+    assert (row["language"], row["unexpected_language"], row["flags"]) == ("pl", None, [])
 
 
 def test_witnesses_that_disagree_are_flagged() -> None:

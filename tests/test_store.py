@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from pipeline import store
+from pipeline import fetch, store
 from pipeline.errors import RecordingError
 from pipeline.schema import FailureCode
 
@@ -36,13 +36,16 @@ def test_of_many_writers_one_wins(place: str) -> None:
 
 def test_what_cannot_be_fetched_says_why(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def code(uri: str) -> FailureCode:
-        with pytest.raises(RecordingError) as caught, store.local_copy(uri):
+        with pytest.raises(RecordingError) as caught, fetch.local_copy(uri):
             pass
         assert uri in caught.value.detail
         return caught.value.code
 
     assert code("s3://test/nothing here.wav") is FailureCode.NOT_FOUND
     assert code(str(tmp_path / "nothing here.wav")) is FailureCode.NOT_FOUND
+
+    for name in ("secret", "slow"):
+        store.create(f"s3://test/{name}.wav", b"x")
 
     def refuse(*_: object) -> None:
         raise PermissionError("Forbidden")
@@ -73,6 +76,6 @@ def test_a_server_that_refuses_by_status_alone(status: int, s3: str, monkeypatch
 
 def test_a_fetched_copy_is_gone_afterwards(s3: str) -> None:
     store.create("s3://test/copy/a.bin", b"abc")
-    with store.local_copy("s3://test/copy/a.bin") as copy:
-        assert copy.read_bytes() == b"abc"
-    assert not copy.exists()
+    with fetch.local_copy("s3://test/copy/a.bin") as copy:
+        assert copy.path.read_bytes() == b"abc"
+    assert not copy.path.exists()

@@ -23,6 +23,7 @@ def transcript(at: int, reference: str, said: str | None, language: str | None =
         "recording_id": f"id{at}",
         "utterance_id": f"corpus/{at}.wav",
         "uri": f"s3://b/{at}.wav",
+        "place": f"s3://b/{at}.wav",
         "run_id": "run",
         "range_start_s": None,
         "range_end_s": None,
@@ -163,6 +164,7 @@ def report(rows: list[Row], **facts: Any) -> Row:
             {
                 "utterance_id": "corpus/9.wav",
                 "uri": "u",
+                "place": "u",
                 "failure_code": "not_found",
                 "failure_detail": "it does not exist",
             }

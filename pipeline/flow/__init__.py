@@ -1,7 +1,8 @@
 """The only folder that knows Ray: recordings through decode workers and engine actors, streamed."""
 
+from pipeline.flow.background import ticking
 from pipeline.flow.cluster import cluster
 from pipeline.flow.metrics import count_recording
 from pipeline.flow.stream import transcribe
 
-__all__ = ["cluster", "count_recording", "transcribe"]
+__all__ = ["cluster", "count_recording", "ticking", "transcribe"]

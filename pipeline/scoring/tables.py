@@ -88,7 +88,7 @@ def utterances(
                 {name: row[name] for name in ("recording_id", "duration_s", "outcome", "failure_code", "flags")}
                 | {name: getattr(found, name) for name in COUNTS}
                 | {
-                    "utterance_id": row.get("utterance_id") or _place(row),
+                    "utterance_id": row.get("utterance_id") or row["place"],
                     "run_id": str(row["run_id"]),
                     "language": language,
                     "normalizer": by.name,
@@ -101,11 +101,6 @@ def utterances(
                 }
             )
     return rows
-
-
-def _place(row: Row) -> str:
-    part = f"#{row['range_start_s'] or 0:g}-{row['range_end_s'] or ''}"
-    return row["uri"] + (part if row["range_start_s"] or row["range_end_s"] else "")
 
 
 def again(row: Row, by: Normalizer) -> Score:
