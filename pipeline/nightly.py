@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
@@ -94,33 +95,43 @@ def choose(plan: Plan, max_engine_hours: float | None) -> Night:
 def lease(output: str) -> Iterator[None]:
     """Be the only night at work on an output.
 
-    The lease is an object that is renewed as long as we live. Of two that find one run out at the same moment both may
-    take it: harmless, since two drivers commit each recording once.
+    The lease is an object that is renewed as long as we live. One that has run out is taken over, and so is that of a
+    process of this machine that is gone, or of an earlier try of this job (VOXTRAL_JOB_ID in the environment says which
+    it is). Of two that take a lease over at the same moment both may work: harmless, since two drivers commit each
+    recording once.
 
     Raises:
         ConfigurationError: another one is at work.
     """
     uri, name = f"{output.rstrip('/')}/{LEASE}", secrets.token_hex(8)
-    over = threading.Event()
+    job, host, over = os.environ.get("VOXTRAL_JOB_ID"), socket.gethostname(), threading.Event()
 
     def write(first: bool) -> None:
         until = datetime.now(UTC) + timedelta(seconds=LEASE_S)
-        facts = {"name": name, "host": socket.gethostname(), "pid": os.getpid(), "until": until.isoformat()}
+        facts = {"name": name, "job": job, "host": host, "pid": os.getpid(), "until": until.isoformat()}
         (store.create if first else store.replace)(uri, json.dumps(facts).encode())
+
+    def is_ours() -> bool:
+        return json.loads(store.read(uri))["name"] == name
+
+    def is_over(holder: Row) -> bool:
+        gone = holder["host"] == host and not psutil.pid_exists(holder["pid"])
+        again = job is not None and holder.get("job") == job
+        return gone or again or datetime.fromisoformat(holder["until"]) <= datetime.now(UTC)
 
     def renew() -> None:
         while not over.wait(RENEWED_S):
-            try:
+            with suppress(*store.READ_ERRORS):  # there is time for more tries
+                if not is_ours():
+                    return  # it ran out, and another night took it over
                 write(first=False)
-            except store.STORAGE_ERRORS:
-                continue  # there is time for more tries
 
     try:
         try:
             write(first=True)
         except FileExistsError:
             holder = json.loads(store.read(uri))
-            if datetime.fromisoformat(holder["until"]) > datetime.now(UTC):
+            if not is_over(holder):
                 raise ConfigurationError(
                     f"--output {output}: another night is at work on {holder['host']} (process {holder['pid']}); should"
                     f" it be dead, its lease {uri} ends at {holder['until'][:19]}Z"
@@ -135,5 +146,6 @@ def lease(output: str) -> Iterator[None]:
     finally:
         over.set()
         renewing.join()
-        with suppress(*store.STORAGE_ERRORS):  # it runs out by itself
-            store.remove(uri)
+        with suppress(*store.READ_ERRORS):  # it runs out by itself
+            if is_ours():
+                store.remove(uri)

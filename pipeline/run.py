@@ -14,15 +14,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import __version__, audio, collate, done, estimate, flow, listing, store
+from pipeline import __version__, audio, collate, done, engines, estimate, flow, listing, store
 from pipeline.done import Standing
 from pipeline.engines.checkpoint import Checkpoint, fit, inspect
 from pipeline.errors import ConfigurationError, JobError
+from pipeline.fingerprint import fingerprint
 from pipeline.log import Log
 from pipeline.output import AlreadyPublished, Output, check, published, reports, stopped, transcripts_schema
 from pipeline.report import Tally, Watch
-from pipeline.schema import FailureCode
-from pipeline.settings import Settings, fingerprint
+from pipeline.schema import PROVENANCE, FailureCode
+from pipeline.settings import Settings
 
 SAME = ("input", "limit", "fingerprint", "retry")  # facts that the drivers of one run share
 TICK_S = 1.0  # how often time limits are looked at while nothing comes
@@ -82,14 +83,19 @@ def plan(settings: Settings) -> Plan:
     audio.check_tools()
     checkpoint = inspect(settings.engine)
     settings = fit(settings, checkpoint)
+    engine = settings.engine.model_copy(update={"device": flow.device(settings.engine)})
+    settings = settings.model_copy(update={"engine": engine})
+    runtime, runtime_version = engines.runtime(checkpoint)
     began = datetime.now(UTC)
     about: Row = {
         "input": store.join(*store.split(settings.input)),
         "limit": settings.limit,
-        "fingerprint": fingerprint(settings, checkpoint.revision),
+        "fingerprint": fingerprint(settings, checkpoint),
         "retry": [str(code) for code in settings.retry],
         "model": settings.engine.model,
         "model_revision": checkpoint.revision,
+        "runtime": runtime,
+        "runtime_version": runtime_version,
         "pipeline_version": __version__,
         "started_at": began.isoformat(),
     }
@@ -219,8 +225,7 @@ class _Writer:
         self._row_of = {row_id: at for at, row_id in enumerate(listing.recordings["recording_id"].to_pylist())}
         self._waiting = {str(row_id) for row_id in listing.recordings.filter(plan.todo)["recording_id"].to_pylist()}
         self._schema = transcripts_schema(listing.extra.schema)
-        names = ("model", "model_revision", "fingerprint", "pipeline_version", "run_id")
-        self._provenance = {name: plan.about[name] for name in names}
+        self._provenance = {field.name: plan.about[field.name] for field in PROVENANCE if field.name in plan.about}
         self._finished: dict[str, tuple[list[Row], list[Row]]] = {}  # segments and transcripts, to be committed
         self._flushed = time.monotonic()
 

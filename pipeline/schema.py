@@ -10,7 +10,6 @@ from enum import StrEnum
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
 SAMPLE_RATE_HZ = 16_000
 
 
@@ -145,6 +144,8 @@ PROVENANCE = [
     pa.field("content_version", pa.string()),
     pa.field("model", pa.string(), nullable=False),
     pa.field("model_revision", pa.string(), nullable=False),
+    pa.field("runtime", pa.string()),  # what ran the model; null in tables of 0.1
+    pa.field("runtime_version", pa.string()),
     pa.field("fingerprint", pa.string(), nullable=False),
     pa.field("pipeline_version", pa.string(), nullable=False),
     # A dictionary, since that is what pandas and pyarrow make of the folder run_id=<id>: the two must agree.

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -18,9 +16,8 @@ from pydantic_core import ErrorDetails
 from pydantic_extra_types.language_code import LanguageAlpha2
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from pipeline import __version__
 from pipeline.errors import ConfigurationError
-from pipeline.schema import SCHEMA_VERSION, FailureCode
+from pipeline.schema import FailureCode
 
 # The languages of Voxtral's model card.
 LANGUAGES = tuple(map(LanguageAlpha2, "en es fr pt hi de nl it".split()))
@@ -161,6 +158,11 @@ class Engine(_Frozen):
     max_deaths: int = Field(default=20, ge=0)
     """Engines that may die and be replaced before the job gives up."""
 
+    @property
+    def resolved_dtype(self) -> str:
+        """The number format that `auto` means on this device."""
+        return {"cpu": "float32", "gpu": "bfloat16"}[self.device] if self.dtype == "auto" else self.dtype
+
 
 # How every job reads its flags and environment.
 JOB_CONFIG = SettingsConfigDict(
@@ -276,15 +278,3 @@ def _explain(problem: ErrorDetails) -> str:
     if problem["type"] == "extra_forbidden":
         return f"there is no setting {name}"
     return f"--{name} {problem['input']!r:.80}: {problem['msg']}"
-
-
-def fingerprint(settings: Settings, model_revision: str) -> str:
-    """Hash of everything that changes a transcript: model, decoding, segmentation, engine settings, versions.
-
-    The model is meant by its revision: a commit of the hub, or the digest of a folder, wherever that lies.
-    """
-    engine = settings.engine.model_dump(include={"family", "dtype", "max_tokens_per_s"})
-    audio = settings.audio.model_dump(include={"max_duration_s"})
-    rest = settings.model_dump(include={"channels", "segmentation", "language", "guards"})
-    facts = [SCHEMA_VERSION, __version__, model_revision, engine, audio, rest]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -63,21 +63,3 @@ def test_help_explains_every_setting(capsys: pytest.CaptureFixture[str]) -> None
             assert name.replace("_", "-") in text
             nested = name in ("audio", "segmentation", "engine", "language", "guards")
             assert nested or field.description, f"{model.__name__}.{name} has no explanation"
-
-
-def test_the_fingerprint_changes_with_what_changes_the_text_only() -> None:
-    def mark(*arguments: str, revision: str = "r") -> str:
-        return settings.fingerprint(settings.load([*NEEDED, *arguments]), revision)
-
-    assert mark() == mark(
-        "--engine.model", "the/same/elsewhere", "--engine.count", "3", "--dry-run", "--flush-interval-s", "5"
-    )
-    different = [
-        mark(),
-        mark(revision="s"),
-        mark("--language.expected", "en"),
-        mark("--channels", "split"),
-        mark("--guards.min-chars-per-s", "1"),
-        mark("--segmentation.max-window-s", "20"),
-    ]
-    assert len(set(different)) == len(different)

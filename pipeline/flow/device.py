@@ -1,0 +1,34 @@
+"""Whether engines run on GPUs or on the CPU, before the job joins or starts a cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Literal
+
+import ray
+from ray._private.accelerators import NvidiaGPUAcceleratorManager
+
+from pipeline.settings import Engine
+
+
+def device(engine: Engine) -> Literal["gpu", "cpu"]:
+    """What `--engine.device auto` means: gpu where the cluster that the job will run on has any, else cpu. That is the
+    one that RAY_ADDRESS names or that runs on this machine, else one of this machine alone."""
+    if engine.device != "auto":
+        return engine.device
+    if ray.is_initialized():
+        return _of_cluster()
+    if os.environ.get("RAY_ADDRESS") != "local":
+        try:
+            ray.init(address="auto", log_to_driver=False, logging_level=logging.CRITICAL)
+            return _of_cluster()
+        except (ConnectionError, RuntimeError, ValueError):
+            pass  # none runs; what else is wrong with it shows when the job joins it
+        finally:
+            ray.shutdown()
+    return "gpu" if NvidiaGPUAcceleratorManager.get_current_node_num_accelerators() else "cpu"
+
+
+def _of_cluster() -> Literal["gpu", "cpu"]:
+    return "gpu" if ray.cluster_resources().get("GPU", 0) else "cpu"
