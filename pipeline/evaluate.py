@@ -165,9 +165,9 @@ def evaluate(plan: Plan, what: Input) -> Row:
     try:
         rows, not_scored, runs = _transcripts(plan, what.reference)
         if not rows:
-            why = "; ".join(_left_out(not_scored, plan.listing.repeated))
+            why = "; ".join(_left_out(plan, not_scored))
             raise ConfigurationError(f"--input {what.settings.input}: nothing to score ({why})")
-        problems = [*what.problems, *_left_out(not_scored, plan.listing.repeated)]
+        problems = [*what.problems, *_left_out(plan, not_scored)]
         by = [normalizer(name) for name in what.settings.normalizers]
         utterances = tables.utterances(rows, what.reference, by, what.settings.cer_languages)
         report = _report(plan, what, utterances, runs) | {"problems": problems, "not_scored": not_scored}
@@ -225,15 +225,16 @@ def _transcripts(plan: Plan, reference: str) -> tuple[list[Row], list[Row], list
     return rows, not_scored, [report for report in reports if report["run_id"] in used]
 
 
-def _left_out(not_scored: Sequence[Row], repeated: int) -> list[str]:
+def _left_out(plan: Plan, not_scored: Sequence[Row]) -> list[str]:
     """In words, what of a manifest is not scored."""
+    total, repeated = len(plan.listing.recordings), plan.listing.repeated
     uris: dict[str, list[str]] = defaultdict(list)
     for row in not_scored:
         uris[row["why"]].append(row["uri"])
     problems = []
     for why, names in uris.items():
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        problems.append(f"{len(names)} recordings are not scored ({why}): {', '.join(names[:NAMED])}{more}")
+        problems.append(f"{len(names)} of {total} recordings are not scored ({why}): {', '.join(names[:NAMED])}{more}")
     if repeated:
         problems.append(f"{repeated} rows of the manifest repeat earlier ones: each is scored once")
     return problems

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+
+import fsspec
 
 from pipeline import store
 from pipeline.errors import RecordingError
@@ -67,10 +68,10 @@ def _fetch(uri: str, copy: Path, version: str | None, size_bytes: int | None, ma
     files = store.filesystem(scheme)
     expected = (version, size_bytes) if version and size_bytes else None
     for _ in range(FETCH_TRIES):
-        version, size = expected or _facts(files.info(path))
+        version, size = expected or _facts(files, path)
         _check_room(uri, size, copy.parent, max_bytes)
         files.get_file(path, str(copy))
-        expected = _facts(files.info(path))
+        expected = _facts(files, path)
         if expected[0] == version:
             return version
     raise RecordingError(FailureCode.STORAGE_ERROR, f"{uri}: it changed {FETCH_TRIES} times while it was fetched")
@@ -93,7 +94,7 @@ def ends_of(uri: str) -> Iterator[tuple[Path, bool]]:
         ends = Path(folder, "object")
         with _as_recording_error(uri):
             files = store.filesystem(scheme)
-            size = files.info(path)["size"]
+            _, size = _facts(files, path)
             with ends.open("wb") as file:
                 for start in sorted({0, max(0, size - END_BYTES)}):
                     file.seek(start)
@@ -113,7 +114,15 @@ def _check_room(uri: str, size_bytes: int, folder: Path, max_bytes: float) -> No
         raise RecordingError(FailureCode.STORAGE_ERROR, detail)
 
 
-def _facts(info: dict[str, Any]) -> tuple[str | None, int]:
+def _facts(files: fsspec.AbstractFileSystem, path: str) -> tuple[str | None, int]:
+    """Content version and size of an object."""
+    try:
+        info = files.info(path)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        files.cat_file(path, start=0, end=1)  # the answer to HEAD has no body that says why it is refused; this has
+        raise
     return store.content_version(info), info["size"]
 
 

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from pipeline import estimate
+from pipeline import estimate, fetch, listing, store
 from pipeline.estimate import Estimate, Speed
+from pipeline.settings import Audio
+from tests.conftest import tone, write_wav
 
 
 def report(run_id: str, speed: float, wall_s: float = 100.0, engines: int = 1, **numbers: Any) -> dict[str, Any]:
@@ -25,6 +30,33 @@ def test_the_last_long_run_of_the_model_counts() -> None:
     found = estimate.measured(runs, "m", "1")
     assert found and found.report and (found.value, found.report["run_id"]) == (50.0, "b")
     assert estimate.measured(runs, "m", "2") is None
+
+
+def bucket(prefix: str, *files: Path) -> pa.Table:
+    """RECORDING rows of files that are put into a bucket."""
+    for path in files:
+        store.replace(f"{prefix}/{path.name}", path.read_bytes())
+    return listing.read(prefix, "elsewhere").recordings
+
+
+def test_large_objects_are_estimated_by_their_ends(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every object is larger than what is fetched of it."""
+    monkeypatch.setattr(fetch, "END_BYTES", 16_384)
+    wav = write_wav(tmp_path / "a.wav", tone(60.0))
+    flac, m4a, mp3 = tmp_path / "b.flac", tmp_path / "c.m4a", tmp_path / "d.mp3"
+    for path in (flac, m4a, mp3):  # an m4a has its index at the end
+        subprocess.run(["ffmpeg", "-v", "error", "-i", wav, "-b:a", "64k", path], check=True)
+    recordings = bucket(f"s3://test/{tmp_path.name}", wav, flac, m4a, mp3)
+    assert estimate.seconds_each(recordings, Audio()) == pytest.approx([60.0] * 4, rel=0.02)
+
+
+def test_what_no_container_states_is_estimated_by_its_size(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch, "END_BYTES", 10)
+    (tmp_path / "x.bin").write_bytes(b"\x00" * 80_000)
+    recordings = bucket(f"s3://test/{tmp_path.name}", tmp_path / "x.bin")
+    assert estimate.seconds_each(recordings, Audio()).tolist() == [10.0], "never nothing: a budget would admit all"
 
 
 def test_hours_and_price() -> None:

@@ -21,7 +21,7 @@ from bench.speech import REAL, WHISPER, missing
 from demo.s3 import upload
 from jobs import evaluate, evaluate_fleurs
 from pipeline import store
-from tests.conftest import DEMO, DEMO_ENGINE, SCRIPTED, JobRun, published
+from tests.conftest import DEMO, DEMO_ENGINE, SCRIPTED, JobRun, published, run_job
 from tests.corpora import CONFIGS, fleurs, fleurs_parquet, held_out
 
 EACH = 6  # clips of each language
@@ -131,7 +131,7 @@ def test_a_regression_sets_the_exit_status(tmp_path: Path, capsys: pytest.Captur
     ]
     (bad,) = evaluations(str(output))
     assert bad["scores"][0]["error_rate"] >= 1.0
-    assert "1 of 13 recordings have no reference: not scored" in bad["problems"]
+    assert bad["problems"] == [f"1 of 13 recordings are not scored (no reference): {clips[0]}"]
 
     # A baseline that heard every word.
     place = output / "evaluations" / bad["evaluation_id"]
@@ -146,6 +146,49 @@ def test_a_regression_sets_the_exit_status(tmp_path: Path, capsys: pytest.Captur
     assert evaluate.main([*arguments, "--baseline", str(good), "--max-regression", "10000"]) == 0
     assert evaluate.main([*arguments, "--baseline", bad["evaluation_id"]]) == 0
     assert len(evaluations(str(output))) == 4
+
+
+def test_references_are_those_of_today_and_what_is_left_out_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Recordings that were transcribed from a folder, whose references came later, and are mended later still."""
+    clips = sorted((DEMO / "held_out").glob("*.ogg"))[:5]
+    (tmp_path / "in").mkdir()
+    for clip in clips[:3]:
+        shutil.copy(clip, tmp_path / "in")
+    output = str(tmp_path / "out")
+    done = run_job(["--input", str(tmp_path / "in"), *SCRIPTED], output)
+    heard = {Path(row["uri"]).name: row["text"] for row in done.transcripts}
+
+    def rate(references: dict[str, str], *arguments: str) -> tuple[float, Row]:
+        lines = [{"path": f"in/{name}", "reference": words} for name, words in references.items()]
+        (tmp_path / "list.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+        asked = ["--input", str(tmp_path / "list.jsonl"), "--output", output, "--normalizers", "none", *arguments]
+        assert evaluate.main([*asked, *SCRIPTED]) == 0
+        report = evaluations(output)[-1]
+        return report["scores"][-1]["error_rate"], report
+
+    # Two that were added since are not reached; one has no reference.
+    for clip in clips[3:]:
+        shutil.copy(clip, tmp_path / "in")
+    names = [clip.name for clip in clips]
+    references = {name: heard.get(name, "words") for name in names} | {names[0]: "", names[1]: "a typo"}
+    wrong, report = rate(references, "--max-hours", "0.000001")
+    assert wrong > 0
+    assert [(Path(row["uri"]).name, row["why"]) for row in report["not_scored"]] == [
+        (names[0], "no reference"),
+        (names[3], "not transcribed"),
+        (names[4], "not transcribed"),
+    ]
+    assert len(table(output, report, "utterances", tmp_path)) + len(report["not_scored"]) == len(names)
+    problem = f"2 of 5 recordings are not scored (not transcribed): {tmp_path}/in/{names[3]}"
+    assert problem in " ".join(report["problems"])
+    assert problem in capsys.readouterr().err
+
+    # The typo is mended: no engine starts, and today's reference is scored.
+    right, report = rate({name: heard[name] for name in names[:3]})
+    assert (right, report["not_scored"], report["problems"]) == (0.0, [], [])
+    assert len(published(output, "transcripts")) == 3
 
 
 @pytest.mark.parametrize(

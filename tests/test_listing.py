@@ -150,6 +150,51 @@ def test_every_row_of_a_manifest_has_its_say(write: Callable[[Path], Path], fold
     }
 
 
+def manifest_of(folder: Path, *entries: dict[str, Any]) -> listing.Listing:
+    path = folder / "ids.jsonl"
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    return listing.read(str(path), "out")
+
+
+def test_every_row_has_an_id_of_its_own(folder: Path) -> None:
+    entries = [("a.wav", "a"), ("no extension", "a"), ("sub dir/ünï 会議.wav", "a#row2")]
+    found = rows(manifest_of(folder, *({"uri": uri, "recording_id": name} for uri, name in entries)))
+    assert [row["recording_id"] for row in found] == ["a", "a#row2+", "a#row2"]
+    assert [row["failure_code"] for row in found] == [None, "duplicate_id", None]
+    assert found[1]["failure_detail"] == f"row 2 has the recording_id of row 1, 'a', which is of {folder}/a.wav"
+
+
+def test_one_file_under_two_ids_is_two_recordings_and_said(folder: Path) -> None:
+    listed = manifest_of(
+        folder,
+        {"uri": "a.wav", "recording_id": "one"},
+        {"uri": "a.wav", "recording_id": "two"},
+        {"uri": "a.wav", "recording_id": "three", "start_s": 0.1},
+    )
+    assert [row["failure_code"] for row in rows(listed)] == [None, None, None]
+    assert len({row["place"] for row in rows(listed)}) == 3
+    assert listed.aliases == 1
+
+
+def test_a_place_outlives_content_but_not_a_row_that_cannot_be_used(folder: Path) -> None:
+    good, bad = {"uri": "a.wav"}, {"uri": "a.wav", "language": "English"}
+    first = rows(manifest_of(folder, good, bad))
+    write_wav(folder / "a.wav", tone(0.3))
+    second = rows(manifest_of(folder, good, bad))
+    assert first[0]["place"] == second[0]["place"] == f"{folder}/a.wav"
+    assert first[0]["recording_id"] != second[0]["recording_id"]
+    assert first[1]["place"] not in (first[0]["place"], f"{folder}/a.wav")
+
+
+def test_what_cannot_be_listed_is_named(folder: Path) -> None:
+    (folder / "gone.wav").symlink_to(folder / "nowhere.wav")
+    (folder / "linked").symlink_to(folder / "sub dir")
+    listed = listing.read(str(folder), "out")
+    assert len(rows(listed)) == 4
+    assert listed.skipped["dangling link"] == listed.skipped["linked folder"] == 1
+    assert f"{folder}/gone.wav (dangling link)" in listed.unlisted
+
+
 @pytest.mark.parametrize(
     ("name", "content"), [("a.csv", "name,size\nx,1\n"), ("a.jsonl", ""), ("a.parquet", "PAR1"), ("a.jsonl", "\xff")]
 )

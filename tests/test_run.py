@@ -11,7 +11,13 @@ import pytest
 import ray
 
 from jobs import transcribe
+from pipeline import run, store
+from pipeline.log import Log
+from pipeline.output import reports
+from pipeline.settings import Settings
 from tests.conftest import CANARY, DEMO, SCRIPTED, published, run_job
+
+ENGINE = {"family": "scripted", "model": "none"}
 
 
 def test_a_manifest_is_carried_through(tmp_path: Path) -> None:
@@ -142,6 +148,44 @@ def test_a_wrong_command_stops_at_once(
     assert error.count("\n") == 1
     assert not ray.is_initialized()
     assert not (tmp_path / "out").exists()
+
+
+def test_a_deadline_counts_while_nothing_comes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Engines that wait for machines which never come: an empty report is published, and the next run does it all."""
+    arguments = ["--input", str(DEMO / "held_out"), "--limit", "2", "--output", str(tmp_path / "out"), *SCRIPTED]
+    waiting = ["--engine.device", "gpu", "--engine.count", "1", "--engine.elastic", "--max-hours", "0.002"]
+    assert transcribe.main([*arguments, *waiting]) == 0
+    assert "not reached  2 recordings" in capsys.readouterr().err
+    (report,) = reports(str(tmp_path / "out"))
+    assert (report["numbers"]["recordings"], report["not_reached"], report["transcripts"]) == (0, 2, [])
+    assert transcribe.main(arguments) == 0
+    assert len(published(str(tmp_path / "out"), "transcripts")) == 2
+
+
+def test_an_object_that_was_replaced_since_it_was_listed_is_done(s3: str, tmp_path: Path) -> None:
+    """What was read is what the row says, and what the next run looks for."""
+    bucket = f"s3://test/{tmp_path.name}"
+    clips = sorted((DEMO / "held_out").glob("*.ogg"))[:2]
+    store.create(f"{bucket}/in/a.ogg", clips[0].read_bytes())
+    plan = run.plan(Settings.model_validate({"input": f"{bucket}/in", "output": f"{bucket}/out", "engine": ENGINE}))
+    store.replace(f"{bucket}/in/a.ogg", clips[1].read_bytes())
+    run.execute(plan, Log())
+    (row,) = published(f"{bucket}/out", "transcripts")
+    listed = plan.listing.recordings["content_version"].to_pylist()
+    now = run.plan(plan.settings)
+    assert [row["content_version"]] == now.listing.recordings["content_version"].to_pylist() != listed
+    assert now.is_settled
+
+
+@pytest.mark.slow
+def test_settings_that_come_back_are_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--input", str(DEMO / "held_out"), "--limit", "1", "--output", str(tmp_path / "out"), *SCRIPTED]
+    for limit in ("7", "6", "7"):
+        assert transcribe.main([*arguments, "--guards.min-chars-per-s", limit]) == 0
+    rows = published(str(tmp_path / "out"), "transcripts")
+    assert rows[0]["fingerprint"] == rows[2]["fingerprint"] != rows[1]["fingerprint"]
+    assert transcribe.main([*arguments, "--guards.min-chars-per-s", "7"]) == 0
+    assert "nothing to do" in capsys.readouterr().err
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

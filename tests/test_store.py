@@ -1,14 +1,14 @@
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
-from pipeline import fetch, store
-from pipeline.errors import RecordingError
-from pipeline.schema import FailureCode
+from pipeline import store
 
 
 def test_create_never_overwrites(place: str) -> None:
@@ -34,32 +34,6 @@ def test_of_many_writers_one_wins(place: str) -> None:
     assert [Path(name).name for name in store.filesystem(scheme).ls(path, detail=False)] == ["race.bin"]
 
 
-def test_what_cannot_be_fetched_says_why(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def code(uri: str) -> FailureCode:
-        with pytest.raises(RecordingError) as caught, fetch.local_copy(uri):
-            pass
-        assert uri in caught.value.detail
-        return caught.value.code
-
-    assert code("s3://test/nothing here.wav") is FailureCode.NOT_FOUND
-    assert code(str(tmp_path / "nothing here.wav")) is FailureCode.NOT_FOUND
-
-    for name in ("secret", "slow"):
-        store.create(f"s3://test/{name}.wav", b"x")
-
-    def refuse(*_: object) -> None:
-        raise PermissionError("Forbidden")
-
-    monkeypatch.setattr(store.filesystem("s3"), "get_file", refuse)
-    assert code("s3://test/secret.wav") is FailureCode.FORBIDDEN
-
-    def break_off(*_: object) -> None:
-        raise TimeoutError("too slow")
-
-    monkeypatch.setattr(store.filesystem("s3"), "get_file", break_off)
-    assert code("s3://test/slow.wav") is FailureCode.STORAGE_ERROR
-
-
 @pytest.mark.parametrize("status", [409, 412])
 def test_a_server_that_refuses_by_status_alone(status: int, s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store.create("s3://test/taken.bin", b"first")
@@ -74,8 +48,65 @@ def test_a_server_that_refuses_by_status_alone(status: int, s3: str, monkeypatch
         store.create("s3://test/taken.bin", b"second")
 
 
-def test_a_fetched_copy_is_gone_afterwards(s3: str) -> None:
-    store.create("s3://test/copy/a.bin", b"abc")
-    with fetch.local_copy("s3://test/copy/a.bin") as copy:
-        assert copy.path.read_bytes() == b"abc"
-    assert not copy.path.exists()
+def test_a_walk_names_what_it_cannot_list(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here/a.wav").write_bytes(b"a")
+    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
+    (tmp_path / "linked").symlink_to(tmp_path / "here")
+    found = {Path(name).name: info for name, info in store.walk(str(tmp_path))}
+    assert found.keys() == {"a.wav", "gone.wav", "linked"}
+    assert (found["gone.wav"], found["linked"]) == ("dangling link", "linked folder")
+    assert isinstance(found["a.wav"], dict)
+
+
+def test_a_file_renamed_during_a_walk_is_skipped(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.wav").write_bytes(b"x")
+    walk = store.walk(str(tmp_path))
+    assert Path(next(walk)[0]).name == "a.wav"
+    (tmp_path / "b.wav").rename(tmp_path / "z.wav")
+    assert [(Path(name).name, info) for name, info in walk if isinstance(info, str)] == [("b.wav", "vanished")]
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open/a.wav").write_bytes(b"a")
+    scandir = os.scandir
+
+    def refuse(path: str) -> Any:  # as root every folder can be read
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    found = {Path(name).name: info for name, info in store.walk(str(tmp_path))}
+    assert found["closed"] == "unreadable"
+    assert "a.wav" in found
+
+
+def test_storage_refuses_to_overwrite(place: str) -> None:
+    store.create(f"{place}/a.bin", b"first")
+    assert store.refuses_overwriting(f"{place}/a.bin")
+    assert store.read(f"{place}/a.bin") == b"first"
+
+
+def test_a_call_is_made_again_while_its_error_may_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store.time, "sleep", lambda _: None)
+    calls: list[int] = []
+    warned: list[BaseException] = []
+
+    def refused() -> str:
+        calls.append(1)
+        if len(calls) < 4:
+            raise PermissionError("expired")
+        return "answer"
+
+    assert store.patiently(refused, store.access_refused, warned.append) == "answer"
+    assert (len(calls), len(warned)) == (4, 1)
+    with pytest.raises(FileNotFoundError):
+        store.patiently(lambda: Path("/no/such/file").read_bytes(), store.access_refused)  # pyright: ignore
+    monkeypatch.setattr(store, "PATIENCE_S", 0.0)
+    calls.clear()
+    with pytest.raises(PermissionError):
+        store.patiently(refused, store.access_refused)
