@@ -64,7 +64,8 @@ def say_estimate(seconds: float, found: Estimate | None, log: Log) -> None:
     wall = report.duration(3600 * found.wall_hours)
     log.say(
         f"about {found.engine_hours:,.2f} engine hours, {wall} with {found.engines} engine(s){price}"
-        f" (an engine does {found.speed.value:.1f} x real time: {source})",
+        f" (an engine does {found.speed.value:.1f} x real time once it is ready, after"
+        f" {report.duration(found.speed.start_s)}: {source})",
         engine_hours=round(found.engine_hours, 3),
         wall_hours=round(found.wall_hours, 3),
         price=found.price,

@@ -30,10 +30,11 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Speed:
-    """Audio seconds per second of one engine, start-up included, as some run measured it."""
+    """Audio seconds per second of one engine that is ready, as some run measured it, and how long it took to start."""
 
     value: float
     report: Row | None = None  # of that run; None: somebody said so
+    start_s: float = 0.0
 
     @property
     def spent(self) -> list[str]:
@@ -41,8 +42,6 @@ class Speed:
         if not self.report:
             return []
         numbers, shares = self.report["numbers"], {}
-        start = self.report["first_rows_s"] / numbers["wall_s"] if numbers["wall_s"] else 0.0
-        shares[f"{start:.0%} of its time passed before the first rows: a longer run pays that once"] = start
         if numbers["slot_fill"] is not None:
             empty, again = 1 - numbers["slot_fill"], numbers["retried"] / numbers["segments"]
             shares[
@@ -63,11 +62,15 @@ class Estimate:
 
     @property
     def engine_hours(self) -> float:
-        return self.audio_s / self.speed.value / 3600
+        return self.audio_s / self.speed.value / 3600 + self.engines * self.start_hours
 
     @property
     def wall_hours(self) -> float:
         return self.engine_hours / self.engines
+
+    @property
+    def start_hours(self) -> float:
+        return self.speed.start_s / 3600 if self.audio_s else 0.0
 
     @property
     def price(self) -> float | None:
@@ -79,7 +82,11 @@ def measured(reports: Sequence[Row], model: str, revision: str) -> Speed | None:
     own = [r for r in reports if (r["model"], r["model_revision"]) == (model, revision) and r["numbers"]["speed"]]
     long = [report for report in own if report["numbers"]["wall_s"] >= LONG_ENOUGH_S]
     for report in reversed(long or own):
-        return Speed(report["numbers"]["speed"] / report["engines"], report)
+        numbers = report["numbers"]
+        if report.get("engine_s"):  # of all engines that ran, however many, from when each was ready
+            own_audio_s = numbers["speed"] * numbers["wall_s"]
+            return Speed(own_audio_s / report["engine_s"], report, report["engine_start_s"])
+        return Speed(numbers["speed"] / report["engines"], report)
     return None
 
 

@@ -152,6 +152,9 @@ def print_summary(report: Row, log: Log) -> None:
     lines.append(
         ("time", f"{duration(numbers['wall_s'])} ({duration(report['first_rows_s'])} to the first rows); {whole}")
     )
+    if failures := report.get("engine_start_failures"):
+        said = f"{report['engines_served']} of {report['engines']} started; {failures[0]}"
+        lines.append(("engines", said + (f"; and {len(failures) - 1} more" if failures[1:] else "")))
     if report["not_reached"]:
         lines.append(
             ("not reached", f"{report['not_reached']} recordings: --max-hours is over, the next run does them")

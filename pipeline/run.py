@@ -149,6 +149,7 @@ def execute(plan: Plan, log: Log) -> Row:
     """
     output, tally, clock, first_rows_s = plan.output, plan.tally, time.monotonic(), None
     taken_up, engines = tally.recordings, plan.settings.engine.count or 1
+    served: Row = {}  # what the flow says of the engines
     output.start(plan.about, SAME)
     output.warn_of_refusal = partial(_warn_of_refusal, output, log)
     writer = _Writer(plan)
@@ -159,7 +160,9 @@ def execute(plan: Plan, log: Log) -> Row:
         with _storage_trouble(output), watch.display(), flow.cluster(plan.settings) as decided:
             engines = decided.engine.count
             try:
-                with closing(flow.ticking(flow.transcribe(recordings, decided, plan.checkpoint), TICK_S)) as tables:
+                with closing(
+                    flow.ticking(flow.transcribe(recordings, decided, plan.checkpoint, served), TICK_S)
+                ) as tables:
                     for table in tables:
                         if table is not None:
                             first_rows_s = first_rows_s or time.monotonic() - clock
@@ -185,6 +188,7 @@ def execute(plan: Plan, log: Log) -> Row:
         "taken_up": taken_up,
         "not_reached": plan.count + taken_up - tally.recordings,
         "engines": engines,
+        **served,
         "recordings_by_standing": plan.why,
         "skipped_files": dict(plan.listing.skipped),
         "unlisted_files": plan.listing.unlisted,

@@ -29,6 +29,7 @@ class FailureCode(StrEnum):
     TOO_LONG = "too_long"  # past audio.max_duration_s
     TOO_LARGE = "too_large"  # an object of more than audio.max_object_gb
     DECODE_LIMIT = "decode_limit"  # ffmpeg passed its time, memory or output limit
+    DECODE_DIED = "decode_died"  # three decode workers died of it
     ENGINE_ERROR = "engine_error"
     ENGINE_DIED = "engine_died"  # two engines died of it
     INCOMPLETE = "incomplete"  # some of its segments never came back

@@ -155,6 +155,8 @@ class Engine(_Frozen):
     """Longest text that a window may have; reaching it is reported as finish_reason `length`. [tokens per second]"""
     stall_timeout_s: float = Field(default=600.0, gt=0)
     """An engine that has windows and finishes none for this long is replaced. [seconds]"""
+    start_timeout_s: float = Field(default=1_800.0, gt=0)
+    """An engine that takes longer than this to start, once it is its turn, is started again. [seconds]"""
     max_deaths: int = Field(default=20, ge=0)
     """Engines that may die and be replaced before the job gives up."""
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import audio, fetch, guards, language, segment, vad
 from pipeline.engines.base import Engine, EngineError, Heard, Hypothesis, Utterance
@@ -305,7 +306,20 @@ class Transcribe:
             yield f"temperature {temperature:g}", await self._engine.transcribe(replace(whole, temperature=temperature))
 
 
-def given_up(windows: pa.Table, deaths: int) -> pa.Table:
+def decode_died(given: Iterable[pa.Table], recording: pa.Table, kills: int) -> Iterator[pa.Table]:
+    """The WINDOW rows of a RECORDING row that decode workers died of: those that came before, and one that failed."""
+    (row,) = recording.to_pylist()
+    count, end_s = 0, row["range_start_s"] or 0.0
+    for table in given:
+        count, end_s = count + len(table), max(end_s, pc.max(table["end_s"]).as_py())
+        yield table
+    error = RecordingError(FailureCode.DECODE_DIED, f"{kills} decode workers died of it")
+    rows = [_failed(end_s, None, error), {"duration_s": end_s or None, "content_version": row["content_version"]}]
+    (last,) = _numbered(rows, row)
+    yield pa.Table.from_pylist([last | {"segment_index": count, "segment_count": count + 1}], WINDOW)
+
+
+def engine_died(windows: pa.Table, deaths: int) -> pa.Table:
     """The HYPOTHESIS rows of WINDOW rows that engines died of."""
     rows = windows.drop_columns(["samples"]).to_pylist()
     failure = {

@@ -11,7 +11,7 @@ from pipeline.schema import RECORDING, TRANSCRIPT
 
 
 def recording(name: str, **more: Any) -> dict[str, Any]:
-    facts = {"recording_id": name, "uri": name, "content_version": "v1"} | more
+    facts: dict[str, Any] = {"recording_id": name, "uri": name, "content_version": "v1"} | more
     part = (facts.get("range_start_s"), facts.get("range_end_s"))
     return {"place": done.place(facts["uri"], *part)} | facts
 

@@ -22,6 +22,7 @@ from tests.conftest import DEMO, ROOT, SCRIPTED, published, run_job, tone, wait_
 
 EXPIRED_S = 6.0
 EXPIRED = b'<?xml version="1.0"?><Error><Code>ExpiredToken</Code><Message>The token has expired.</Message></Error>'
+SERVER = threaded_moto_server.DomainDispatcherApplication
 RATE = 0.1  # of requests
 SLOW_DOWN = b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>Reduce your request rate.</Message></Error>'
 ERROR = b'<?xml version="1.0"?><Error><Code>InternalError</Code><Message>We failed.</Message></Error>'
@@ -62,9 +63,6 @@ class Faulty:
         body = b"".join(answer)
         yield body[: len(body) // 2]
         environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-
-
-SERVER = threaded_moto_server.DomainDispatcherApplication
 
 
 class Refusing:

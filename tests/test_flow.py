@@ -1,16 +1,23 @@
 from __future__ import annotations
 
+from typing import Any
+from unittest.mock import patch
+
+import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.errors import ConfigurationError, JobError
-from pipeline.flow.actors import KILLS, Deaths
+from pipeline.flow import device, metrics, stream
 from pipeline.flow.cluster import decide as decided
+from pipeline.flow.tracker import DECODE_KILLS, ENGINE_KILLS, DecodeTracker, EngineTracker
+from pipeline.schema import RECORDING
 from pipeline.settings import Engine, Settings
 
 
 def decide(*nodes: dict[str, float], **engine: object) -> tuple[str, int | None, int | None]:
-    settings = Settings(input="in", output="out", engine=Engine.model_validate(engine))
-    found = decided(settings, nodes)
+    found = decided(Settings(input="in", output="out", engine=Engine.model_validate(engine)), nodes)
     return found.device, found.count, found.tensor_parallel_size
 
 
@@ -33,7 +40,7 @@ def test_engines_follow_the_cluster() -> None:
         ({"CPU": 8}, {"device": "gpu"}, "0 GPU"),
         ({"CPU": 8, "GPU": 4}, {"count": 3}, "3 engine"),
         ({"CPU": 0.5}, {}, "CPUs"),
-        ({"CPU": 2, "GPU": 8}, {}, "5 CPUs; the cluster has 2"),
+        ({"CPU": 2, "GPU": 8}, {}, "4 engine.* of 4 CPUs each .* need 17 CPUs; the cluster has 2: set --engine.count"),
         ({"CPU": 2}, {"elastic": True}, "needs --engine.count"),
     ],
 )
@@ -42,8 +49,54 @@ def test_what_does_not_fit_is_refused(available: dict[str, float], engine: dict[
         decide(available, **engine)
 
 
+def test_elastic_engines_need_a_device_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    with pytest.raises(ConfigurationError, match=r"name --engine\.device"):
+        device(Engine(elastic=True, count=4))
+    assert device(Engine()) == "cpu"
+    assert device(Engine(elastic=True, count=4, device="gpu")) == "gpu"
+
+
+def rows_of(sizes: list[int | None]) -> pa.Table:
+    names = [str(at) for at in range(len(sizes))]
+    table = {"recording_id": names, "place": names, "uri": names, "size_bytes": sizes}
+    rows = [dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True)]
+    return pa.Table.from_pylist(rows, RECORDING)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.none() | st.integers(0, 400_000_000), min_size=1, max_size=300), st.integers(1, 8))
+def test_blocks_are_bounded_in_rows_and_bytes(sizes: list[int | None], per_block: int) -> None:
+    with patch.object(stream, "BLOCKS", max(1, len(sizes) // per_block)):
+        found = stream.blocks(rows_of(sizes))
+    assert pa.concat_tables(found).equals(rows_of(sizes)), "in the order of the listing"
+    for block in found:
+        total = sum(size or 0 for size in block["size_bytes"].to_pylist())
+        assert len(block) == 1 or total <= stream.MAX_BLOCK_BYTES
+        assert 1 <= len(block) <= stream.MAX_BLOCK_ROWS
+
+
+@given(st.lists(st.tuples(st.integers(0, 20), st.integers(-3, 3), st.booleans()), max_size=40))
+def test_a_busy_share_is_a_share(steps: list[tuple[int, int, bool]]) -> None:
+    """However late and however many at once windows come and go."""
+    now, busy_s, asked = 0.0, 0.0, 0.0
+    measured = metrics.BusyTime(now)
+    for seconds, change, ask in steps:
+        now, busy_s = now + seconds, busy_s + seconds * (measured.inside > 0)
+        measured.change(max(change, -measured.inside), now)
+        if ask and now > asked:
+            share = measured.share(now)
+            assert 0.0 <= share <= 1.0
+            assert share == pytest.approx(busy_s / (now - asked), abs=1e-6)
+            busy_s, asked = 0.0, now
+
+
+def tracker(**more: Any) -> EngineTracker:
+    return EngineTracker(**({"engines": 2, "elastic": False, "max_deaths": 3} | more))
+
+
 def test_of_the_windows_inside_a_dead_engine_those_alone_are_to_blame() -> None:
-    deaths = Deaths(max_deaths=3)
+    deaths = tracker()
     assert deaths.suspects("one", ["a", "b"]) == {}
     deaths.enter("one", ["a", "b"])
     deaths.leave("one", ["a"])
@@ -63,10 +116,62 @@ def test_of_the_windows_inside_a_dead_engine_those_alone_are_to_blame() -> None:
 
 
 def test_where_no_window_ever_left_an_engine_it_is_not_the_window() -> None:
-    deaths = Deaths(max_deaths=9)
+    deaths = tracker(max_deaths=9)
     for engine, following in ((0, 1), (1, 2), (2, 3), (3, 4)):
         deaths.enter(str(engine), ["a"])
-        assert deaths.suspects(str(following), ["a"])["a"] < KILLS
+        assert deaths.suspects(str(following), ["a"])["a"] < ENGINE_KILLS
     deaths.enter("4", ["b"])
     deaths.leave("4", ["b"])
-    assert deaths.suspects("4", ["a"]) == {"a": KILLS}
+    assert deaths.suspects("4", ["a"]) == {"a": ENGINE_KILLS}
+
+
+def test_a_job_ends_only_where_no_engine_starts() -> None:
+    both = tracker()
+    both.starting("one")
+    assert both.start_failed("one", "no memory", again=False) is None, "the other one may start"
+    both.starting("two")
+    both.ready("two")
+    assert both.facts() | {"engine_s": 0, "engine_start_s": 0} == {
+        "engines_served": 1,
+        "engine_s": 0,
+        "engine_start_s": 0,
+        "engine_deaths": 0,
+        "engine_start_failures": ["no memory"],
+    }
+    neither = tracker()
+    assert neither.start_failed("one", "no memory", again=False) is None
+    assert neither.start_failed("two", "no driver", again=False) == "no driver"
+    elastic = tracker(engines=8, elastic=True)
+    for name in ("one", "two"):
+        elastic.starting(name)
+    assert elastic.start_failed("one", "no memory", again=False) is None
+    assert elastic.start_failed("two", "no driver", again=False) == "no driver", "six have no machine"
+
+
+def test_an_engine_that_never_starts_again_ends_the_job() -> None:
+    deaths = tracker(max_deaths=1)
+    for name in ("one", "two"):
+        deaths.starting(name)
+        assert deaths.start_failed(name, "it hung", again=True) is None
+    with pytest.raises(JobError, match=r"2 engines have died, more than --engine.max-deaths 1; the last because it hu"):
+        deaths.starting("three")
+
+
+def test_a_decode_task_that_crashed_goes_one_by_one() -> None:
+    found = DecodeTracker()
+    assert found.begin("first", ["a", "b"]) == {}
+    assert found.begin("second", ["a", "b"]) == {"a": (0, 0), "b": (0, 0)}
+    found.enter("second", ["a"])
+    found.leave("second", ["a"])
+    for kills in range(1, DECODE_KILLS + 1):
+        found.enter(f"try {kills}", ["b"])
+        found.yields("b", 3)
+        assert found.begin(f"try {kills + 1}", ["a", "b"])["b"] == (kills, 3)
+
+
+def test_decode_workers_that_only_crash_end_the_job() -> None:
+    found = DecodeTracker()
+    with pytest.raises(JobError, match="21 decode workers have crashed one after another"):
+        for attempt in range(100):
+            found.begin(str(attempt), ["a"])
+            found.enter(str(attempt), ["a"])

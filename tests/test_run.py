@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import ray
 
 from jobs import transcribe
 from pipeline import run, store
+from pipeline.flow import stream
 from pipeline.log import Log
 from pipeline.output import reports
 from pipeline.settings import Settings
@@ -48,7 +51,7 @@ def test_a_manifest_is_carried_through(tmp_path: Path) -> None:
 )
 def test_each_engine_owns_one_pair_of_gpus(elastic: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VOXTRAL_SCRIPT", "gpus,delay=0.1")
-    ray.init(num_cpus=4, num_gpus=4, include_dashboard=False, log_to_driver=False)  # logical GPUs: there are none
+    ray.init(num_cpus=10, num_gpus=4, include_dashboard=False, log_to_driver=False)  # logical GPUs: there are none
     try:
         arguments = ["--input", str(DEMO / "held_out"), "--engine.max-num-seqs", "4", *elastic, *SCRIPTED]
         done = run_job(arguments, str(tmp_path / "out"))
@@ -88,9 +91,63 @@ def test_an_engine_that_does_not_start_ends_the_job_in_one_line(
     assert transcribe.main(arguments) == 1
     error = capfd.readouterr().err
     assert "error: an engine or a worker broke down: JobError: none did not start" in error
+    assert "(on 1" in error, "the machine is named"
     assert "the script says: broken" in error
     assert "Traceback" not in error
     assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_an_engine_that_does_not_start_leaves_its_work_to_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VOXTRAL_SCRIPT", f"broken={tmp_path / 'marker'}")
+    arguments = ["--input", str(DEMO / "held_out"), "--limit", "6", "--engine.count", "2", *SCRIPTED]
+    done = run_job(arguments, str(tmp_path / "out"))
+    assert Counter(row["outcome"] for row in done.transcripts) == {"ok": 6}
+    (reason,) = done.report["engine_start_failures"]
+    assert "the script says: broken" in reason
+    assert done.report["engines_served"] == 1
+    assert "engines      1 of 2 started; none did not start: RuntimeError" in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_an_engine_that_hangs_while_it_starts_is_started_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VOXTRAL_SCRIPT", "stuck")
+    arguments = ["--input", str(DEMO / "held_out"), "--limit", "2", "--output", str(tmp_path / "out"), *SCRIPTED]
+    assert transcribe.main([*arguments, "--engine.start-timeout-s", "2", "--engine.max-deaths", "1"]) == 1
+    error = capfd.readouterr().err
+    assert "2 engines have died, more than --engine.max-deaths 1" in error
+    assert "it did not start within --engine.start-timeout-s 2 seconds" in error
+
+
+PROBE = """#!/bin/sh
+case $(stat -Lc %s recording) in {size}) kill -9 $PPID;; esac
+exec {ffprobe} "$@"
+"""
+
+
+def test_a_recording_that_ends_decode_workers_is_given_up_and_nothing_else_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that takes all memory would: whoever looks at it is killed."""
+    clips = sorted((DEMO / "held_out").glob("*.ogg"))[:8]
+    for clip in clips:
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / clip.name).write_bytes(clip.read_bytes())
+    (tmp_path / "bin").mkdir()
+    probe = tmp_path / "bin" / "ffprobe"
+    probe.write_text(PROBE.format(size=clips[3].stat().st_size, ffprobe=shutil.which("ffprobe")))
+    probe.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{probe.parent}:{os.environ['PATH']}")
+    monkeypatch.setattr(stream, "BLOCKS", 2)  # four recordings in a task
+    done = run_job(["--input", str(tmp_path / "in"), *SCRIPTED], str(tmp_path / "out"))
+    failed = [row for row in done.transcripts if row["outcome"] != "ok"]
+    assert [(Path(row["uri"]).name, row["failure_code"], row["text"]) for row in failed] == [
+        (clips[3].name, "decode_died", None)
+    ]
+    assert len(done.transcripts) == len(clips)
 
 
 @pytest.mark.parametrize("script", ["die=5.0", pytest.param("hang=5.0", marks=pytest.mark.slow)])

@@ -76,7 +76,7 @@ def test_submitted_stopped_and_submitted_again_with_a_node_lost(
     submit(address, "second", arguments, VOXTRAL_SCRIPT="delay=1")
     wait_for(lambda: parts() > kept)
     idle = {"voxtral_engine_deaths", "voxtral_retried_windows"}  # they have counted nothing yet
-    expected = {f"{name}_total" for name in metrics.COUNTERS.keys() - idle} | {metrics.WAITING[0]}
+    expected = {f"{name}_total" for name in metrics.COUNTERS.keys() - idle} | set(metrics.GAUGES)
     wait_for(lambda: expected <= scraped())
     lost = next(node for node in cluster.list_all_nodes() if node != cluster.head_node)
     cluster.remove_node(lost, allow_graceful=False)

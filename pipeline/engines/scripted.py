@@ -9,6 +9,7 @@ import asyncio
 import os
 import time
 import zlib
+from contextlib import suppress
 
 import numpy as np
 
@@ -19,15 +20,26 @@ NUMBERS = np.random.default_rng(0).integers(1 << 44, 1 << 48, 2_000).tolist()  #
 
 class ScriptedEngine:
     """`VOXTRAL_SCRIPT` in the environment: `delay=SECONDS`, `slots=NUMBER` (of utterances at once), `fail` (every
-    utterance), `broken` (at the start), `gpus` and `clock` (say which it owns, and when each was done), `hang=LENGTH`
-    and `die=LENGTH` (at utterances of so many seconds, as their text says, or at `any`)."""
+    utterance), `broken` (at the start; `broken=FILE`: only the engine that makes the file), `stuck` (at the start),
+    `gpus` and `clock` (say which it owns, and when each was done), `hang=LENGTH` and `die=LENGTH` (at utterances of so
+    many seconds, as their text says, or at `any`)."""
 
     def __init__(self) -> None:
         parts = [part.split("=", 1) for part in os.environ.get("VOXTRAL_SCRIPT", "").split(",") if part]
         self._script: dict[str, str] = {part[0]: part[-1] for part in parts}
         self._slots = asyncio.Semaphore(int(self._script.get("slots", 1_000)))
-        if "broken" in self._script:
+        if "broken" in self._script and self._is_first(self._script["broken"]):
             raise RuntimeError("the script says: broken")
+        if "stuck" in self._script:
+            time.sleep(3_600)
+
+    @staticmethod
+    def _is_first(marker: str) -> bool:
+        with suppress(FileExistsError):
+            if marker != "broken":
+                os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+            return True
+        return False
 
     needs_language = False
 

@@ -17,8 +17,12 @@ from pipeline.flow.actors import EngineActor
 from pipeline.settings import Engine, Settings
 
 ENGINE_END_S = 30.0
-# What an engine asks Ray for. On the CPU it computes on all of them, beside the decode workers.
-ENGINE_CPUS = {"gpu": 1.0, "cpu": 0.0}
+
+
+def engine_cpus(engine: Engine) -> float:
+    """CPUs that an engine asks Ray for. On GPUs a process for each of them is busy, vLLM's scheduler, and ours. On the
+    CPU an engine computes on all of them, beside the decode workers."""
+    return (engine.tensor_parallel_size or 1) + 2.0 if engine.device == "gpu" else 0.0
 
 
 @contextmanager
@@ -50,7 +54,7 @@ def cluster(settings: Settings) -> Iterator[Settings]:
         if not joined:
             engines = _engine_processes()
             ray.shutdown()
-            _see_off(engines)
+            _end(engines)
 
 
 def _engine_processes() -> list[psutil.Process]:
@@ -63,7 +67,7 @@ def _engine_processes() -> list[psutil.Process]:
     return found
 
 
-def _see_off(processes: list[psutil.Process]) -> None:
+def _end(processes: list[psutil.Process]) -> None:
     """No process outlives the job: Ray ends the actors, vLLM's processes end with them (engines/orphans.py)."""
     for process in psutil.wait_procs(processes, timeout=ENGINE_END_S)[1]:
         with suppress(psutil.Error):
@@ -116,9 +120,11 @@ def decide(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> Engine:
             )
     else:
         count = engine.count or 1
-    needed = count * ENGINE_CPUS[device] + 1
+    engine = engine.model_copy(update={"device": device, "count": count, "tensor_parallel_size": ranks})
+    needed = count * engine_cpus(engine) + 1
     if cpus < needed:
         raise ConfigurationError(
-            f"{count} engine(s) and a decode worker need {needed:g} CPUs; the cluster has {cpus:g}"
+            f"{count} engine(s) of {engine_cpus(engine):g} CPUs each and a decode worker need {needed:g} CPUs;"
+            f" the cluster has {cpus:g}: set --engine.count"
         )
-    return engine.model_copy(update={"device": device, "count": count, "tensor_parallel_size": ranks})
+    return engine

@@ -9,14 +9,28 @@ from typing import Literal
 import ray
 from ray._private.accelerators import NvidiaGPUAcceleratorManager
 
+from pipeline.errors import ConfigurationError
 from pipeline.settings import Engine
 
 
 def device(engine: Engine) -> Literal["gpu", "cpu"]:
     """What `--engine.device auto` means: gpu where the cluster that the job will run on has any, else cpu. That is the
-    one that RAY_ADDRESS names or that runs on this machine, else one of this machine alone."""
+    one that RAY_ADDRESS names or that runs on this machine, else one of this machine alone.
+
+    Raises:
+        ConfigurationError: it says nothing of a cluster whose machines are yet to come.
+    """
     if engine.device != "auto":
         return engine.device
+    found = _found()
+    if engine.elastic and found == "cpu":
+        raise ConfigurationError(
+            "--engine.elastic: there is no GPU yet, so that --engine.device auto would mean cpu; name --engine.device"
+        )
+    return found
+
+
+def _found() -> Literal["gpu", "cpu"]:
     if ray.is_initialized():
         return _of_cluster()
     if os.environ.get("RAY_ADDRESS") != "local":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,10 +22,12 @@ COUNTERS: dict[str, tuple[str, tuple[str, ...]]] = {
     "voxtral_windows": ("Windows that engines have answered", ("failure_code",)),
     "voxtral_retried_windows": ("Windows that took a second attempt", ()),
     "voxtral_tokens": ("Tokens of text", ()),
-    "voxtral_busy_seconds": ("Time in which an engine had a window", ()),
     "voxtral_engine_deaths": ("Engines that died and were replaced", ()),
 }
-WAITING = ("voxtral_engine_windows", "Windows that are inside an engine")
+# One of each per engine.
+INSIDE = ("voxtral_engine_windows", "Windows that are inside an engine")
+BUSY = ("voxtral_engine_busy_share", "Share of the last seconds in which an engine had a window, from 0 to 1")
+GAUGES = (INSIDE[0], BUSY[0])
 
 
 @cache
@@ -54,28 +57,49 @@ def count_deaths() -> None:
     _add("voxtral_engine_deaths", 1)
 
 
+class BusyTime:
+    """For which share of the time since one was last asked was there something inside?"""
+
+    def __init__(self, now: float) -> None:
+        self.inside = 0
+        self._busy_s, self._since, self._asked = 0.0, now, now
+
+    def change(self, by: int, now: float) -> None:
+        self._busy_s += (now - self._since) * (self.inside > 0)
+        self._since, self.inside = now, self.inside + by
+
+    def share(self, now: float) -> float:
+        self.change(0, now)
+        share = self._busy_s / (now - self._asked) if now > self._asked else 0.0
+        self._busy_s, self._asked = 0.0, now
+        return min(1.0, share)
+
+
 class EngineMetrics:
-    """Of one engine, in its actor."""
+    """Of one engine, in its actor. `show` is called every few seconds, from another thread."""
 
     def __init__(self) -> None:
-        self._inside, self._since = 0, 0.0
-        self._waiting = Gauge(*WAITING)
+        self._lock, self._time = threading.Lock(), BusyTime(time.monotonic())
+        self._inside, self._busy = Gauge(*INSIDE), Gauge(*BUSY)
 
     @contextmanager
     def inside(self, windows: int) -> Iterator[None]:
         """These windows are with the engine."""
-        self._settle(windows)
+        self._change(windows)
         try:
             yield
         finally:
-            self._settle(-windows)
+            self._change(-windows)
 
-    def _settle(self, change: int) -> None:
-        now = time.monotonic()
-        if self._inside:
-            _add("voxtral_busy_seconds", now - self._since)
-        self._since, self._inside = now, self._inside + change
-        self._waiting.set(self._inside)
+    def _change(self, by: int) -> None:
+        with self._lock:
+            self._time.change(by, time.monotonic())
+            self._inside.set(self._time.inside)
+
+    def show(self) -> None:
+        """Set the busy share of the time since the last call."""
+        with self._lock:
+            self._busy.set(self._time.share(time.monotonic()))
 
     def count(self, hypotheses: pa.Table) -> None:
         """HYPOTHESIS rows leave the engine."""

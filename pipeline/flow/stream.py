@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
-from collections.abc import Generator, Iterator
+import secrets
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
@@ -14,20 +19,24 @@ from pipeline import stages
 from pipeline.engines.checkpoint import Checkpoint
 from pipeline.errors import JobError
 from pipeline.flow import metrics
-from pipeline.flow.actors import Deaths, EngineActor
-from pipeline.flow.cluster import ENGINE_CPUS
+from pipeline.flow.actors import ANSWER_S, EngineActor
+from pipeline.flow.cluster import engine_cpus
+from pipeline.flow.tracker import DECODE_KILLS, DecodeTracker, EngineTracker
 from pipeline.schema import HYPOTHESIS, SAMPLE_RATE_HZ
 from pipeline.settings import Settings
 
-BLOCKS = 4_096  # input blocks: enough to balance a cluster, few enough to schedule; more above 64 rows in each
-MAX_BLOCK_ROWS = 64
+BLOCKS = 4_096  # input blocks: enough to balance a cluster, few enough to schedule; more above the limits of each
+MAX_BLOCK_ROWS, MAX_BLOCK_BYTES = 64, 256_000_000  # recordings of a decode task, and their media
 MIN_BLOCK_BYTES = 1 << 20
 # Batches that are inside one engine actor at once, together twice what its engine computes at once.
 BATCHES_IN_FLIGHT = 8
 
 
-def transcribe(recordings: pa.Table, settings: Settings, checkpoint: Checkpoint) -> Generator[pa.Table]:
-    """RECORDING rows -> HYPOTHESIS tables, in any order, as they come. The settings are those of `cluster`.
+def transcribe(
+    recordings: pa.Table, settings: Settings, checkpoint: Checkpoint, facts: dict[str, Any] | None = None
+) -> Generator[pa.Table]:
+    """RECORDING rows -> HYPOTHESIS tables, in any order, as they come. The settings are those of `cluster`. At the end
+    `facts` has what a report says of the engines.
 
     Raises:
         JobError: an engine did not start or died, or the cluster broke down.
@@ -40,13 +49,14 @@ def transcribe(recordings: pa.Table, settings: Settings, checkpoint: Checkpoint)
     batch = max(1, 2 * engine.max_num_seqs // BATCHES_IN_FLIGHT)
     window_bytes = (settings.segmentation.max_window_s or checkpoint.chunk_s) * SAMPLE_RATE_HZ * 2
     context.target_max_block_size = max(MIN_BLOCK_BYTES, int(batch * window_bytes))
-    per_block = max(1, min(MAX_BLOCK_ROWS, math.ceil(len(recordings) / BLOCKS)))
-    blocks = [recordings.slice(at, per_block) for at in range(0, len(recordings), per_block)]
+    tracker = None
     try:
-        deaths = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)(Deaths).remote(engine.max_deaths)
-        windows = ray.data.from_arrow(blocks).map_batches(  # pyright: ignore[reportArgumentType]
+        actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
+        tracker = actor(EngineTracker).remote(engine.count, engine.elastic, engine.max_deaths)
+        decoding = actor(DecodeTracker).remote()
+        windows = ray.data.from_arrow(blocks(recordings)).map_batches(  # pyright: ignore[reportArgumentType]
             _prepare,  # pyright: ignore[reportArgumentType]
-            fn_kwargs={"settings": settings},
+            fn_kwargs={"settings": settings, "tracker": decoding},
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,
@@ -54,10 +64,10 @@ def transcribe(recordings: pa.Table, settings: Settings, checkpoint: Checkpoint)
         )
         hypotheses = windows.map_batches(
             EngineActor,
-            fn_constructor_args=(settings, checkpoint, deaths),
+            fn_constructor_args=(settings, checkpoint, tracker),
             batch_size=batch,
             batch_format="pyarrow",
-            num_cpus=ENGINE_CPUS[engine.device],
+            num_cpus=engine_cpus(engine),
             num_gpus=engine.tensor_parallel_size if engine.device == "gpu" else None,
             compute=ActorPoolStrategy(
                 size=engine.count,  # the first serves while others start; those that do not fit wait for machines
@@ -69,11 +79,58 @@ def transcribe(recordings: pa.Table, settings: Settings, checkpoint: Checkpoint)
             yield table.cast(HYPOTHESIS)  # pyright: ignore[reportAttributeAccessIssue]
     except Exception as error:  # Ray's own come from several families
         raise JobError(f"an engine or a worker broke down: {_cause(error)} (--verbose shows the logs)") from error
+    finally:
+        if facts is not None and tracker is not None:
+            with suppress(Exception):  # the cluster may be gone
+                facts |= ray.get(tracker.facts.remote(), timeout=ANSWER_S)
 
 
-def _prepare(recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
-    """stages.prepare, counted."""
-    for windows in stages.prepare(recordings, settings):
+def blocks(recordings: pa.Table) -> list[pa.Table]:
+    """RECORDING rows in order, as the input of decode tasks: as many rows in each as BLOCKS of them need, no more than
+    MAX_BLOCK_ROWS, and no more media than MAX_BLOCK_BYTES but for single recordings."""
+    rows = max(1, min(MAX_BLOCK_ROWS, math.ceil(len(recordings) / BLOCKS)))
+    sizes = np.nan_to_num(recordings["size_bytes"].to_numpy())
+    ends = np.cumsum(sizes)
+    found, at = [], 0
+    while at < len(recordings):
+        room = (ends[at - 1] if at else 0) + MAX_BLOCK_BYTES
+        count = min(rows, max(1, int(np.searchsorted(ends, room, side="right")) - at))
+        found.append(recordings.slice(at, count))
+        at += count
+    return found
+
+
+def _prepare(recordings: pa.Table, settings: Settings, tracker: Any) -> Iterator[pa.Table]:
+    """stages.prepare, counted, and known to the tracker: a task whose worker crashed is tried again, and then its
+    recordings go one by one, until one has ended DECODE_KILLS workers."""
+    attempt, ids = secrets.token_hex(8), recordings["recording_id"].to_pylist()
+    suspects: Any = ray.get(tracker.begin.remote(attempt, ids))
+    if not suspects:
+        yield from _counted(stages.prepare(recordings, settings))
+        tracker.leave.remote(attempt, ids)
+        return
+    for at, name in enumerate(ids):
+        ray.get(tracker.enter.remote(attempt, [name]))
+        yield from _counted(_alone(recordings.slice(at, 1), settings, tracker, *suspects.get(name, (0, 0))))
+        ray.get(tracker.leave.remote(attempt, [name]))
+
+
+def _alone(recording: pa.Table, settings: Settings, tracker: Any, kills: int, tables: int) -> Iterator[pa.Table]:
+    """The windows of a recording that may have ended workers. Ray may have passed on what an earlier try gave, in its
+    order: so what is given up begins with as many tables as came before, unless that, too, ended a worker."""
+    (name,) = recording["recording_id"].to_pylist()
+    windows = stages.prepare(recording, settings)
+    if kills >= DECODE_KILLS:
+        given = itertools.islice(windows, tables if kills == DECODE_KILLS else 0)
+        yield from stages.decode_died(given, recording, kills)
+    else:
+        for count, table in enumerate(windows, 1):
+            yield table
+            ray.get(tracker.yields.remote(name, count))
+
+
+def _counted(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    for windows in tables:
         metrics.count_windows(windows)
         yield windows
 

@@ -1,0 +1,155 @@
+"""Small actors beside the workers: which of them crashed, and because of what."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from pipeline.errors import JobError
+from pipeline.flow.metrics import count_deaths
+
+ENGINE_KILLS = 2  # engines that a window may end before it is given up
+DECODE_KILLS = 3  # decode workers that a recording may end: they are cheap, and end for other reasons more often
+MAX_CRASHES_IN_A_ROW = 20  # of decode workers, without a single recording done
+
+
+class CrashTracker:
+    """Keeps which units (windows, recordings) are inside which worker (an engine, a decode task), and so which were
+    inside it when it crashed.
+
+    Units that were inside a worker when it crashed are suspects, which go alone from then on. One that was alone inside
+    `kills` workers when they crashed is given up, if any other unit ever left a worker: else it is not the unit.
+    """
+
+    def __init__(self, kills: int, on_crash: Callable[[], None] | None = None) -> None:
+        self.crashes = self.crashes_in_a_row = 0
+        self.reason = "it was killed"
+        self._inside: dict[str, set[str]] = {}  # by worker
+        self._kills: dict[str, int] = {}  # by suspect
+        self._limit, self._on_crash, self._proven = kills, on_crash, False
+
+    def suspects(self, worker: str, units: Sequence[str]) -> dict[str, int]:
+        """Those of the units, which come to a worker, that are suspects, with the workers that each has ended alone.
+
+        A unit that is inside another worker and comes to this one shows that the other crashed. (Ray may also give one
+        engine a window twice at once, when it lost sight of it for a moment.)
+        """
+        for other in [x for x, inside in self._inside.items() if x != worker and not inside.isdisjoint(units)]:
+            inside = self._inside.pop(other)
+            self._crashed(other)
+            for unit in inside:
+                self._kills[unit] = self._kills.get(unit, 0) + (len(inside) == 1)
+        limit = self._limit if self._proven else self._limit - 1
+        return {unit: min(self._kills[unit], limit) for unit in units if unit in self._kills}
+
+    def enter(self, worker: str, units: Sequence[str]) -> None:
+        self._inside.setdefault(worker, set()).update(units)
+
+    def leave(self, worker: str, units: Sequence[str]) -> None:
+        if inside := self._inside.get(worker):
+            inside.difference_update(units)
+            if not inside:
+                del self._inside[worker]
+        self._proven, self.crashes_in_a_row = True, 0
+
+    def explain(self, reason: str) -> None:
+        """Keep why a worker is about to end."""
+        self.reason = reason
+
+    def _crashed(self, worker: str) -> None:
+        self.crashes += 1
+        self.crashes_in_a_row += 1
+        if self._on_crash:
+            self._on_crash()
+
+
+class DecodeTracker(CrashTracker):
+    """Of decode tasks, which Ray tries again for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(DECODE_KILLS)
+        self._progress: dict[str, int] = {}
+
+    def begin(self, attempt: str, recordings: Sequence[str]) -> dict[str, tuple[int, int]]:
+        """Suspects among a task's recordings: the workers that each has ended, and the tables that came before. Where
+        there are none, all have entered.
+
+        Raises:
+            JobError: workers crash, and nothing is done.
+        """
+        suspects = self.suspects(attempt, recordings)
+        if self.crashes_in_a_row > MAX_CRASHES_IN_A_ROW:
+            raise JobError(f"{self.crashes_in_a_row} decode workers have crashed one after another: {self.reason}")
+        if not suspects:
+            self.enter(attempt, recordings)
+        return {name: (kills, self._progress.get(name, 0)) for name, kills in suspects.items()}
+
+    def yields(self, recording: str, tables: int) -> None:
+        """A suspect has given so many tables."""
+        self._progress[recording] = max(tables, self._progress.get(recording, 0))
+
+
+class EngineTracker(CrashTracker):
+    """Of engines: how they start, too, and how long they serve."""
+
+    def __init__(self, engines: int, elastic: bool, max_deaths: int) -> None:
+        super().__init__(ENGINE_KILLS, count_deaths)
+        self._engines, self._elastic, self._max_deaths = engines, elastic, max_deaths
+        self._created = time.monotonic()
+        self._starting: set[str] = set()
+        self._served: dict[str, tuple[float, float | None]] = {}  # since when, and until when where it crashed
+        self._start_failures: list[str] = []
+
+    def suspects(self, worker: str, units: Sequence[str]) -> dict[str, int]:
+        found = super().suspects(worker, units)
+        self._check()
+        return found
+
+    def starting(self, engine: str) -> None:
+        """It begins to start.
+
+        Raises:
+            JobError: too many have died.
+        """
+        self._check()
+        self._starting.add(engine)
+
+    def ready(self, engine: str) -> None:
+        self._starting.discard(engine)
+        self._served[engine] = time.monotonic(), None
+
+    def start_failed(self, engine: str, reason: str, again: bool) -> str | None:
+        """One did not start; `again`: in place of one that crashed, or it hung. Returns why the job must end, where no
+        engine is left to wait for."""
+        self._starting.discard(engine)
+        self._start_failures.append(reason)
+        if again:
+            self._crashed(engine)
+            self.reason = reason
+            return None
+        waited_for = self._starting if self._elastic else len(self._start_failures) < self._engines
+        return None if self._served or waited_for else reason
+
+    def facts(self) -> dict[str, Any]:
+        """What a report says of the engines: those that served, their time together, the time until the first one was
+        ready, and why others did not start."""
+        now = time.monotonic()
+        first = min((since for since, _ in self._served.values()), default=None)
+        return {
+            "engines_served": len(self._served),
+            "engine_s": round(sum((until or now) - since for since, until in self._served.values()), 3),
+            "engine_start_s": None if first is None else round(first - self._created, 3),
+            "engine_deaths": self.crashes,
+            "engine_start_failures": self._start_failures,
+        }
+
+    def _crashed(self, worker: str) -> None:
+        super()._crashed(worker)
+        if worker in self._served:
+            self._served[worker] = self._served[worker][0], time.monotonic()
+
+    def _check(self) -> None:
+        if self.crashes > self._max_deaths:
+            limit = f"--engine.max-deaths {self._max_deaths}"
+            raise JobError(f"{self.crashes} engines have died, more than {limit}; the last because {self.reason}")
