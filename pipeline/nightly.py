@@ -78,7 +78,8 @@ def choose(plan: Plan, max_engine_hours: float | None) -> Night:
     seconds = estimate.seconds_each(recordings.take(pa.array(positions)), plan.settings.audio)
     fits = np.ones(len(positions), dtype=bool)
     if max_engine_hours and plan.speed:
-        fits = np.cumsum(seconds) <= max_engine_hours * 3600 * plan.speed.value
+        starts_s = (plan.settings.engine.count or 1) * plan.speed.start_s
+        fits = np.cumsum(seconds) <= (max_engine_hours * 3600 - starts_s) * plan.speed.value
         fits[:1] = True  # else one that is longer than any night would stop them all
     kept = positions[fits]
     # In the order in which they are to be done, and without what is not: the listing's own columns follow.
