@@ -7,7 +7,15 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from pipeline.errors import ConfigurationError
 from pipeline.settings import Engine, Settings
@@ -81,7 +89,11 @@ def inspect(settings: Engine) -> Checkpoint:
         return Checkpoint("scripted", "scripted", "scripted", 30.0)
     if Path(settings.model).exists() or settings.model.startswith((".", "/", "~")):
         folder = Path(settings.model).expanduser().absolute()
-        model, revision = str(folder), _digest(folder) if folder.is_dir() else ""
+        if not folder.is_dir():
+            raise ConfigurationError(
+                f"--engine.model {settings.model}: {'a file, not a folder' if folder.exists() else 'no such folder'}"
+            )
+        model, revision = str(folder), _digest(folder)
     else:
         model = settings.model
         folder, revision = _download_descriptions(settings)
@@ -133,15 +145,50 @@ def _digest(folder: Path) -> str:
 
 
 def _download_descriptions(settings: Engine) -> tuple[Path, str]:
+    """The folder of the model's descriptions in the hub's cache, and its commit. Offline (HF_HUB_OFFLINE=1) both are
+    those that the cache holds for the revision."""
     try:
-        info = HfApi().model_info(settings.model, revision=settings.revision)
-        revision, names = info.sha or "unknown", {file.rfilename for file in info.siblings or []}
-        paths = [hf_hub_download(settings.model, name, revision=revision) for name in sorted(DESCRIPTIONS & names)]
+        if constants.is_offline_mode():
+            folder = Path(
+                snapshot_download(
+                    settings.model,
+                    revision=settings.revision,
+                    local_files_only=True,
+                    allow_patterns=sorted(DESCRIPTIONS),
+                )
+            )
+        else:
+            info = HfApi().model_info(settings.model, revision=settings.revision)
+            names = sorted(DESCRIPTIONS & {file.rfilename for file in info.siblings or []})
+            paths = [Path(hf_hub_download(settings.model, name, revision=info.sha)) for name in names]
+            folder = paths[0].parent if paths else Path()
     except Exception as error:  # the hub client lets those of its HTTP library through
-        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        raise ConfigurationError(
-            f"--engine.model {settings.model}: no such folder, and no such model from the Hugging Face hub ({reason})"
-        ) from error
-    if not paths:
+        raise ConfigurationError(f"--engine.model {settings.model}: {_hub_trouble(error, settings)}") from error
+    if not any((folder / name).is_file() for name in DESCRIPTIONS):
         raise ConfigurationError(f"--engine.model {settings.model}: it has none of {', '.join(sorted(DESCRIPTIONS))}")
-    return Path(paths[0]).parent, revision
+    return folder, folder.name
+
+
+def _hub_trouble(error: Exception, settings: Engine) -> str:
+    model, revision, hub = settings.model, settings.revision, "the Hugging Face hub"
+    reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    match error:
+        case LocalEntryNotFoundError() if constants.is_offline_mode():
+            command = f"hf download {model}" + (f" --revision {revision}" if revision else "")
+            said = f"not in the cache {constants.HF_HUB_CACHE} (HF_HOME sets it), and HF_HUB_OFFLINE is set: {command}"
+        case HFValidationError():
+            said = f"neither a folder nor a name on {hub}, such as mistralai/Voxtral-Mini-3B-2507"
+        case GatedRepoError():
+            said = f"{hub} gives it to approved accounts only: ask at {constants.ENDPOINT}/{model} and set HF_TOKEN"
+        case RevisionNotFoundError():
+            said = f"{hub} has no revision {revision} of it"
+        case HfHubHTTPError() if isinstance(error, RepositoryNotFoundError) or error.response.status_code == 401:
+            said = f"no such folder, and no such model on {hub}, or none that HF_TOKEN gives access to"
+        case HfHubHTTPError():
+            said = f"{hub} refused the request ({reason})"
+        case _:
+            said = (
+                f"no such folder, and {hub} cannot be reached ({reason}); with HF_HUB_OFFLINE=1 the copy that was"
+                " downloaded before is used"
+            )
+    return said
