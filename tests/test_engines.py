@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import prometheus_client
+import psutil
 import pytest
 from huggingface_hub import constants
 from hypothesis import given
@@ -22,6 +23,7 @@ from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from pipeline.engines import checkpoint, voxtral, whisper
 from pipeline.engines.base import EngineError, Utterance
 from pipeline.engines.choice import Choice
+from pipeline.engines.orphans import END_WITH_PARENT
 from pipeline.engines.vllm_engine import CPU_BLOCK_SIZE, VllmEngine
 from pipeline.errors import ConfigurationError
 from pipeline.settings import Engine, Language, Segmentation, Settings
@@ -275,6 +277,37 @@ def test_hf_hub_offline_in_the_environment_is_enough(hub_cache: Path) -> None:
     environment = os.environ | {"HF_HOME": str(hub_cache.parent), "HF_HUB_OFFLINE": "1"}
     said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert said.stdout.strip() == COMMIT
+
+
+CHILD_WITH_PLUGIN = """
+import multiprocessing, os, threading, time
+from importlib.metadata import entry_points
+
+def child():
+    (plugin,) = entry_points(group="vllm.general_plugins", name="voxtral_batch_orphans")
+    plugin.load()()
+    print(os.getpid(), threading.active_count() - 1, flush=True)
+    time.sleep(300)
+
+multiprocessing.get_context("fork").Process(target=child).start()
+"""
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_only_the_processes_of_our_engine_end_with_their_parent(ours: bool) -> None:
+    environment = os.environ | {END_WITH_PARENT: "1" if ours else ""}
+    parent = subprocess.Popen([sys.executable, "-c", CHILD_WITH_PLUGIN], env=environment, stdout=subprocess.PIPE)
+    assert parent.stdout
+    pid, watchers = map(int, parent.stdout.readline().split())
+    child = psutil.Process(pid)
+    parent.kill()
+    parent.wait()
+    assert watchers == ours
+    if ours:
+        assert psutil.wait_procs([child], timeout=30)[1] == []
+    else:
+        assert child.is_running()
+        child.kill()
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.engines.base import EngineError, Family, Heard, Hypothesis, Utterance, Witness
 from pipeline.engines.checkpoint import Checkpoint
 from pipeline.engines.choice import Question
+from pipeline.engines.orphans import END_WITH_PARENT
 from pipeline.engines.voxtral import Voxtral
 from pipeline.engines.whisper import Whisper
 from pipeline.errors import ConfigurationError
@@ -40,6 +41,7 @@ def arguments(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
     """
     engine, verbose, family = settings.engine, settings.verbose, FAMILIES[checkpoint.family]
     os.environ["VLLM_LOGGING_LEVEL"] = "INFO" if verbose else "ERROR"
+    os.environ[END_WITH_PARENT] = "1"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
     on_cpu, ranks = engine.device == "cpu", engine.tensor_parallel_size or 1
