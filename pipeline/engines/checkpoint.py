@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
@@ -21,6 +23,11 @@ from pipeline.errors import ConfigurationError
 from pipeline.settings import Engine, Settings
 
 DESCRIPTIONS = {"params.json", "tekken.json", "config.json", "preprocessor_config.json"}
+# Files with a family's weights: those of the first pattern that fits any, as a repository may hold them in many forms.
+WEIGHTS = {
+    "voxtral": ("consolidated*.safetensors", "model*.safetensors"),
+    "whisper": ("model.safetensors", "model-*-of-*.safetensors", "pytorch_model*.bin"),
+}
 _DIGEST_BYTES = 1 << 20  # of each large file: its first and last so many
 
 
@@ -30,6 +37,7 @@ class Checkpoint:
 
     `model` is a hub name or an absolute path, `revision` the commit of a hub model or a digest of a folder's files,
     `chunk_s` the length to whose multiples the model pads every window, `max_context` its tokens where they are few.
+    `weights_bytes` is the size of the files that vLLM loads, None where it is not known.
     """
 
     model: str
@@ -37,6 +45,7 @@ class Checkpoint:
     revision: str
     chunk_s: float
     max_context: int | None = None
+    weights_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +102,11 @@ def inspect(settings: Engine) -> Checkpoint:
             raise ConfigurationError(
                 f"--engine.model {settings.model}: {'a file, not a folder' if folder.exists() else 'no such folder'}"
             )
-        model, revision = str(folder), _digest(folder)
+        model, revision, sizes = str(folder), _digest(folder), _sizes(folder)
     else:
         model = settings.model
-        folder, revision = _download_descriptions(settings)
+        folder, sizes = _download_descriptions(settings)
+        revision = folder.name
     family = settings.family if settings.family != "auto" else _family(folder)
     if family == "whisper":
         config, preprocessor = _read_json(folder / "config.json"), _read_json(folder / "preprocessor_config.json")
@@ -106,7 +116,18 @@ def inspect(settings: Engine) -> Checkpoint:
         chunk_s, max_context = audio.get("chunk_length_s"), None
     if not chunk_s:
         raise ConfigurationError(f"--engine.model {settings.model}: its files do not say how long its windows are")
-    return Checkpoint(model, family, revision, float(chunk_s), max_context)
+    return Checkpoint(model, family, revision, float(chunk_s), max_context, _weights_bytes(sizes, family))
+
+
+def _weights_bytes(sizes: Mapping[str, int | None], family: str) -> int | None:
+    for pattern in WEIGHTS[family]:
+        if found := [size for name, size in sizes.items() if fnmatchcase(name, pattern)]:
+            return None if None in found else sum(size or 0 for size in found)
+    return None
+
+
+def _sizes(folder: Path) -> dict[str, int | None]:
+    return {path.name: path.stat().st_size for path in folder.glob("*") if path.is_file()}
 
 
 def _family(folder: Path) -> str:
@@ -144,9 +165,9 @@ def _digest(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _download_descriptions(settings: Engine) -> tuple[Path, str]:
-    """The folder of the model's descriptions in the hub's cache, and its commit. Offline (HF_HUB_OFFLINE=1) both are
-    those that the cache holds for the revision."""
+def _download_descriptions(settings: Engine) -> tuple[Path, dict[str, int | None]]:
+    """The folder of the model's descriptions in the hub's cache, named by its commit, and the bytes of all files of the
+    model. Offline (HF_HUB_OFFLINE=1) both are what the cache holds for the revision."""
     try:
         if constants.is_offline_mode():
             folder = Path(
@@ -157,16 +178,18 @@ def _download_descriptions(settings: Engine) -> tuple[Path, str]:
                     allow_patterns=sorted(DESCRIPTIONS),
                 )
             )
+            sizes = _sizes(folder)
         else:
-            info = HfApi().model_info(settings.model, revision=settings.revision)
-            names = sorted(DESCRIPTIONS & {file.rfilename for file in info.siblings or []})
+            info = HfApi().model_info(settings.model, revision=settings.revision, files_metadata=True)
+            sizes = {file.rfilename: file.size for file in info.siblings or []}
+            names = sorted(DESCRIPTIONS & sizes.keys())
             paths = [Path(hf_hub_download(settings.model, name, revision=info.sha)) for name in names]
             folder = paths[0].parent if paths else Path()
     except Exception as error:  # the hub client lets those of its HTTP library through
         raise ConfigurationError(f"--engine.model {settings.model}: {_hub_trouble(error, settings)}") from error
     if not any((folder / name).is_file() for name in DESCRIPTIONS):
         raise ConfigurationError(f"--engine.model {settings.model}: it has none of {', '.join(sorted(DESCRIPTIONS))}")
-    return folder, folder.name
+    return folder, sizes
 
 
 def _hub_trouble(error: Exception, settings: Engine) -> str:
