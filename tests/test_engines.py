@@ -6,12 +6,12 @@ import os
 import subprocess
 import sys
 import threading
-from dataclasses import dataclass
+import weakref
+from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
-import prometheus_client
 import psutil
 import pytest
 from huggingface_hub import constants
@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from mistral_common.protocol.transcription.request import TranscriptionRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
+from bench import counting
 from pipeline.engines import checkpoint, voxtral, whisper
-from pipeline.engines.base import EngineError, Utterance
+from pipeline.engines.base import EngineError, PadOnce, Utterance
 from pipeline.engines.choice import Choice
 from pipeline.engines.orphans import END_WITH_PARENT
 from pipeline.engines.vllm_engine import CPU_BLOCK_SIZE, VllmEngine
@@ -60,6 +61,18 @@ def test_padding_keeps_the_samples(tokenizer: OfVllm) -> None:
     samples = np.array([-32768, 0, 16384], np.int16)
     assert prompt.padded(samples)[:4].tolist() == [-1.0, 0.0, 0.5, 0.0]
     assert prompt.padded(samples).dtype == np.float32
+
+
+def test_all_requests_for_a_window_share_one_padded_array(tokenizer: OfVllm) -> None:
+    pad = PadOnce(voxtral.Voxtral(tokenizer, ["en"]).padded)
+    window = Utterance(np.full(16_000, 16384, np.int16))
+    audio = pad(window)
+    assert audio[0] == 0.5
+    assert pad(replace(window, language="en")) is audio
+    assert pad(Utterance(np.zeros(16_000, np.int16)))[0] == 0.0
+    held = weakref.ref(audio)
+    del audio
+    assert held() is None, "it goes with the last request that holds it"
 
 
 def test_languages_are_scored_as_whole_strings(tokenizer: OfVllm) -> None:
@@ -311,8 +324,9 @@ def test_only_the_processes_of_our_engine_end_with_their_parent(ours: bool) -> N
 
 
 @pytest.mark.slow
-def test_a_question_computes_no_audio_again() -> None:
+def test_a_question_computes_no_audio_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither where more windows wait than the engine takes, nor where a step has no room for all of one."""
+    monkeypatch.setenv(counting.COUNTS, str(tmp_path / "counts"))
     settings = checkpoint.fit(
         Settings(
             input="in",
@@ -326,16 +340,33 @@ def test_a_question_computes_no_audio_again() -> None:
     windows = [Utterance(rng.integers(-3000, 3000, 96_000, dtype=np.int16)) for _ in range(100)]
 
     async def ask() -> None:
-        engine = VllmEngine(settings, found, disable_log_stats=False, max_num_batched_tokens=512)
+        engine = VllmEngine(settings, found, scheduler_cls=counting.SCHEDULER, max_num_batched_tokens=512)
         try:
             await asyncio.gather(*(x for one in windows for x in (engine.transcribe(one), engine.listen(one))))
         finally:
             engine.shutdown()
 
     asyncio.run(ask())
-    hits = prometheus_client.REGISTRY.get_sample_value(
-        "vllm:prefix_cache_hits_total", {"model_name": found.model, "engine": "0"}
-    )
+    counts = counting.read(tmp_path / "counts")
+    assert counts.requests == 2 * len(windows)
+    assert len(windows) <= counts.encoder_runs <= 1.05 * len(windows)
     # The audio's 75 tokens and what stands before them lie in two blocks and a part of a third.
-    assert hits is not None
-    assert 0.9 <= hits / (len(windows) * 2 * CPU_BLOCK_SIZE) <= 1.0
+    assert 0.9 <= counts.cached_tokens / (len(windows) * 2 * CPU_BLOCK_SIZE) <= 1.0
+
+
+@pytest.mark.slow
+def test_vllm_gives_no_warning_of_our_settings(tmp_path: Path) -> None:
+    """It hides below its log level ERROR: so at WARNING, in a process of its own, as vLLM reads that at its import."""
+    code = f"""
+from pipeline.engines import checkpoint
+from pipeline.engines.vllm_engine import arguments
+from pipeline.settings import Engine, Settings
+settings = Settings(input="in", output="out", verbose=True, engine=Engine(model={str(DEMO / "model")!r}, device="cpu"))
+given = arguments(settings, checkpoint.inspect(settings.engine))
+import vllm
+vllm.AsyncEngineArgs(**given).create_engine_config()
+"""
+    said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    log = said.stdout + said.stderr
+    assert "INFO" in log, "vLLM's log is shown with --verbose"
+    assert "chunked prefill" not in "".join(line for line in log.splitlines() if "WARNING" in line)
