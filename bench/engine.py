@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from bench import counting
 from pipeline.engines.base import Utterance
 from pipeline.engines.checkpoint import Checkpoint, fit, inspect
 from pipeline.engines.vllm_engine import VllmEngine
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
 
 WARM_UP = 16  # windows
-NOISE_WINDOWS, CHUNK_S = 300, 30.0
+NOISE_WINDOWS, CHUNK_S = 200, 30.0
 WORDS = 200, 400  # ids that stand for text in the demo's vocabulary, and no special ones in any
 
 
@@ -56,18 +57,19 @@ class Trial:
 
 @dataclass(frozen=True)
 class Speed:
-    """What came of a trial; per second of the steady state."""
+    """What came of a trial; per second of the steady state. `counts` are of all its windows."""
 
     audio_s: float
     tokens: float
     start_s: float
+    counts: counting.Counts
 
 
 class _Bent(VllmEngine):
     """Does what a trial asks for."""
 
     def __init__(self, trial: Trial, settings: Settings, checkpoint: Checkpoint) -> None:
-        super().__init__(settings, checkpoint, **trial.overrides)
+        super().__init__(settings, checkpoint, **{"scheduler_cls": counting.SCHEDULER} | dict(trial.overrides))
         self._trial, self._rng = trial, np.random.default_rng(0)
         if trial.deaf:
             self._family.prompt = self._text
@@ -86,8 +88,9 @@ class _Bent(VllmEngine):
         return await super()._generate(audio, utterance, ids, params)
 
 
-async def _run(trial: Trial, windows: Sequence[np.ndarray]) -> Speed:
+async def _run(trial: Trial, windows: Sequence[np.ndarray], counts: Path) -> Speed:
     started = time.monotonic()
+    os.environ[counting.COUNTS] = str(counts)
     # The demo's model was not taught to answer in words.
     language = Language.model_validate({"expected": ["en", "es", "fr", "de"], "witnesses": ["score"]})
     settings = Settings(input="none", output="none", engine=Engine(**trial.engine), language=language)
@@ -116,12 +119,13 @@ async def _run(trial: Trial, windows: Sequence[np.ndarray]) -> Speed:
     low, high = len(done) // 10, len(done) * 9 // 10
     seconds = done[high][0] - done[low][0]
     window_s = sum(map(len, windows)) / len(windows) / SAMPLE_RATE_HZ
-    return Speed((high - low) * window_s / seconds, sum(tokens for _, tokens in done[low:high]) / seconds, start_s)
+    tokens = sum(tokens for _, tokens in done[low:high])
+    return Speed((high - low) * window_s / seconds, tokens / seconds, start_s, counting.read(counts))
 
 
 def _measure(trial: Trial, windows: str) -> Speed:
-    with np.load(windows) as kept:
-        return asyncio.run(_run(trial, [kept[name] for name in kept.files]))
+    with np.load(windows) as kept, tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(_run(trial, [kept[name] for name in kept.files], Path(folder) / "counts.json"))
 
 
 def measure(trial: Trial, windows: str) -> Speed:
@@ -141,7 +145,7 @@ def settings_sweep(folder: Path) -> None:
         Trial("the same without audio: prefill of text alone", engine, tokens_per_s=0.0, deaf=True),
         Trial("without probabilities and watch for loops", engine, plain=True),
         Trial("language asked", engine, ask=True),
-        Trial("chunked prefill", engine, {"enable_chunked_prefill": True}),
+        Trial("no chunked prefill", engine, {"enable_chunked_prefill": False}),
         Trial("max_num_seqs 16", engine | {"max_num_seqs": 16}),
         Trial("max_num_seqs 256", engine | {"max_num_seqs": 256}),
         Trial("max_num_batched_tokens 1024", engine, {"max_num_batched_tokens": 1024}),
@@ -165,7 +169,9 @@ def question_sweep(folder: Path) -> None:
     settings: dict[str, dict[str, Any]] = {
         "": {},
         ", first come, first served": {"scheduling_policy": "fcfs"},
-        ", chunked prefill": {"enable_chunked_prefill": True},
+        ", no chunked prefill": {"enable_chunked_prefill": False},
+        ", audio in one chunk": {"disable_chunked_mm_input": True},
+        ", audio cached (1 GB)": {"mm_processor_cache_gb": 1},
         ", no prefix caching": {"enable_prefix_caching": False},
     }
 
@@ -181,12 +187,14 @@ def question_sweep(folder: Path) -> None:
 def sweep(title: str, trials: Sequence[Trial], windows: str) -> None:
     """Measure and print."""
     console = Console(width=110)
-    table = Table("", "audio s per s", "to the first", "tokens per s", "start, s", title=title)
+    counts = "requests", "encoder runs", "cached tokens"
+    table = Table("", "audio s per s", "to the first", "tokens per s", "start, s", *counts, title=title)
     first = None
     for trial in trials:
         speed = measure(trial, windows)
         first = first or speed.audio_s
         cells = f"{speed.audio_s:.1f}", f"{speed.audio_s / first:.2f}", f"{speed.tokens:.0f}", f"{speed.start_s:.0f}"
+        cells += tuple(map(str, astuple(speed.counts)))
         table.add_row(trial.name, *cells)
         print(trial.name, *cells, file=sys.stderr, flush=True)
     console.print(table)

@@ -3,20 +3,28 @@ from __future__ import annotations
 import asyncio
 import math
 import os
-from dataclasses import dataclass
+import subprocess
+import sys
+import threading
+import weakref
+from dataclasses import dataclass, replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
-import prometheus_client
+import psutil
 import pytest
+from huggingface_hub import constants
 from hypothesis import given
 from hypothesis import strategies as st
 from mistral_common.protocol.transcription.request import TranscriptionRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
+from bench import counting
 from pipeline.engines import checkpoint, voxtral, whisper
-from pipeline.engines.base import EngineError, Utterance
+from pipeline.engines.base import EngineError, PadOnce, Utterance
 from pipeline.engines.choice import Choice
+from pipeline.engines.orphans import END_WITH_PARENT
 from pipeline.engines.vllm_engine import CPU_BLOCK_SIZE, VllmEngine
 from pipeline.errors import ConfigurationError
 from pipeline.settings import Engine, Language, Segmentation, Settings
@@ -53,6 +61,18 @@ def test_padding_keeps_the_samples(tokenizer: OfVllm) -> None:
     samples = np.array([-32768, 0, 16384], np.int16)
     assert prompt.padded(samples)[:4].tolist() == [-1.0, 0.0, 0.5, 0.0]
     assert prompt.padded(samples).dtype == np.float32
+
+
+def test_all_requests_for_a_window_share_one_padded_array(tokenizer: OfVllm) -> None:
+    pad = PadOnce(voxtral.Voxtral(tokenizer, ["en"]).padded)
+    window = Utterance(np.full(16_000, 16384, np.int16))
+    audio = pad(window)
+    assert audio[0] == 0.5
+    assert pad(replace(window, language="en")) is audio
+    assert pad(Utterance(np.zeros(16_000, np.int16)))[0] == 0.0
+    held = weakref.ref(audio)
+    del audio
+    assert held() is None, "it goes with the last request that holds it"
 
 
 def test_languages_are_scored_as_whole_strings(tokenizer: OfVllm) -> None:
@@ -173,16 +193,140 @@ def test_windows_of_released_models_are_packed_full(chunk_s: float, max_pause_s:
     assert checkpoint.fit(_settings(max_pause_s=2.0), found).segmentation.max_pause_s == 2.0
 
 
-def test_a_model_that_no_hub_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    for name in ("/no/such/folder", "no such name!", "nobody/nothing"):
-        with pytest.raises(ConfigurationError, match=name):
-            checkpoint.inspect(Engine(model=name))
+@pytest.mark.parametrize("name", ["/no/such/folder", "./folder", "~/no such folder"])
+def test_an_absent_folder_is_told_as_such(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"no such folder$") as caught:
+        checkpoint.inspect(Engine(model=name))
+    assert name in str(caught.value)
+
+
+def test_a_file_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(ConfigurationError, match="a file, not a folder"):
+        checkpoint.inspect(Engine(model=str(tmp_path / "model.safetensors")))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "words"),
+    [
+        (404, "RepoNotFound", "no such model on the Hugging Face hub"),
+        (401, "", "no such model on the Hugging Face hub"),  # what the hub says of names that it does not know
+        (403, "GatedRepo", "approved accounts only"),
+        (404, "RevisionNotFound", "no revision old of it"),
+        (403, "", r"refused the request .*403"),
+        (503, "", r"refused the request .*503"),
+    ],
+)
+def test_what_the_hub_refuses(status: int, code: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Hub(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("X-Error-Code", code)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{hub.server_port}")
+        try:
+            with pytest.raises(ConfigurationError, match=words) as caught:
+                checkpoint.inspect(Engine(model="nobody/nothing", revision="old"))
+        finally:
+            hub.shutdown()
+    assert "nobody/nothing" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_that_cannot_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ConfigurationError, match=r"nobody/nothing.* cannot be reached") as caught:
+        checkpoint.inspect(Engine(model="nobody/nothing"))
+    assert "no such model" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="neither a folder nor a name"):
+        checkpoint.inspect(Engine(model="no such name!"))
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A hub cache that holds Whisper's descriptions for `main`; the hub is offline."""
+    model = tmp_path / "hub" / "models--openai--whisper-large-v3"
+    snapshot = model / "snapshots" / COMMIT
+    snapshot.mkdir(parents=True)
+    (model / "refs").mkdir()
+    (model / "refs" / "main").write_text(COMMIT)
+    (snapshot / "config.json").write_text('{"model_type": "whisper", "max_target_positions": 448}')
+    (snapshot / "preprocessor_config.json").write_text('{"chunk_length": 30}')
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    return tmp_path / "hub"
+
+
+@pytest.mark.parametrize("revision", [None, "main", COMMIT])
+def test_offline_the_cache_says_what_a_model_is(hub_cache: Path, revision: str | None) -> None:
+    found = checkpoint.inspect(Engine(model="openai/whisper-large-v3", revision=revision))
+    assert (found.model, found.family, found.revision) == ("openai/whisper-large-v3", "whisper", COMMIT)
+
+
+@pytest.mark.parametrize(("model", "revision"), [("openai/whisper-tiny", None), ("openai/whisper-large-v3", "v2")])
+def test_offline_what_is_not_cached_is_one_clear_line(hub_cache: Path, model: str, revision: str | None) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        checkpoint.inspect(Engine(model=model, revision=revision))
+    said = str(caught.value)
+    assert str(hub_cache) in said
+    assert "HF_HOME" in said
+    assert f"hf download {model}" + (f" --revision {revision}" if revision else "") in said
+    assert "\n" not in said
+
+
+def test_hf_hub_offline_in_the_environment_is_enough(hub_cache: Path) -> None:
+    """As infra/kubernetes/rayjob.yaml sets it."""
+    code = "from pipeline.engines.checkpoint import Engine, inspect\n"
+    code += "print(inspect(Engine(model='openai/whisper-large-v3')).revision)"
+    environment = os.environ | {"HF_HOME": str(hub_cache.parent), "HF_HUB_OFFLINE": "1"}
+    said = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == COMMIT
+
+
+CHILD_WITH_PLUGIN = """
+import multiprocessing, os, threading, time
+from importlib.metadata import entry_points
+
+def child():
+    (plugin,) = entry_points(group="vllm.general_plugins", name="voxtral_batch_orphans")
+    plugin.load()()
+    print(os.getpid(), threading.active_count() - 1, flush=True)
+    time.sleep(300)
+
+multiprocessing.get_context("fork").Process(target=child).start()
+"""
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_only_the_processes_of_our_engine_end_with_their_parent(ours: bool) -> None:
+    environment = os.environ | {END_WITH_PARENT: "1" if ours else ""}
+    parent = subprocess.Popen([sys.executable, "-c", CHILD_WITH_PLUGIN], env=environment, stdout=subprocess.PIPE)
+    assert parent.stdout
+    pid, watchers = map(int, parent.stdout.readline().split())
+    child = psutil.Process(pid)
+    parent.kill()
+    parent.wait()
+    assert watchers == ours
+    if ours:
+        assert psutil.wait_procs([child], timeout=30)[1] == []
+    else:
+        assert child.is_running()
+        child.kill()
 
 
 @pytest.mark.slow
-def test_a_question_computes_no_audio_again() -> None:
+def test_a_question_computes_no_audio_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither where more windows wait than the engine takes, nor where a step has no room for all of one."""
+    monkeypatch.setenv(counting.COUNTS, str(tmp_path / "counts"))
     settings = checkpoint.fit(
         Settings(
             input="in",
@@ -196,16 +340,33 @@ def test_a_question_computes_no_audio_again() -> None:
     windows = [Utterance(rng.integers(-3000, 3000, 96_000, dtype=np.int16)) for _ in range(100)]
 
     async def ask() -> None:
-        engine = VllmEngine(settings, found, disable_log_stats=False, max_num_batched_tokens=512)
+        engine = VllmEngine(settings, found, scheduler_cls=counting.SCHEDULER, max_num_batched_tokens=512)
         try:
             await asyncio.gather(*(x for one in windows for x in (engine.transcribe(one), engine.listen(one))))
         finally:
             engine.shutdown()
 
     asyncio.run(ask())
-    hits = prometheus_client.REGISTRY.get_sample_value(
-        "vllm:prefix_cache_hits_total", {"model_name": found.model, "engine": "0"}
-    )
+    counts = counting.read(tmp_path / "counts")
+    assert counts.requests == 2 * len(windows)
+    assert len(windows) <= counts.encoder_runs <= 1.05 * len(windows)
     # The audio's 75 tokens and what stands before them lie in two blocks and a part of a third.
-    assert hits is not None
-    assert 0.9 <= hits / (len(windows) * 2 * CPU_BLOCK_SIZE) <= 1.0
+    assert 0.9 <= counts.cached_tokens / (len(windows) * 2 * CPU_BLOCK_SIZE) <= 1.0
+
+
+@pytest.mark.slow
+def test_vllm_gives_no_warning_of_our_settings(tmp_path: Path) -> None:
+    """It hides below its log level ERROR: so at WARNING, in a process of its own, as vLLM reads that at its import."""
+    code = f"""
+from pipeline.engines import checkpoint
+from pipeline.engines.vllm_engine import arguments
+from pipeline.settings import Engine, Settings
+settings = Settings(input="in", output="out", verbose=True, engine=Engine(model={str(DEMO / "model")!r}, device="cpu"))
+given = arguments(settings, checkpoint.inspect(settings.engine))
+import vllm
+vllm.AsyncEngineArgs(**given).create_engine_config()
+"""
+    said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    log = said.stdout + said.stderr
+    assert "INFO" in log, "vLLM's log is shown with --verbose"
+    assert "chunked prefill" not in "".join(line for line in log.splitlines() if "WARNING" in line)

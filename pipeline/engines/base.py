@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -128,3 +129,18 @@ def padded(samples: np.ndarray, chunk_s: float) -> np.ndarray:
     audio = np.zeros(max(1, -(-len(samples) // chunk)) * chunk, dtype=np.float32)
     audio[: len(samples)] = samples / np.float32(32768.0)
     return audio
+
+
+class PadOnce:
+    """A family's padding, done once for all requests for a window: what one request still holds, the next is given."""
+
+    def __init__(self, pad: Callable[[np.ndarray], np.ndarray]) -> None:
+        self._pad = pad
+        self._held: WeakValueDictionary[int, np.ndarray] = WeakValueDictionary()  # by audio_id
+
+    def __call__(self, utterance: Utterance) -> np.ndarray:
+        """float32 samples of the length that the model computes."""
+        audio = self._held.get(utterance.audio_id)
+        if audio is None:
+            audio = self._held[utterance.audio_id] = self._pad(utterance.samples)
+        return audio

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 
 from pipeline.errors import ConfigurationError
 from pipeline.settings import Engine, Settings
 
 DESCRIPTIONS = {"params.json", "tekken.json", "config.json", "preprocessor_config.json"}
+# Files with a family's weights: those of the first pattern that fits any, as a repository may hold them in many forms.
+WEIGHTS = {
+    "voxtral": ("consolidated*.safetensors", "model*.safetensors"),
+    "whisper": ("model.safetensors", "model-*-of-*.safetensors", "pytorch_model*.bin"),
+}
 _DIGEST_BYTES = 1 << 20  # of each large file: its first and last so many
 
 
@@ -22,6 +37,7 @@ class Checkpoint:
 
     `model` is a hub name or an absolute path, `revision` the commit of a hub model or a digest of a folder's files,
     `chunk_s` the length to whose multiples the model pads every window, `max_context` its tokens where they are few.
+    `weights_bytes` is the size of the files that vLLM loads, None where it is not known.
     """
 
     model: str
@@ -29,6 +45,7 @@ class Checkpoint:
     revision: str
     chunk_s: float
     max_context: int | None = None
+    weights_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +98,15 @@ def inspect(settings: Engine) -> Checkpoint:
         return Checkpoint("scripted", "scripted", "scripted", 30.0)
     if Path(settings.model).exists() or settings.model.startswith((".", "/", "~")):
         folder = Path(settings.model).expanduser().absolute()
-        model, revision = str(folder), _digest(folder) if folder.is_dir() else ""
+        if not folder.is_dir():
+            raise ConfigurationError(
+                f"--engine.model {settings.model}: {'a file, not a folder' if folder.exists() else 'no such folder'}"
+            )
+        model, revision, sizes = str(folder), _digest(folder), _sizes(folder)
     else:
         model = settings.model
-        folder, revision = _download_descriptions(settings)
+        folder, sizes = _download_descriptions(settings)
+        revision = folder.name
     family = settings.family if settings.family != "auto" else _family(folder)
     if family == "whisper":
         config, preprocessor = _read_json(folder / "config.json"), _read_json(folder / "preprocessor_config.json")
@@ -94,7 +116,18 @@ def inspect(settings: Engine) -> Checkpoint:
         chunk_s, max_context = audio.get("chunk_length_s"), None
     if not chunk_s:
         raise ConfigurationError(f"--engine.model {settings.model}: its files do not say how long its windows are")
-    return Checkpoint(model, family, revision, float(chunk_s), max_context)
+    return Checkpoint(model, family, revision, float(chunk_s), max_context, _weights_bytes(sizes, family))
+
+
+def _weights_bytes(sizes: Mapping[str, int | None], family: str) -> int | None:
+    for pattern in WEIGHTS[family]:
+        if found := [size for name, size in sizes.items() if fnmatchcase(name, pattern)]:
+            return None if None in found else sum(size or 0 for size in found)
+    return None
+
+
+def _sizes(folder: Path) -> dict[str, int | None]:
+    return {path.name: path.stat().st_size for path in folder.glob("*") if path.is_file()}
 
 
 def _family(folder: Path) -> str:
@@ -132,16 +165,53 @@ def _digest(folder: Path) -> str:
     return digest.hexdigest()[:16]
 
 
-def _download_descriptions(settings: Engine) -> tuple[Path, str]:
+def _download_descriptions(settings: Engine) -> tuple[Path, dict[str, int | None]]:
+    """The folder of the model's descriptions in the hub's cache, named by its commit, and the bytes of all files of the
+    model. Offline (HF_HUB_OFFLINE=1) both are what the cache holds for the revision."""
     try:
-        info = HfApi().model_info(settings.model, revision=settings.revision)
-        revision, names = info.sha or "unknown", {file.rfilename for file in info.siblings or []}
-        paths = [hf_hub_download(settings.model, name, revision=revision) for name in sorted(DESCRIPTIONS & names)]
+        if constants.is_offline_mode():
+            folder = Path(
+                snapshot_download(
+                    settings.model,
+                    revision=settings.revision,
+                    local_files_only=True,
+                    allow_patterns=sorted(DESCRIPTIONS),
+                )
+            )
+            sizes = _sizes(folder)
+        else:
+            info = HfApi().model_info(settings.model, revision=settings.revision, files_metadata=True)
+            sizes = {file.rfilename: file.size for file in info.siblings or []}
+            names = sorted(DESCRIPTIONS & sizes.keys())
+            paths = [Path(hf_hub_download(settings.model, name, revision=info.sha)) for name in names]
+            folder = paths[0].parent if paths else Path()
     except Exception as error:  # the hub client lets those of its HTTP library through
-        reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
-        raise ConfigurationError(
-            f"--engine.model {settings.model}: no such folder, and no such model from the Hugging Face hub ({reason})"
-        ) from error
-    if not paths:
+        raise ConfigurationError(f"--engine.model {settings.model}: {_hub_trouble(error, settings)}") from error
+    if not any((folder / name).is_file() for name in DESCRIPTIONS):
         raise ConfigurationError(f"--engine.model {settings.model}: it has none of {', '.join(sorted(DESCRIPTIONS))}")
-    return Path(paths[0]).parent, revision
+    return folder, sizes
+
+
+def _hub_trouble(error: Exception, settings: Engine) -> str:
+    model, revision, hub = settings.model, settings.revision, "the Hugging Face hub"
+    reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
+    match error:
+        case LocalEntryNotFoundError() if constants.is_offline_mode():
+            command = f"hf download {model}" + (f" --revision {revision}" if revision else "")
+            said = f"not in the cache {constants.HF_HUB_CACHE} (HF_HOME sets it), and HF_HUB_OFFLINE is set: {command}"
+        case HFValidationError():
+            said = f"neither a folder nor a name on {hub}, such as mistralai/Voxtral-Mini-3B-2507"
+        case GatedRepoError():
+            said = f"{hub} gives it to approved accounts only: ask at {constants.ENDPOINT}/{model} and set HF_TOKEN"
+        case RevisionNotFoundError():
+            said = f"{hub} has no revision {revision} of it"
+        case HfHubHTTPError() if isinstance(error, RepositoryNotFoundError) or error.response.status_code == 401:
+            said = f"no such folder, and no such model on {hub}, or none that HF_TOKEN gives access to"
+        case HfHubHTTPError():
+            said = f"{hub} refused the request ({reason})"
+        case _:
+            said = (
+                f"no such folder, and {hub} cannot be reached ({reason}); with HF_HUB_OFFLINE=1 the copy that was"
+                " downloaded before is used"
+            )
+    return said

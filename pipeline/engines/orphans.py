@@ -1,7 +1,8 @@
 """A vLLM plugin (pyproject.toml names it): vLLM's processes end when the one that started them is gone.
 
 vLLM stops them when it is shut down, but a process that is killed shuts nothing down, and what is left would keep its
-GPU's memory for ever.
+GPU's memory for ever. vLLM loads the plugin wherever this package is installed beside it, so that it does nothing
+unless the engine of this package has set END_WITH_PARENT.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import signal
 import threading
 import time
 
+END_WITH_PARENT = "VOXTRAL_END_WITH_PARENT"  # in the environment of vLLM's processes: "1"
 LOOK_EVERY_S = 0.5
 
 
 def end_with_parent() -> None:
-    """Called by vLLM in each of its processes."""
-    if parent := multiprocessing.parent_process():  # there is none in the process that vLLM was started from
+    """Called by vLLM in each of its processes; watches only those that an engine of this package started."""
+    parent = multiprocessing.parent_process()  # None in the process that vLLM was started from
+    if parent and os.environ.get(END_WITH_PARENT) == "1":
         threading.Thread(target=_watch, args=(parent.pid,), daemon=True).start()
 
 
