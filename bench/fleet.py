@@ -64,7 +64,7 @@ def measure(engines: int, ideal: float, seconds: float, folder: Path) -> tuple[f
     times: list[float] = []
     cpus: list[float] = []
     peaks = Peaks()
-    with flow.cluster(settings) as decided:
+    with flow.cluster(settings, checkpoint) as decided:
         for table in flow.transcribe(recordings, decided, checkpoint):
             times += [float(text.split()[0]) for text in table["text"].to_pylist() if text]
             if len(cpus) < 2 and len(times) > count * WINDOWS * (0.5, 0.9)[len(cpus)]:

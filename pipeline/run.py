@@ -157,7 +157,11 @@ def execute(plan: Plan, log: Log) -> Row:
         watch = Watch(plan.count + tally.recordings, log)
         recordings = plan.listing.recordings.filter(plan.todo)
         deadline = clock + 3600 * (plan.settings.max_hours or float("inf"))
-        with _storage_trouble(output), watch.display(), flow.cluster(plan.settings) as decided:
+        with (
+            _storage_trouble(output),
+            watch.display(),
+            flow.cluster(plan.settings, plan.checkpoint, log.say) as decided,
+        ):
             engines = decided.engine.count
             try:
                 with closing(

@@ -135,14 +135,16 @@ class Engine(_Frozen):
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """`auto`: gpu where the cluster has any, else cpu."""
     tensor_parallel_size: int | None = Field(default=None, ge=1)
-    """GPUs (or CPU ranks) that share one engine. Default: 2 on gpu, 1 on cpu."""
+    """GPUs (or CPU ranks) that share one engine. Default: as many as the weights need of the memory of these GPUs (one
+    for Voxtral Mini and Whisper, two of 80 GB for Voxtral Small); 1 on cpu."""
     count: int | None = Field(default=None, ge=1)
     """Engines. Default: as many as the GPUs allow; 1 on cpu."""
     elastic: bool = False
     """Begin with the engines that fit; the others of --engine.count start as machines come: for clusters that scale.
     Name --engine.device, too. Default: all of them must fit from the start."""
     dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
-    """Number format of weights and activations. `auto`: bfloat16 on gpu, float32 on cpu."""
+    """Number format of weights and activations. `auto`: bfloat16 on gpu (float16 on GPUs that have none), float32 on
+    cpu."""
     max_model_len: int | None = Field(default=None, ge=128)
     """Context. Default: what one window and its text need. [tokens]"""
     max_num_seqs: int = Field(default=64, ge=1)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.engines.checkpoint import Checkpoint
 from pipeline.errors import ConfigurationError, JobError
-from pipeline.flow import device, metrics, stream
+from pipeline.flow import device, gpus, metrics, stream
 from pipeline.flow.cluster import decide as decided
 from pipeline.flow.tracker import DECODE_KILLS, ENGINE_KILLS, DecodeTracker, EngineTracker
 from pipeline.schema import RECORDING
@@ -55,6 +56,35 @@ def test_elastic_engines_need_a_device_where_there_is_no_gpu(monkeypatch: pytest
         device(Engine(elastic=True, count=4))
     assert device(Engine()) == "cpu"
     assert device(Engine(elastic=True, count=4, device="gpu")) == "gpu"
+
+
+@pytest.mark.parametrize(
+    ("facts", "weights", "given", "expected", "words"),
+    [
+        (
+            (85_000_000_000, (9, 0)),
+            48_600_000_000,
+            {},
+            (2, "auto"),
+            "2 GPUs an engine: weights of 48.6 GB, 85 GB a GPU",
+        ),
+        ((151_000_000_000, (9, 0)), 48_600_000_000, {}, (1, "auto"), "1 GPU an engine"),
+        ((25_000_000_000, (8, 9)), 9_400_000_000, {}, (1, "auto"), "1 GPU an engine"),
+        ((16_000_000_000, (7, 0)), 3_000_000_000, {}, (1, "float16"), "float16 for bfloat16"),
+        ((16_000_000_000, (7, 0)), 3_000_000_000, {"dtype": "float32"}, (1, "float32"), "1 GPU an engine"),
+        (None, 48_600_000_000, {}, (2, "auto"), "no GPU of the cluster could be asked"),
+        ((85_000_000_000, (9, 0)), 48_600_000_000, {"tensor_parallel_size": 4}, (4, "auto"), ""),
+    ],
+)
+def test_gpus_per_engine_follow_weights_and_memory(
+    facts: Any, weights: int, given: dict[str, Any], expected: tuple[int, str], words: str
+) -> None:
+    said: list[str] = []
+    checkpoint = Checkpoint("m", "voxtral", "r", 30.0, weights_bytes=weights)
+    with patch.object(gpus, "_first_gpu", lambda: facts):
+        found = gpus.placed(Engine.model_validate({"device": "gpu"} | given), checkpoint, said.append)
+    assert (found.tensor_parallel_size, found.dtype) == expected
+    assert words in " ".join(said)
 
 
 def rows_of(sizes: list[int | None]) -> pa.Table:

@@ -6,14 +6,16 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 
 import psutil
 import ray
 
+from pipeline.engines.checkpoint import Checkpoint
 from pipeline.errors import ConfigurationError
 from pipeline.flow.actors import EngineActor
+from pipeline.flow.gpus import placed
 from pipeline.settings import Engine, Settings
 
 ENGINE_END_S = 30.0
@@ -26,9 +28,11 @@ def engine_cpus(engine: Engine) -> float:
 
 
 @contextmanager
-def cluster(settings: Settings) -> Iterator[Settings]:
+def cluster(
+    settings: Settings, checkpoint: Checkpoint, say: Callable[[str], None] = lambda _: None
+) -> Iterator[Settings]:
     """Join the cluster that RAY_ADDRESS names or that runs on this machine, or start one; leave it at the end. Yields
-    the settings with what `decide` says of the engines.
+    the settings with what `placed` and `decide` say of the engines; `say` is told what was chosen and why.
 
     Raises:
         ConfigurationError: the engines asked for do not fit the cluster.
@@ -48,6 +52,7 @@ def cluster(settings: Settings) -> Iterator[Settings]:
         for name in ("ray.data", "ray"):
             # What goes wrong is said by us, in one line.
             logging.getLogger(name).setLevel(level if settings.verbose else logging.CRITICAL)
+        settings = settings.model_copy(update={"engine": placed(settings.engine, checkpoint, say)})
         engine = decide(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])
         yield settings.model_copy(update={"engine": engine})
     finally:
