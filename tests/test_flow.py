@@ -43,11 +43,15 @@ def test_engines_follow_the_cluster() -> None:
         ({"CPU": 0.5}, {}, "CPUs"),
         ({"CPU": 2, "GPU": 8}, {}, "4 engine.* of 4 CPUs each .* need 17 CPUs; the cluster has 2: set --engine.count"),
         ({"CPU": 2}, {"elastic": True}, "needs --engine.count"),
+        ([{"CPU": 8, "GPU": 8}, {"CPU": 64}], {}, "4 engine.* of 4 CPUs and 2 GPU.* room for 2; set --engine.count"),
+        ([{"CPU": 3, "GPU": 2}, {"CPU": 64}], {"count": 1}, "room for 0"),
     ],
 )
-def test_what_does_not_fit_is_refused(available: dict[str, float], engine: dict[str, object], words: str) -> None:
+def test_what_does_not_fit_is_refused(
+    available: dict[str, float] | list[dict[str, float]], engine: dict[str, object], words: str
+) -> None:
     with pytest.raises(ConfigurationError, match=words):
-        decide(available, **engine)
+        decide(*(available if isinstance(available, list) else [available]), **engine)
 
 
 def test_elastic_engines_need_a_device_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,11 +201,23 @@ def test_a_decode_task_that_crashed_goes_one_by_one() -> None:
         found.enter(f"try {kills}", ["b"])
         found.yields("b", 3)
         assert found.begin(f"try {kills + 1}", ["a", "b"])["b"] == (kills, 3)
+    found.enter("again", ["b"])
+    assert found.begin("last", ["a", "b"])["b"] == (DECODE_KILLS, 0), "to give them again ended a worker, too"
+    found.enter("last", ["a"])
+    assert found.begin("really", ["a", "b"])["b"] == (DECODE_KILLS, 0), "another one did: it gives the same again"
+
+
+def test_decode_tasks_lost_with_their_node_are_done_again() -> None:
+    found = DecodeTracker()
+    for task in range(64):
+        assert found.begin(f"first {task}", [f"{task} a", f"{task} b"]) == {}
+    for task in range(64):
+        assert found.begin(f"second {task}", [f"{task} a", f"{task} b"]) == {f"{task} a": (0, 0), f"{task} b": (0, 0)}
 
 
 def test_decode_workers_that_only_crash_end_the_job() -> None:
     found = DecodeTracker()
-    with pytest.raises(JobError, match="21 decode workers have crashed one after another"):
+    with pytest.raises(JobError, match="21 decode workers have crashed, and no recording is done; the last on a"):
         for attempt in range(100):
             found.begin(str(attempt), ["a"])
             found.enter(str(attempt), ["a"])

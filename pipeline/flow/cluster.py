@@ -126,10 +126,18 @@ def decide(settings: Settings, nodes: Sequence[Mapping[str, float]]) -> Engine:
     else:
         count = engine.count or 1
     engine = engine.model_copy(update={"device": device, "count": count, "tensor_parallel_size": ranks})
-    needed = count * engine_cpus(engine) + 1
+    each = engine_cpus(engine)
+    needed = count * each + 1
     if cpus < needed:
         raise ConfigurationError(
-            f"{count} engine(s) of {engine_cpus(engine):g} CPUs each and a decode worker need {needed:g} CPUs;"
+            f"{count} engine(s) of {each:g} CPUs each and a decode worker need {needed:g} CPUs;"
             f" the cluster has {cpus:g}: set --engine.count"
         )
+    if device == "gpu":
+        room = sum(min(int(node.get("GPU", 0)) // ranks, int(node.get("CPU", 0) // each)) for node in nodes)
+        if count > room:
+            raise ConfigurationError(
+                f"{count} engine(s) of {each:g} CPUs and {ranks} GPU(s) each do not fit the nodes with GPUs: their CPUs"
+                f" have room for {room}; set --engine.count"
+            )
     return engine

@@ -121,7 +121,7 @@ def _alone(recording: pa.Table, settings: Settings, tracker: Any, kills: int, ta
     (name,) = recording["recording_id"].to_pylist()
     windows = stages.prepare(recording, settings)
     if kills >= DECODE_KILLS:
-        given = itertools.islice(windows, tables if kills == DECODE_KILLS else 0)
+        given = itertools.islice(windows, tables)
         yield from stages.decode_died(given, recording, kills)
     else:
         for count, table in enumerate(windows, 1):

@@ -11,7 +11,7 @@ from pipeline.flow.metrics import count_deaths
 
 ENGINE_KILLS = 2  # engines that a window may end before it is given up
 DECODE_KILLS = 3  # decode workers that a recording may end: they are cheap, and end for other reasons more often
-MAX_CRASHES_IN_A_ROW = 20  # of decode workers, without a single recording done
+MAX_DECODE_CRASHES = 20  # of one recording, alone, while none is done: then it is not the recording
 
 
 class CrashTracker:
@@ -23,7 +23,7 @@ class CrashTracker:
     """
 
     def __init__(self, kills: int, on_crash: Callable[[], None] | None = None) -> None:
-        self.crashes = self.crashes_in_a_row = 0
+        self.crashes = 0
         self.reason = "it was killed"
         self._inside: dict[str, set[str]] = {}  # by worker
         self._kills: dict[str, int] = {}  # by suspect
@@ -51,7 +51,7 @@ class CrashTracker:
             inside.difference_update(units)
             if not inside:
                 del self._inside[worker]
-        self._proven, self.crashes_in_a_row = True, 0
+        self._proven = True
 
     def explain(self, reason: str) -> None:
         """Keep why a worker is about to end."""
@@ -59,7 +59,6 @@ class CrashTracker:
 
     def _crashed(self, worker: str) -> None:
         self.crashes += 1
-        self.crashes_in_a_row += 1
         if self._on_crash:
             self._on_crash()
 
@@ -70,20 +69,31 @@ class DecodeTracker(CrashTracker):
     def __init__(self) -> None:
         super().__init__(DECODE_KILLS)
         self._progress: dict[str, int] = {}
+        self._given_up: dict[str, int] = {}  # with the workers that each had ended by then
 
     def begin(self, attempt: str, recordings: Sequence[str]) -> dict[str, tuple[int, int]]:
-        """Suspects among a task's recordings: the workers that each has ended, and the tables that came before. Where
-        there are none, all have entered.
+        """Suspects among a task's recordings: the workers that each has ended, and the tables that came before (none,
+        where giving them again ended a worker, too). Where there are no suspects, all have entered.
 
         Raises:
             JobError: workers crash, and nothing is done.
         """
         suspects = self.suspects(attempt, recordings)
-        if self.crashes_in_a_row > MAX_CRASHES_IN_A_ROW:
-            raise JobError(f"{self.crashes_in_a_row} decode workers have crashed one after another: {self.reason}")
+        for name, kills in suspects.items():
+            if self._kills[name] > MAX_DECODE_CRASHES:
+                raise JobError(
+                    f"{self._kills[name]} decode workers have crashed, and no recording is done; the last on {name}:"
+                    " is there memory for them? (--audio.workers bounds how many there are)"
+                )
+            if kills >= DECODE_KILLS:
+                self._given_up.setdefault(name, self._kills[name])
         if not suspects:
             self.enter(attempt, recordings)
-        return {name: (kills, self._progress.get(name, 0)) for name, kills in suspects.items()}
+        return {name: (kills, self._tables(name)) for name, kills in suspects.items()}
+
+    def _tables(self, name: str) -> int:
+        kills = self._kills[name]
+        return self._progress.get(name, 0) if self._given_up.get(name, kills) == kills else 0
 
     def yields(self, recording: str, tables: int) -> None:
         """A suspect has given so many tables."""
