@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.flow.actors import KILLS, Deaths
 from pipeline.flow.cluster import decide as decided
 from pipeline.settings import Engine, Settings
+from tests.conftest import ROOT
 
 
 def decide(*nodes: dict[str, float], **engine: object) -> tuple[str, int | None, int | None]:
@@ -70,3 +76,26 @@ def test_where_no_window_ever_left_an_engine_it_is_not_the_window() -> None:
     deaths.enter("4", ["b"])
     deaths.leave("4", ["b"])
     assert deaths.suspects("4", ["a"]) == {"a": KILLS}
+
+
+def test_a_missing_token_is_one_line_that_says_what_to_set(tmp_path: Path) -> None:
+    job = f"""
+from pipeline import flow
+from pipeline.errors import ConfigurationError
+from pipeline.settings import load
+try:
+    with flow.cluster(load(["--input", {str(tmp_path)!r}, "--output", {str(tmp_path)!r}, "--engine.model", "none"])):
+        pass
+except ConfigurationError as error:
+    print(error)
+"""
+    environment = {
+        "HOME": str(tmp_path),
+        "RAY_AUTH_MODE": "token",
+        "RAY_ADDRESS": "127.0.0.1:1",
+        "PATH": os.environ["PATH"],
+    }
+    command = [sys.executable, "-c", job]
+    found = subprocess.run(command, env=environment, cwd=ROOT, check=True, capture_output=True, text=True)
+    (line,) = found.stdout.splitlines()
+    assert "no authentication token was found" in line and "RAY_AUTH_MODE=token" in line and "~/.ray/auth_token" in line

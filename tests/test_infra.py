@@ -121,6 +121,11 @@ def test_both_schedules_run_the_one_job() -> None:
     assert all((INFRA / "kubernetes" / name).exists() for name in kustomization["resources"])
 
 
+def test_clusters_ask_for_a_token() -> None:
+    job = dict(manifests())["rayjob.yaml/RayJob"]["spec"]
+    assert job["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+
+
 def as_on_the_head(entrypoint: str) -> str:
     """What the head's shell runs: the submitter's shell splits the entrypoint, and `ray job submit` joins it again."""
     return subprocess.list2cmdline(shlex.split(entrypoint))

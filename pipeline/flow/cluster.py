@@ -11,12 +11,17 @@ from contextlib import contextmanager, nullcontext, suppress
 
 import psutil
 import ray
+from ray.exceptions import AuthenticationError
 
 from pipeline.errors import ConfigurationError
 from pipeline.flow.actors import EngineActor
 from pipeline.settings import Engine, Settings
 
 ENGINE_END_S = 30.0
+AUTHENTICATION = (
+    "set RAY_AUTH_MODE=token, and give the cluster's token in RAY_AUTH_TOKEN, in the file that RAY_AUTH_TOKEN_PATH"
+    " names, or in ~/.ray/auth_token"
+)
 # What an engine asks Ray for. On the CPU it computes on all of them, beside the decode workers.
 ENGINE_CPUS = {"gpu": 1.0, "cpu": 0.0}
 
@@ -27,7 +32,7 @@ def cluster(settings: Settings) -> Iterator[Settings]:
     the settings with what `decide` says of the engines.
 
     Raises:
-        ConfigurationError: the engines asked for do not fit the cluster.
+        ConfigurationError: there is no cluster, its token is missing or wrong, or the engines asked for do not fit it.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not settings.verbose:
@@ -38,6 +43,8 @@ def cluster(settings: Settings) -> Iterator[Settings]:
         try:
             with _kept_signals(), nullcontext() if settings.verbose else _silent_stderr():
                 ray.init(log_to_driver=settings.verbose, logging_level=level, include_dashboard=False)
+        except AuthenticationError as error:
+            raise ConfigurationError(f"no Ray cluster: {error.message.splitlines()[0]}; {AUTHENTICATION}") from error
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigurationError(f"no Ray cluster: {error}".splitlines()[0]) from error
     try:
