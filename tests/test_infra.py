@@ -159,6 +159,12 @@ def test_the_entrypoint_is_a_command_that_the_job_takes() -> None:
     assert wanted.engine.elastic and engines["minReplicas"] == groups["decode"]["minReplicas"] == 0
 
 
+def test_the_gpu_image_has_a_c_compiler() -> None:
+    gpu = (INFRA / "Containerfile").read_text().split("FROM base AS gpu")[1]
+    installed = re.findall(r"apt-get install -y --no-install-recommends ([^\\\n]+)", gpu)
+    assert {"gcc", "libc6-dev"} <= set(" ".join(installed).split()), "Triton needs it when an engine starts"
+
+
 def queried(path: Path) -> set[str]:
     """The names of our metrics in a dashboard or in alerts."""
     return set(re.findall(r"\bray_(voxtral_\w+)", path.read_text()))
