@@ -69,7 +69,8 @@ class _Bent(VllmEngine):
     """Does what a trial asks for."""
 
     def __init__(self, trial: Trial, settings: Settings, checkpoint: Checkpoint) -> None:
-        super().__init__(settings, checkpoint, **{"scheduler_cls": counting.SCHEDULER} | dict(trial.overrides))
+        overrides: dict[str, Any] = {"scheduler_cls": counting.SCHEDULER} | dict(trial.overrides)
+        super().__init__(settings, checkpoint, **overrides)
         self._trial, self._rng = trial, np.random.default_rng(0)
         if trial.deaf:
             self._family.prompt = self._text

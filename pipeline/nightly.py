@@ -105,7 +105,7 @@ def lease(output: str) -> Iterator[None]:
         ConfigurationError: another one is at work.
     """
     uri, name = f"{output.rstrip('/')}/{LEASE}", secrets.token_hex(8)
-    job, host, over = os.environ.get("VOXTRAL_JOB_ID"), socket.gethostname(), threading.Event()
+    job, host, over = os.environ.get("VOXTRAL_JOB_ID") or None, socket.gethostname(), threading.Event()
 
     def write(first: bool) -> None:
         until = datetime.now(UTC) + timedelta(seconds=LEASE_S)

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -15,6 +19,7 @@ from pipeline.flow.cluster import decide as decided
 from pipeline.flow.tracker import DECODE_KILLS, ENGINE_KILLS, DecodeTracker, EngineTracker
 from pipeline.schema import RECORDING
 from pipeline.settings import Engine, Settings
+from tests.conftest import ROOT
 
 
 def decide(*nodes: dict[str, float], **engine: object) -> tuple[str, int | None, int | None]:
@@ -221,3 +226,28 @@ def test_decode_workers_that_only_crash_end_the_job() -> None:
         for attempt in range(100):
             found.begin(str(attempt), ["a"])
             found.enter(str(attempt), ["a"])
+
+
+def test_a_missing_token_is_one_line_that_says_what_to_set(tmp_path: Path) -> None:
+    job = f"""
+from pipeline import flow
+from pipeline.engines.checkpoint import Checkpoint
+from pipeline.errors import ConfigurationError
+from pipeline.settings import load
+try:
+    wanted = load(["--input", {str(tmp_path)!r}, "--output", {str(tmp_path)!r}, "--engine.model", "none"])
+    with flow.cluster(wanted, Checkpoint("m", "scripted", "r", 30.0)):
+        pass
+except ConfigurationError as error:
+    print(error)
+"""
+    environment = {
+        "HOME": str(tmp_path),
+        "RAY_AUTH_MODE": "token",
+        "RAY_ADDRESS": "127.0.0.1:1",
+        "PATH": os.environ["PATH"],
+    }
+    command = [sys.executable, "-c", job]
+    found = subprocess.run(command, env=environment, cwd=ROOT, check=True, capture_output=True, text=True)
+    (line,) = found.stdout.splitlines()
+    assert "no authentication token was found" in line and "RAY_AUTH_MODE=token" in line and "~/.ray/auth_token" in line

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,52 +23,34 @@ from pipeline.nightly import Nightly
 from tests.conftest import ROOT
 
 INFRA = ROOT / "infra"
+CRDS = ROOT.parent / "shared/data/kuberay"  # ray-operator/config/crd/bases of KubeRay
 KUBERNETES = "1.33"
 Row = dict[str, Any]
 
 
-def fields(required: str = "", **kinds: Any) -> Row:
-    """An object of just these fields."""
-    properties = {name: kind if isinstance(kind, dict) else {"type": kind} for name, kind in kinds.items()}
-    return {"type": "object", "properties": properties, "required": required.split(), "additionalProperties": False}
+@cache
+def schema(kind: str) -> Row:
+    """KubeRay's own schema of a ray.io/v1 kind, as the API server applies it with strict field validation."""
+    path = CRDS / f"ray.io_{kind.lower()}s.yaml"
+    if not path.exists():
+        pytest.skip(f"no {path}")
+    versions = yaml.load(path.read_text(), yaml.CSafeLoader)["spec"]["versions"]
+    (found,) = [version["schema"]["openAPIV3Schema"] for version in versions if version["name"] == "v1"]
+    return strict(found)
 
 
-# The fields of KubeRay's ray.io/v1 that may be used here, after its Go types (ray-operator/apis/ray/v1, v1.5). Pod
-# templates are held against Kubernetes' own schema apart.
-TEXTS: Row = {"type": "object", "additionalProperties": {"type": "string"}}
-GROUP = {"rayStartParams": TEXTS, "template": "object"}
-CLUSTER = fields(
-    "headGroupSpec",
-    rayVersion="string",
-    enableInTreeAutoscaling="boolean",
-    autoscalerOptions=fields(
-        idleTimeoutSeconds="integer", upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]}
-    ),
-    headGroupSpec=fields("rayStartParams template", **GROUP),
-    workerGroupSpecs={
-        "type": "array",
-        "items": fields(
-            "groupName minReplicas maxReplicas rayStartParams template",
-            groupName="string",
-            replicas="integer",
-            minReplicas="integer",
-            maxReplicas="integer",
-            **GROUP,
-        ),
-    },
-)
-JOB = fields(
-    "entrypoint rayClusterSpec",
-    entrypoint="string",
-    runtimeEnvYAML="string",
-    backoffLimit="integer",
-    activeDeadlineSeconds="integer",
-    shutdownAfterJobFinishes="boolean",
-    ttlSecondsAfterFinished="integer",
-    submissionMode={"enum": ["K8sJobMode", "HTTPMode", "InteractiveMode"]},
-    rayClusterSpec=CLUSTER,
-)
-SPECS = {"RayJob": JOB, "RayCronJob": fields("schedule jobTemplate", schedule="string", jobTemplate=JOB)}
+def strict(node: Any) -> Any:
+    """A structural schema as JSON schema: fields that it does not name are refused, unless it keeps unknown ones."""
+    if isinstance(node, list):
+        return [strict(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    found = {name: strict(value) for name, value in node.items()}
+    if isinstance(node.get("properties"), dict) and node.get("type") == "object":
+        found.setdefault("additionalProperties", bool(node.get("x-kubernetes-preserve-unknown-fields")))
+    if node.get("x-kubernetes-int-or-string") is True:
+        found["type"] = ["integer", "string"]
+    return found
 
 
 def manifests() -> Iterator[tuple[str, Row]]:
@@ -87,17 +72,37 @@ def test_manifests_follow_their_schemas(name: str, manifest: Row) -> None:
     if manifest["apiVersion"] != "ray.io/v1":
         kubernetes_validate.validate(manifest, KUBERNETES, strict=True)
         return
-    jsonschema.validate(manifest["spec"], SPECS[manifest["kind"]])
+    jsonschema.validate(manifest, schema(manifest["kind"]))
     for template in templates(manifest["spec"]):
         pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x"}, "template": template}
         kubernetes_validate.validate(pod, KUBERNETES, strict=True)
 
 
-def test_the_schemas_refuse_what_is_wrong() -> None:
-    (job,) = [manifest for name, manifest in manifests() if name == "rayjob.yaml/RayJob"]
+@pytest.mark.parametrize(
+    ("place", "field", "value"),
+    [
+        ("spec", "entryPoint", "x"),
+        ("spec", "backoffLimit", "2"),
+        ("spec", "submissionMode", 1),
+        ("spec rayClusterSpec", "autoscaling", True),
+        ("spec rayClusterSpec autoscalerOptions", "upscalingMode", "Fast"),
+        ("spec rayClusterSpec headGroupSpec template spec", "serviceAccount_name", "x"),
+        ("spec rayClusterSpec headGroupSpec template spec containers 0", "imagePolicy", "Always"),
+        ("spec rayClusterSpec headGroupSpec template spec containers 0 resources", "limits", {"cpu": [1]}),
+    ],
+)
+def test_the_schema_of_a_rayjob_refuses_what_is_wrong(place: str, field: str, value: Any) -> None:
+    job: Any = dict(manifests())["rayjob.yaml/RayJob"]
+    target = job
+    for step in place.split():
+        target = target[int(step) if step.isdigit() else step]
+    target[field] = value
     with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate(job["spec"] | {"entryPoint": "x"}, JOB)
-    (template, *_) = templates(job["spec"])
+        jsonschema.validate(job, schema("RayJob"))
+
+
+def test_the_schema_of_pods_refuses_what_is_wrong() -> None:
+    (template, *_) = templates(dict(manifests())["rayjob.yaml/RayJob"]["spec"])
     template["spec"]["containers"][0]["imagePolicy"] = "Always"
     pod = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x"}, "template": template}
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -116,10 +121,35 @@ def test_both_schedules_run_the_one_job() -> None:
     assert all((INFRA / "kubernetes" / name).exists() for name in kustomization["resources"])
 
 
+def test_clusters_ask_for_a_token() -> None:
+    job = dict(manifests())["rayjob.yaml/RayJob"]["spec"]
+    assert job["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+
+
+def as_on_the_head(entrypoint: str) -> str:
+    """What the head's shell runs: the submitter's shell splits the entrypoint, and `ray job submit` joins it again."""
+    return subprocess.list2cmdline(shlex.split(entrypoint))
+
+
+def test_retries_of_a_rayjob_have_the_same_job_id_and_other_rayjobs_another(tmp_path: Path) -> None:
+    # KubeRay names each try's cluster <RayJob>-<5 letters>, and the head's containers get it as RAY_CLUSTER_NAME.
+    command = as_on_the_head(dict(manifests())["rayjob.yaml/RayJob"]["spec"]["entrypoint"])
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\necho "$VOXTRAL_JOB_ID $2"\n')
+    python.chmod(0o755)
+
+    def run(cluster: str) -> str:
+        environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RAY_CLUSTER_NAME": cluster}
+        return subprocess.run(command, shell=True, env=environment, check=True, capture_output=True, text=True).stdout
+
+    assert run("voxtral-x7k2p-aaaaa") == run("voxtral-x7k2p-bbbbb") == "voxtral-x7k2p jobs.nightly\n"
+    assert run("voxtral-q9d4m-aaaaa") == "voxtral-q9d4m jobs.nightly\n"
+
+
 def test_the_entrypoint_is_a_command_that_the_job_takes() -> None:
     job = dict(manifests())["rayjob.yaml/RayJob"]["spec"]
-    python, option, module, *arguments = shlex.split(job["entrypoint"])
-    assert (python, option, module) == ("python", "-m", "jobs.nightly")
+    env, _, python, option, module, *arguments = shlex.split(job["entrypoint"])
+    assert (env, python, option, module) == ("env", "python", "-m", "jobs.nightly")
     wanted = settings.load(arguments, Nightly)
     groups = {group["groupName"]: group for group in job["rayClusterSpec"]["workerGroupSpecs"]}
     engines = groups["engines"]
@@ -127,6 +157,12 @@ def test_the_entrypoint_is_a_command_that_the_job_takes() -> None:
     gpus = int(container["resources"]["limits"]["nvidia.com/gpu"])
     assert wanted.engine.count == engines["maxReplicas"] * gpus // 2, "each engine owns a pair"
     assert wanted.engine.elastic and engines["minReplicas"] == groups["decode"]["minReplicas"] == 0
+
+
+def test_the_gpu_image_has_a_c_compiler() -> None:
+    gpu = (INFRA / "Containerfile").read_text().split("FROM base AS gpu")[1]
+    installed = re.findall(r"apt-get install -y --no-install-recommends ([^\\\n]+)", gpu)
+    assert {"gcc", "libc6-dev"} <= set(" ".join(installed).split()), "Triton needs it when an engine starts"
 
 
 def queried(path: Path) -> set[str]:

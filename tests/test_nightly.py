@@ -98,6 +98,13 @@ def test_the_next_try_of_a_job_takes_its_lease_over(place: str, monkeypatch: pyt
         pass
 
 
+def test_an_empty_job_id_takes_no_lease_over(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    leave_lease(place, job="")
+    monkeypatch.setenv("VOXTRAL_JOB_ID", "")
+    with pytest.raises(ConfigurationError, match="another night"), nightly.lease(place):
+        pass
+
+
 def test_the_lease_of_a_process_that_is_gone_is_taken_over(place: str) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as gone:
         gone.wait()

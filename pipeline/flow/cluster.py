@@ -11,6 +11,7 @@ from contextlib import contextmanager, nullcontext, suppress
 
 import psutil
 import ray
+from ray.exceptions import AuthenticationError
 
 from pipeline.engines.checkpoint import Checkpoint
 from pipeline.errors import ConfigurationError
@@ -19,6 +20,10 @@ from pipeline.flow.gpus import placed
 from pipeline.settings import Engine, Settings
 
 ENGINE_END_S = 30.0
+AUTHENTICATION = (
+    "set RAY_AUTH_MODE=token, and give the cluster's token in RAY_AUTH_TOKEN, in the file that RAY_AUTH_TOKEN_PATH"
+    " names, or in ~/.ray/auth_token"
+)
 
 
 def engine_cpus(engine: Engine) -> float:
@@ -35,7 +40,7 @@ def cluster(
     the settings with what `placed` and `decide` say of the engines; `say` is told what was chosen and why.
 
     Raises:
-        ConfigurationError: the engines asked for do not fit the cluster.
+        ConfigurationError: there is no cluster, its token is missing or wrong, or the engines asked for do not fit it.
     """
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not settings.verbose:
@@ -46,6 +51,8 @@ def cluster(
         try:
             with _kept_signals(), nullcontext() if settings.verbose else _silent_stderr():
                 ray.init(log_to_driver=settings.verbose, logging_level=level, include_dashboard=False)
+        except AuthenticationError as error:
+            raise ConfigurationError(f"no Ray cluster: {error.message.splitlines()[0]}; {AUTHENTICATION}") from error
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigurationError(f"no Ray cluster: {error}".splitlines()[0]) from error
     try:

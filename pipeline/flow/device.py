@@ -8,6 +8,7 @@ from typing import Literal
 
 import ray
 from ray._private.accelerators import NvidiaGPUAcceleratorManager
+from ray.exceptions import AuthenticationError
 
 from pipeline.errors import ConfigurationError
 from pipeline.settings import Engine
@@ -37,7 +38,7 @@ def _found() -> Literal["gpu", "cpu"]:
         try:
             ray.init(address="auto", log_to_driver=False, logging_level=logging.CRITICAL)
             return _of_cluster()
-        except (ConnectionError, RuntimeError, ValueError):
+        except (ConnectionError, RuntimeError, ValueError, AuthenticationError):
             pass  # none runs; what else is wrong with it shows when the job joins it
         finally:
             ray.shutdown()
