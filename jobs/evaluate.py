@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 
 from jobs import shell, transcribe
-from pipeline import evaluate, run, settings
+from pipeline import run, settings
+from pipeline.errors import ConfigurationError
 from pipeline.log import Log
-from pipeline.scoring import text
 
 REGRESSION = 3
 
@@ -20,6 +20,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the job; returns the exit status."""
 
     def job(log: Log) -> int:
+        try:
+            from pipeline import evaluate
+            from pipeline.scoring import text
+        except ModuleNotFoundError as missing:
+            raise ConfigurationError(
+                f"scoring needs the package {missing.name}: pip install --no-deps -r requirements/evaluate.txt"
+            ) from missing
         wanted = settings.load(sys.argv[1:] if arguments is None else arguments, evaluate.Evaluation)
         log.as_json = wanted.log_format == "json"
         what = evaluate.prepare(wanted)
