@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import fsspec
 
-from pipeline import store
+from pipeline import confined, store
 from pipeline.errors import RecordingError
 from pipeline.schema import FailureCode
 
@@ -54,7 +54,8 @@ def local_copy(
                 raise RecordingError(FailureCode.STORAGE_ERROR, f"{uri}: it changed while it was read")
         return
     with tempfile.TemporaryDirectory(prefix="voxtral-") as folder:
-        copy = Path(folder, "object")
+        suffix = PurePosixPath(path).suffix
+        copy = Path(folder, "object" + (suffix if suffix.lower() in confined.NAMED else ""))
         with _as_recording_error(uri):
             fetched = partial(_fetch, uri, copy, version, size_bytes, max_bytes)
             version = store.patiently(fetched, store.credentials_expired)

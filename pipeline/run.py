@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import __version__, audio, collate, done, engines, estimate, flow, listing, store
+from pipeline import __version__, collate, confined, done, engines, estimate, flow, listing, store
 from pipeline.done import Standing
 from pipeline.engines.checkpoint import Checkpoint, fit, inspect
 from pipeline.errors import ConfigurationError, JobError
@@ -80,7 +80,7 @@ def plan(settings: Settings) -> Plan:
     Raises:
         ConfigurationError: model, input, output or tools are not as they should be.
     """
-    audio.check_tools()
+    confined.check_tools()
     checkpoint = inspect(settings.engine)
     settings = fit(settings, checkpoint)
     engine = settings.engine.model_copy(update={"device": flow.device(settings.engine)})

@@ -62,10 +62,11 @@ def _numbered(rows: Iterable[Row], recording: Row) -> Iterator[Row]:
 
 
 def _windows(recording: Row, settings: Settings) -> Iterator[Row]:
-    """The windows of one recording, channel by channel, then its duration and content version. Trouble is a window
-    without samples."""
+    """The windows of one recording, channel by channel, then the facts of the whole recording. Trouble is a
+    window without samples."""
     start_s, end_s = recording["range_start_s"] or 0.0, recording["range_end_s"]
     stated_end_s, reached_s, version = None, start_s, recording["content_version"]
+    ignored = False
     try:
         if recording["failure_code"]:
             raise RecordingError(FailureCode(recording["failure_code"]), recording["failure_detail"])
@@ -73,6 +74,7 @@ def _windows(recording: Row, settings: Settings) -> Iterator[Row]:
         with fetch.local_copy(recording["uri"], *listed, max_bytes) as copy:
             path, version = copy.path, copy.content_version
             facts = audio.probe(path, settings.audio)
+            ignored = facts.timestamps_contradicted
             stated_s = facts.duration_s if facts.duration_is_stated else None
             stated_end_s = min(end_s or stated_s, stated_s) if stated_s else None
             if stated_s and start_s >= stated_s:
@@ -83,7 +85,9 @@ def _windows(recording: Row, settings: Settings) -> Iterator[Row]:
                 raise RecordingError(FailureCode.DECODE_ERROR, detail)
             for channel in [None] if settings.channels == "mix" else range(facts.channels):
                 clock = _Clock(start_s)
-                blocks = clock.counting(audio.decode(path, settings.audio, start_s, end_s, channel))
+                blocks = clock.counting(
+                    audio.decode(path, settings.audio, start_s, end_s, channel, ignore_timestamps=ignored)
+                )
                 for row in _channel(blocks, clock, stated_end_s, settings):
                     yield row | {"channel": channel}
                 reached_s = max(reached_s, clock.end_s)
@@ -93,7 +97,7 @@ def _windows(recording: Row, settings: Settings) -> Iterator[Row]:
         yield _failed(reached_s, stated_end_s, _fault(error))
     known = reached_s > start_s or stated_end_s is not None
     duration_s = max(reached_s, stated_end_s or 0.0) - start_s if known else None
-    yield {"duration_s": duration_s, "content_version": version}
+    yield {"duration_s": duration_s, "content_version": version, "timestamps_corrected": ignored}
 
 
 def _channel(

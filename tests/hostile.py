@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -175,3 +175,43 @@ def _liars(folder: Path, secret: Path) -> Iterator[Path]:
     yield _file(folder / "sync words.mp3", b"\xff\xfb\x90\x00" * (1 << 18))
     yield _file(folder / "sync words.aac", b"\xff\xf1\x50\x80\x00\x1f\xfc" * (1 << 17))
     yield _file(folder / "a text.wav", b"Dear sir or madam,\n" * 1_000)
+
+
+def renumbered(flac: Path, number: Callable[[int, int], int]) -> bytes:
+    """A FLAC file with other numbers in its frames' headers: `number` of (index, first sample). Both checksums of each
+    frame are right."""
+    command = ["ffprobe", "-v", "error", "-show_entries", "packet=pts,pos,size", "-of", "csv=p=0", flac]
+    answer = subprocess.run(command, capture_output=True, check=True, text=True).stdout
+    data, made = flac.read_bytes(), b""
+    for index, line in enumerate(answer.split()):
+        sample, size, at = map(int, line.split(","))
+        frame = data[at : at + size]
+        made = made or data[:at]
+        old = 1 if frame[4] < 0x80 else 8 - (0xFF ^ frame[4]).bit_length()  # bytes of the number, coded like UTF-8
+        extra = {6: 1, 7: 2}.get(frame[2] >> 4, 0) + {12: 1, 13: 2, 14: 2}.get(frame[2] & 15, 0)
+        header = frame[:4] + _coded(number(index, sample)) + frame[4 + old : 4 + old + extra]
+        header += _crc(header, 8, 0x07)
+        body = header + frame[4 + old + extra + 1 : -2]
+        made += body + _crc(body, 16, 0x8005)
+    return made
+
+
+def _coded(number: int) -> bytes:
+    """As in UTF-8, but of up to 36 bits."""
+    if number < 0x80:
+        return bytes([number])
+    rest = b""
+    while number >= 1 << (6 - len(rest)):
+        rest = bytes([0x80 | number & 0x3F]) + rest
+        number >>= 6
+    return bytes([(0xFF << (7 - len(rest))) & 0xFF | number]) + rest
+
+
+def _crc(data: bytes, bits: int, polynomial: int) -> bytes:
+    crc = 0
+    for byte in data:
+        crc ^= byte << (bits - 8)
+        for _ in range(8):
+            crc = crc << 1 ^ (polynomial if crc >> (bits - 1) & 1 else 0)
+        crc &= (1 << bits) - 1
+    return crc.to_bytes(bits // 8, "big")

@@ -9,10 +9,11 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline import audio
+from pipeline import audio, confined
 from pipeline.errors import ConfigurationError, RecordingError
 from pipeline.schema import FailureCode
 from pipeline.settings import Audio
+from tests import hostile
 from tests.conftest import CANARY, DEMO, hostile_files, tone, write_wav
 
 LIMITS = Audio()
@@ -109,6 +110,80 @@ def test_audio_that_begins_late_keeps_its_place(name: str, tmp_path: Path) -> No
     assert not facts.duration_is_stated or not audio.is_truncated(len(samples) / 16_000, facts.duration_s)
 
 
+def by_the_probe(path: Path) -> tuple[np.ndarray, bool]:
+    """What is decoded as the stages do it, and whether its timestamps are ignored."""
+    ignored = audio.probe(path, LIMITS).timestamps_contradicted
+    return np.concatenate(list(audio.decode(path, LIMITS, ignore_timestamps=ignored))), ignored
+
+
+def test_a_flac_whose_frame_numbers_jump_is_as_long_as_its_samples(tmp_path: Path) -> None:
+    samples = tone(8.0)
+    ffmpeg("-i", write_wav(tmp_path / "tone.wav", samples), tmp_path / "tone.flac")
+    path = tmp_path / "jumps.flac"
+    path.write_bytes(hostile.renumbered(tmp_path / "tone.flac", lambda index, _: index * index * 100))
+    assert seconds(path) > 1_000  # what believing them comes to
+    decoded, ignored = by_the_probe(path)
+    assert ignored
+    assert np.array_equal(decoded, samples)
+    part = list(audio.decode(path, LIMITS, 2.0, 5.5, ignore_timestamps=True))
+    assert np.array_equal(np.concatenate(part), samples[32_000:88_000])
+    path.write_bytes(hostile.renumbered(tmp_path / "tone.flac", lambda index, _: index))
+    assert path.read_bytes() == (tmp_path / "tone.flac").read_bytes()
+    assert not audio.probe(path, LIMITS).timestamps_contradicted
+
+
+CODECS = {".mkv": "pcm_s16le", ".nut": "pcm_s16le", ".ogg": "libvorbis", ".ts": "aac", ".mp4": "aac"}
+
+
+def with_gap(folder: Path, suffix: str, gap_s: int) -> Path:
+    """Eight seconds, and after four of them timestamps that jump ahead."""
+    steady, path = folder / f"steady{suffix}", folder / f"gap{suffix}"
+    ffmpeg("-i", write_wav(folder / "tone.wav", tone(8.0)), "-c:a", CODECS[suffix], steady)
+    ffmpeg("-i", steady, "-c", "copy", "-bsf:a", f"setts=ts='TS+gte(TS*TB,4)*{gap_s}/TB'", path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+def test_timestamps_that_jump_add_no_hours(suffix: str, tmp_path: Path) -> None:
+    decoded, ignored = by_the_probe(with_gap(tmp_path, suffix, 7_200))
+    assert ignored
+    assert len(decoded) / 16_000 == pytest.approx(8.0, abs=0.2)
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".ogg"])
+def test_timestamps_that_step_back_lose_no_audio(suffix: str, tmp_path: Path) -> None:
+    steady, path = with_gap(tmp_path, suffix, 0), tmp_path / f"twice{suffix}"
+    path.write_bytes(steady.read_bytes() * 2)
+    decoded, ignored = by_the_probe(path)
+    assert ignored
+    assert len(decoded) / 16_000 == pytest.approx(16.0, abs=0.2)
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".nut", ".mp4"])
+def test_a_gap_in_the_middle_keeps_its_place(suffix: str, tmp_path: Path) -> None:
+    decoded, ignored = by_the_probe(with_gap(tmp_path, suffix, 30))
+    assert not ignored
+    assert len(decoded) / 16_000 == pytest.approx(38.0, abs=0.2)
+    assert not decoded[5 * 16_000 : 33 * 16_000].any()
+    assert decoded[35 * 16_000 :].any()
+
+
+def test_a_flac_behind_other_data(tmp_path: Path) -> None:
+    ffmpeg("-i", write_wav(tmp_path / "tone.wav", tone(4.0)), tmp_path / "tone.flac")
+    path = tmp_path / "behind.FLAC"
+    path.write_bytes(b"no media at all\n" * 50 + (tmp_path / "tone.flac").read_bytes())
+    assert by_the_probe(path)[0].size / 16_000 == pytest.approx(4.0, abs=0.1)
+    (tmp_path / "text.flac").write_text("no media at all\n" * 50)
+    assert failure(tmp_path / "text.flac").code is FailureCode.NOT_MEDIA
+
+
+def test_every_allowed_format_is_one_of_ffmpeg() -> None:
+    command = ["ffmpeg", "-v", "error", "-demuxers"]
+    listed = subprocess.run(command, capture_output=True, check=True, text=True).stdout.split()
+    known = {name for word in listed for name in word.split(",")}
+    assert {"tak", "mpc", "dsf", "shn"} <= set(confined.FORMATS) <= known
+
+
 def test_a_wav_that_never_learnt_its_size(tmp_path: Path) -> None:
     path = write_wav(tmp_path / "piped.wav", tone(2.0))
     for size in (0, 0x7FFFF024, 0xFFFFFFFF):
@@ -163,7 +238,7 @@ def test_ffmpeg_sees_no_environment_and_only_our_name(tmp_path: Path, monkeypatc
     spy.chmod(0o755)
     monkeypatch.setenv("PATH", f"{spy.parent}:/usr/bin:/bin")
     seen: list[str] = []
-    monkeypatch.setattr(audio, "_complaint", lambda folder: seen.append((folder / "stderr").read_text()) or "x")
+    monkeypatch.setattr(confined, "last_complaint", lambda folder: seen.append((folder / "stderr").read_text()) or "x")
     path = write_wav(tmp_path / "-i $(secret) name.wav", tone(1.0))
     assert failure(path).code is FailureCode.NOT_MEDIA
     assert CANARY not in seen[0]
@@ -173,7 +248,7 @@ def test_ffmpeg_sees_no_environment_and_only_our_name(tmp_path: Path, monkeypatc
 
 
 def test_missing_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    audio.check_tools()
+    confined.check_tools()
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ConfigurationError, match="ffmpeg cannot be started"):
-        audio.check_tools()
+        confined.check_tools()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -11,8 +12,8 @@ import psutil
 import pyarrow as pa
 import pytest
 
-from pipeline import stages
-from pipeline.schema import RECORDING, FailureCode
+from pipeline import collate, stages
+from pipeline.schema import HYPOTHESIS, RECORDING, FailureCode, Flag
 from pipeline.settings import Audio, Segmentation, Settings
 from tests import hostile
 from tests.conftest import CANARY
@@ -69,3 +70,19 @@ def test_all_of_them(corpus: list[Path]) -> None:
     codes = check(corpus)
     print(f"{len(corpus)} files: {dict(codes.most_common())}")
     assert {"not_media", "truncated", "decode_error", "too_long"} <= codes.keys()
+
+
+def test_wrong_timestamps_flag_the_transcript(tmp_path: Path, speech_wav: Callable[..., Path]) -> None:
+    flac, jumps = tmp_path / "steady.flac", tmp_path / "jumps.flac"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", speech_wav("speech.wav"), flac], check=True)
+    jumps.write_bytes(hostile.renumbered(flac, lambda index, _: index * index * 1_000))
+    durations = []
+    for path in (flac, jumps):
+        recording = pa.Table.from_pylist([{"recording_id": path.name, "uri": str(path)}], RECORDING)
+        rows = [row for table in stages.prepare(recording, SETTINGS) for row in table.to_pylist()]
+        assert [row["failure_code"] for row in rows] == [None] * len(rows)
+        durations.append(rows[-1]["duration_s"])
+        segments = [dict.fromkeys(HYPOTHESIS.names) | row | {"text": "one", "channel": 0} for row in rows]
+        for transcript in collate.transcripts(path.name, segments, SETTINGS.guards):
+            assert (Flag.TIMESTAMPS_CORRECTED in transcript["flags"]) == (path == jumps), transcript["channel"]
+    assert durations[0] == pytest.approx(durations[1], abs=0.01)
