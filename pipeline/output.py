@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 
 from pipeline import done, store
 from pipeline.errors import ConfigurationError, JobError
+from pipeline.log import Log
 from pipeline.schema import SEGMENT, TRANSCRIPT
 
 T = TypeVar("T")
@@ -112,11 +113,7 @@ class AlreadyPublished(JobError):
 
 class Output:
     """One run's place below an output. `segments` and `transcripts` are the files it has committed, as reports list
-    them, whichever driver wrote them.
-
-    Once `warn_of_refusal` is set, storage that refuses access to a run under way is tried again for store.PATIENCE_S:
-    credentials expire, and are renewed. It is called with the first error.
-    """
+    them, whichever driver wrote them."""
 
     def __init__(self, uri: str, run_id: str) -> None:
         self.uri = store.join(*store.split(uri)).rstrip("/")
@@ -125,7 +122,7 @@ class Output:
         self.report_uri = f"{self.uri}/runs/{run_id}.json"
         self.segments: list[str] = []
         self.transcripts: list[str] = []
-        self.warn_of_refusal: Callable[[BaseException], None] | None = None
+        self._log: Log | None = None
 
     def start(self, facts: Row, same: Sequence[str]) -> None:
         """Leave word that the run began; shows at once whether we may write, and whether nothing is overwritten.
@@ -223,10 +220,22 @@ class Output:
     def _create(self, name: str, data: bytes) -> None:
         self._insist(lambda: store.create(f"{self.uri}/{name}", data))
 
+    def keep_trying(self, log: Log) -> None:
+        """From now on, try again for store.PATIENCE_S where storage refuses access, as it has given it to this run
+        before: credentials expire, and are renewed."""
+        self._log = log
+
     def _insist(self, call: Callable[[], T]) -> T:
-        if not self.warn_of_refusal:
-            return call()
-        return store.patiently(call, store.access_refused, self.warn_of_refusal)
+        return store.patiently(call, store.access_refused, self._warn) if self._log else call()
+
+    def _warn(self, error: BaseException) -> None:
+        assert self._log
+        self._log.say(
+            f"attention: --output {self.uri}: {store.explain(error)}; credentials may have expired: it is tried again"
+            f" for {store.PATIENCE_S / 60:.0f} minutes",
+            style="yellow",
+            level="warning",
+        )
 
     def _next(self) -> str:
         return f"transcripts/run_id={self.run_id}/part-{len(self.transcripts):06d}.parquet"

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -151,7 +150,7 @@ def execute(plan: Plan, log: Log) -> Row:
     taken_up, engines = tally.recordings, plan.settings.engine.count or 1
     served: Row = {}  # what the flow says of the engines
     output.start(plan.about, SAME)
-    output.warn_of_refusal = partial(_warn_of_refusal, output, log)
+    output.keep_trying(log)
     writer = _Writer(plan)
     if plan.count:
         watch = Watch(plan.count + tally.recordings, log)
@@ -204,15 +203,6 @@ def execute(plan: Plan, log: Log) -> Row:
     }
     with _storage_trouble(output):
         return output.publish(facts)
-
-
-def _warn_of_refusal(output: Output, log: Log, error: BaseException) -> None:
-    log.say(
-        f"attention: --output {output.uri}: {store.explain(error)}; credentials may have expired, so it is tried again"
-        f" for {store.PATIENCE_S / 60:.0f} minutes",
-        style="yellow",
-        level="warning",
-    )
 
 
 @contextmanager
