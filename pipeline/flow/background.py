@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Generator
 from typing import TypeVar
 
 T = TypeVar("T")
 LOOK_EVERY_S = 0.5
-END_S = 10.0
+END_S = 60.0
 
 
 def ticking(items: Generator[T], every_s: float) -> Generator[T | None]:
@@ -55,9 +56,12 @@ def ticking(items: Generator[T], every_s: float) -> Generator[T | None]:
             yield item
     finally:
         stopped.set()
-        if worker.is_alive():
-            _stop_executions()
-            worker.join(END_S)
+        deadline = time.monotonic() + END_S
+        # Until it is over: it may be about to begin an execution, and would start a cluster of its own for it.
+        while worker.is_alive() and time.monotonic() < deadline:
+            worker.join(LOOK_EVERY_S)
+            if worker.is_alive():
+                _stop_executions()
 
 
 def _stop_executions() -> None:
