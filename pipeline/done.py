@@ -2,7 +2,7 @@
 
 A recording keeps its `place` when its content changes. Of the rows with one place the newest counts, for readers and
 for the next run alike: a recording is done when the newest row of its place has its content, time range, declared
-language and fingerprint (settings.fingerprint), unless that row is a failure that may pass by itself (schema.PASSING).
+language and fingerprint (see fingerprint.py), unless that row is a failure that may pass by itself (schema.PASSING).
 """
 
 # pyright: reportCallIssue=false, reportArgumentType=false

@@ -26,7 +26,7 @@ from pipeline.datasets import CORPORA, Choice, write_manifest
 from pipeline.done import Standing
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.run import Plan
-from pipeline.schema import TRANSCRIPT, Outcome
+from pipeline.schema import Outcome
 from pipeline.scoring import page, tables
 from pipeline.scoring.error_rate import UNSPACED, NormalizerName, normalizer
 from pipeline.settings import Settings
@@ -205,10 +205,7 @@ def _transcripts(plan: Plan, reference: str) -> tuple[list[Row], list[Row], list
     A transcript is scored when it counts for the recording as it is today, with these settings.
     """
     reports = output.reports(plan.output.uri)
-    parts = [output.read_transcripts(plan.output.uri, name, COLUMNS) for run in reports for name in run["transcripts"]]
-    columns = [*done.COLUMNS, *COLUMNS]
-    schema = pa.schema([TRANSCRIPT.field(name) for name in columns])
-    table = pa.concat_tables([schema.empty_table(), *(part.select(columns).cast(schema) for part in parts)])
+    table = output.published(plan.output.uri, reports, COLUMNS)
     found = {row["place"]: row for row in done.newest(table).to_pylist()}
     standing = done.standing(plan.listing.recordings, table, plan.about["fingerprint"]).to_pylist()
     recordings = plan.listing.recordings.select(["recording_id", "place", "uri"]).to_pylist()

@@ -223,7 +223,7 @@ class _Ids:
 
     def __init__(self, entries: Sequence[Entry]) -> None:
         self._given = {entry.recording_id for entry in entries}
-        self._seen: dict[str, tuple[Entry, str]] = {}  # the first entry under each id, and its place
+        self._seen: dict[str, tuple[Entry, str]] = {}  # the first entry under each id, and its URI
 
     def unique(self, entries: Iterable[Entry], rows: Iterable[Row]) -> Iterator[tuple[Entry, Row]]:
         """The rows to keep and their entries, the rows' ids made unique.

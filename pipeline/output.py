@@ -77,17 +77,19 @@ def read_part(output: str, name: str, columns: Sequence[str] | None = None) -> p
 
 
 def read_transcripts(output: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A part of transcripts, of any version of ours, with the column `place`."""
-    return done.with_place(read_part(output, name, columns and [*columns, *done.COLUMNS]))
+    """A part of transcripts, of any version of ours, with the column `place`: done.COLUMNS and those named, or all."""
+    return done.with_place(read_part(output, name, None if columns is None else [*columns, *done.COLUMNS]))
 
 
-def published(output: str, found: Sequence[Row]) -> pa.Table:
-    """What done.standing wants to know of the transcripts that reports list, in the order of these."""
+def published(output: str, found: Sequence[Row], more: Sequence[str] = ()) -> pa.Table:
+    """What done.standing wants to know of the transcripts that reports list, in the order of these, and `more` of their
+    columns."""
+    columns = [*done.COLUMNS, *more]
     names = dict.fromkeys(name for report in found for name in report["transcripts"])
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-        tables = list(pool.map(partial(read_transcripts, output, columns=done.COLUMNS), names))
-    schema = pa.schema([TRANSCRIPT.field(name) for name in done.COLUMNS])
-    return pa.concat_tables([schema.empty_table(), *(table.select(done.COLUMNS).cast(schema) for table in tables)])
+        tables = list(pool.map(partial(read_transcripts, output, columns=more), names))
+    schema = pa.schema([TRANSCRIPT.field(name) for name in columns])
+    return pa.concat_tables([schema.empty_table(), *(table.select(columns).cast(schema) for table in tables)])
 
 
 def stopped(output: str, found: Sequence[Row], facts: Row) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pipeline.errors import JobError
@@ -22,12 +22,10 @@ class CrashTracker:
     `kills` workers when they crashed is given up, if any other unit ever left a worker: else it is not the unit.
     """
 
-    def __init__(self, kills: int, on_crash: Callable[[], None] | None = None) -> None:
-        self.crashes = 0
-        self.reason = "it was killed"
+    def __init__(self, kills: int) -> None:
         self._inside: dict[str, set[str]] = {}  # by worker
         self._kills: dict[str, int] = {}  # by suspect
-        self._limit, self._on_crash, self._proven = kills, on_crash, False
+        self._limit, self._proven = kills, False
 
     def suspects(self, worker: str, units: Sequence[str]) -> dict[str, int]:
         """Those of the units, which come to a worker, that are suspects, with the workers that each has ended alone.
@@ -53,14 +51,8 @@ class CrashTracker:
                 del self._inside[worker]
         self._proven = True
 
-    def explain(self, reason: str) -> None:
-        """Keep why a worker is about to end."""
-        self.reason = reason
-
     def _crashed(self, worker: str) -> None:
-        self.crashes += 1
-        if self._on_crash:
-            self._on_crash()
+        """Called for each worker that crashed."""
 
 
 class DecodeTracker(CrashTracker):
@@ -104,8 +96,9 @@ class EngineTracker(CrashTracker):
     """Of engines: how they start, too, and how long they serve."""
 
     def __init__(self, engines: int, elastic: bool, max_deaths: int) -> None:
-        super().__init__(ENGINE_KILLS, count_deaths)
+        super().__init__(ENGINE_KILLS)
         self._engines, self._elastic, self._max_deaths = engines, elastic, max_deaths
+        self._deaths, self._reason = 0, "it was killed"
         self._created = time.monotonic()
         self._starting: set[str] = set()
         self._served: dict[str, tuple[float, float | None]] = {}  # since when, and until when where it crashed
@@ -115,6 +108,10 @@ class EngineTracker(CrashTracker):
         found = super().suspects(worker, units)
         self._check()
         return found
+
+    def explain(self, reason: str) -> None:
+        """Keep why an engine is about to end."""
+        self._reason = reason
 
     def starting(self, engine: str) -> None:
         """It begins to start.
@@ -136,7 +133,7 @@ class EngineTracker(CrashTracker):
         self._start_failures.append(reason)
         if again:
             self._crashed(engine)
-            self.reason = reason
+            self._reason = reason
             return None
         waited_for = self._starting if self._elastic else len(self._start_failures) < self._engines
         return None if self._served or waited_for else reason
@@ -150,16 +147,17 @@ class EngineTracker(CrashTracker):
             "engines_served": len(self._served),
             "engine_s": round(sum((until or now) - since for since, until in self._served.values()), 3),
             "engine_start_s": None if first is None else round(first - self._created, 3),
-            "engine_deaths": self.crashes,
+            "engine_deaths": self._deaths,
             "engine_start_failures": self._start_failures,
         }
 
     def _crashed(self, worker: str) -> None:
-        super()._crashed(worker)
+        self._deaths += 1
+        count_deaths()
         if worker in self._served:
             self._served[worker] = self._served[worker][0], time.monotonic()
 
     def _check(self) -> None:
-        if self.crashes > self._max_deaths:
+        if self._deaths > self._max_deaths:
             limit = f"--engine.max-deaths {self._max_deaths}"
-            raise JobError(f"{self.crashes} engines have died, more than {limit}; the last because {self.reason}")
+            raise JobError(f"{self._deaths} engines have died, more than {limit}; the last because {self._reason}")
