@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -94,6 +95,16 @@ def test_gpus_per_engine_follow_weights_and_memory(
         found = gpus.placed(Engine.model_validate({"device": "gpu"} | given), checkpoint, said.append)
     assert (found.tensor_parallel_size, found.dtype) == expected
     assert words in " ".join(said)
+
+
+def test_a_look_for_a_cluster_keeps_the_jobs_own_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    own = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        device(Engine())
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGTERM, own)
 
 
 def rows_of(sizes: list[int | None]) -> pa.Table:

@@ -49,7 +49,7 @@ def cluster(
     joined = ray.is_initialized()
     if not joined:
         try:
-            with _kept_signals(), nullcontext() if settings.verbose else _silent_stderr():
+            with kept_signals(), nullcontext() if settings.verbose else _silent_stderr():
                 ray.init(log_to_driver=settings.verbose, logging_level=level, include_dashboard=False)
         except AuthenticationError as error:
             raise ConfigurationError(f"no Ray cluster: {error.message.splitlines()[0]}; {AUTHENTICATION}") from error
@@ -87,12 +87,14 @@ def _end(processes: list[psutil.Process]) -> None:
 
 
 @contextmanager
-def _kept_signals() -> Iterator[None]:
-    """Ray makes SIGTERM an immediate end; whoever runs the job knows better."""
+def kept_signals() -> Iterator[None]:
+    """Ray makes SIGTERM an immediate end, also where it joins nothing; whoever runs the job knows better."""
     kept = signal.getsignal(signal.SIGTERM)
-    yield
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, kept)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, kept)
 
 
 @contextmanager

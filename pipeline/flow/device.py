@@ -11,6 +11,7 @@ from ray._private.accelerators import NvidiaGPUAcceleratorManager
 from ray.exceptions import AuthenticationError
 
 from pipeline.errors import ConfigurationError
+from pipeline.flow.cluster import kept_signals
 from pipeline.settings import Engine
 
 
@@ -36,7 +37,8 @@ def _found() -> Literal["gpu", "cpu"]:
         return _of_cluster()
     if os.environ.get("RAY_ADDRESS") != "local":
         try:
-            ray.init(address="auto", log_to_driver=False, logging_level=logging.CRITICAL)
+            with kept_signals():
+                ray.init(address="auto", log_to_driver=False, logging_level=logging.CRITICAL)
             return _of_cluster()
         except (ConnectionError, RuntimeError, ValueError, AuthenticationError):
             pass  # none runs; what else is wrong with it shows when the job joins it
