@@ -78,10 +78,9 @@ def transcripts(recording_id: str, segments: Sequence[Row], guards: Guards, comp
     conversation: all segments, by the time at which they start."""
     ordered = sorted(segments, key=lambda segment: segment["start_s"])  # stable: by segment_index where they tie
     yield {"recording_id": recording_id, "channel": None} | transcript(ordered, guards, complete)
-    of_recording = {name: segments[-1][name] for name in ("duration_s", "timestamps_corrected")} if segments else {}
     for channel in sorted({segment["channel"] for segment in segments if segment["channel"] is not None}):
-        own = [segment | of_recording for segment in segments if segment["channel"] == channel]
-        row = transcript(own, guards, complete)
+        own = [segment for segment in segments if segment["channel"] == channel]
+        row = transcript(own, guards, complete) | {"duration_s": segments[-1]["duration_s"]}
         yield {"recording_id": channel_id(recording_id, channel), "channel": channel} | row
 
 
@@ -137,15 +136,13 @@ def _flags(
     segments: Sequence[Row], text: str | None, windowed_s: float, languages: Sequence[Row], guards: Guards
 ) -> list[str]:
     """The flags of any segment, and those of the recording as a whole: does its text cover its speech?"""
-    flags = {flag for segment in segments for flag in segment["flags"] or []}
+    flags = {flag for row in segments for flag in [*(row["flags"] or []), *(row["recording_flags"] or [])]}
     flags -= {Flag.NO_TEXT, Flag.LITTLE_TEXT}  # of a whole recording they mean more
     if text is not None and windowed_s >= guards.min_speech_s:
         if not text:
             flags.add(Flag.NO_TEXT)
         elif letters(text) < guards.min_chars_per_s * windowed_s:
             flags.add(Flag.LITTLE_TEXT)
-    if any(segment["timestamps_corrected"] for segment in segments):
-        flags.add(Flag.TIMESTAMPS_CORRECTED)
     spoken_s = sum(one["speech_s"] for one in languages)
     if any(one["speech_s"] >= MIXED_SHARE * spoken_s for one in languages[1:]):
         flags.add(Flag.MIXED_LANGUAGES)

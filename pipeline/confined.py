@@ -32,11 +32,12 @@ FORMATS = (
     "aac ac3 aea aiff ape caf dsf dts dtshd eac3 flac iff mlp mp3 mpc mpc8 ogg oma shn tak truehd tta vqf wsd wv "
     "asf avi dv flv gxf matroska mov mpeg mpegts mxf nut rm webm wtv"
 ).split()
-# Extensions by which alone ffmpeg recognises a format, since the content has no mark; and FLAC behind other data. Other
-# extensions are not shown to it: they are often wrong, and the content tells more.
+# Extensions by which alone ffmpeg recognises a format, since the content has no mark; and FLAC that begins in mid-
+# stream. Other extensions are not shown to it: they are often wrong, and the content tells more.
 NAMED = {".flac", ".g722", ".g723_1", ".g729", ".gsm", ".rco", ".sbc", ".sln", ".tco"}
 INPUT_OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file", "threads": 1}
-_STDERR_LIMIT_BYTES = 1 << 20
+FFPROBE = ["ffprobe", "-v", "error", *(word for name, x in INPUT_OPTIONS.items() for word in (f"-{name}", str(x)))]
+STDERR_LIMIT_BYTES = 1 << 20
 CHUNK_BYTES = 1 << 16
 
 
@@ -80,7 +81,7 @@ def started(command: Sequence[str], limits: Audio, folder: Path) -> Iterator[sub
             for kind, limit in (
                 (resource.RLIMIT_CPU, limits.cpu_limit_s),
                 (resource.RLIMIT_AS, memory),
-                (resource.RLIMIT_FSIZE, _STDERR_LIMIT_BYTES),
+                (resource.RLIMIT_FSIZE, STDERR_LIMIT_BYTES),
             ):
                 try:
                     resource.prlimit(process.pid, kind, (limit, limit))
@@ -120,11 +121,28 @@ def output(command: Sequence[str], limits: Audio, folder: Path) -> Iterator[byte
             raise RecordingError(FailureCode.DECODE_ERROR, complaint or f"{tool} ended with status {status}")
 
 
+def printed(folder: Path) -> Iterator[list[float]]:
+    """The numbers that print() in filter expressions has written to the log since the last call, without end."""
+    with (folder / "stderr").open("rb", buffering=0) as file:
+        rest = b""
+        while True:
+            if new := file.read():
+                *lines, rest = (rest + new).split(b"\n")
+                matches = (_PRINTED.fullmatch(line.decode(errors="replace")) for line in lines)
+                yield [float(match[1]) for match in matches if match]
+            else:
+                yield []
+
+
 def last_complaint(folder: Path) -> str:
     """The last thing it said, without our names in it."""
     text = (folder / "stderr").read_bytes()[-4096:].decode(errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not _PRINTED.fullmatch(line)]
     return re.sub(r"^recording(\.\w+)?: ", "", lines[-1])[:500] if lines else ""
+
+
+# Some versions of ffmpeg say that it comes from an expression, others write the number alone.
+_PRINTED = re.compile(r"(?:\[Eval @ \w+\] )?(-?\d+\.\d+|-?inf|-?nan)")
 
 
 def _environment() -> dict[str, str]:

@@ -67,9 +67,8 @@ class Flag(StrEnum):
     NO_SPEECH = "no_speech"  # low confidence, and the model doubts that anybody speaks: its text is dropped
     LANGUAGE_DISPUTED = "language_disputed"  # the witnesses of the language disagree
     UNEXPECTED_LANGUAGE = "unexpected_language"  # its text is in none of the languages that were expected
-    TIMESTAMPS_CORRECTED = (
-        "timestamps_corrected"  # of a recording: its timestamps contradicted its audio and were ignored
-    )
+    TIMESTAMPS_CORRECTED = "timestamps_corrected"  # of a recording: wrong timestamps were ignored, see audio.py
+    LONG_GAPS = "long_gaps"  # of a recording: its timestamps leave more silence than it has audio
     MIXED_LANGUAGES = "mixed_languages"  # of a recording: a second language holds a tenth of its speech
 
 
@@ -99,9 +98,9 @@ LANGUAGE_SHARES = pa.list_(pa.struct([pa.field("language", pa.string()), pa.fiel
 SPANS = pa.list_(pa.struct([pa.field("start_s", pa.float64()), pa.field("end_s", pa.float64())]))
 
 # One row per window, on its way to an engine. The last window of a recording alone carries `segment_count`,
-# `duration_s`, `content_version`, that of the content that was read, and `timestamps_corrected`, which becomes a flag:
-# a recording is complete when that row and as many segments as it says have arrived. The last window of each channel
-# carries `heard_s`, all speech that the voice activity detector heard in it.
+# `duration_s` and `content_version`, that of the content that was read: a recording is complete when that row and as
+# many segments as it says have arrived. The last window of each channel carries `heard_s`, all speech that the voice
+# activity detector heard in it, and `recording_flags`, what is suspicious about its decoding.
 # A window without samples does not go to an engine: it failed, or nothing is said in it.
 _WINDOW_FIELDS = [
     pa.field("recording_id", pa.string(), nullable=False),
@@ -118,11 +117,11 @@ _WINDOW_FIELDS = [
     pa.field("segment_count", pa.int32()),
     pa.field("duration_s", pa.float64()),
     pa.field("content_version", pa.string()),
-    pa.field("timestamps_corrected", pa.bool_()),
     pa.field("heard_s", pa.float64()),
+    pa.field("recording_flags", pa.list_(pa.string())),
 ]
 WINDOW = pa.schema([*_WINDOW_FIELDS, pa.field("samples", pa.binary())])  # int16 little-endian mono 16 kHz
-_OF_RECORDING = ("segment_count", "duration_s", "content_version", "timestamps_corrected", "heard_s")
+_OF_RECORDING = ("segment_count", "duration_s", "content_version", "heard_s", "recording_flags")
 
 # One row per window, back from an engine.
 _HYPOTHESIS_FIELDS = [

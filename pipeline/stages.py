@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import audio, fetch, guards, language, segment, vad
+from pipeline import audio, fetch, guards, language, segment, timestamps, vad
 from pipeline.engines.base import Engine, EngineError, Heard, Hypothesis, Utterance
 from pipeline.errors import RecordingError
 from pipeline.guards import Attempt
@@ -66,7 +66,6 @@ def _windows(recording: Row, settings: Settings) -> Iterator[Row]:
     window without samples."""
     start_s, end_s = recording["range_start_s"] or 0.0, recording["range_end_s"]
     stated_end_s, reached_s, version = None, start_s, recording["content_version"]
-    ignored = False
     try:
         if recording["failure_code"]:
             raise RecordingError(FailureCode(recording["failure_code"]), recording["failure_detail"])
@@ -74,7 +73,6 @@ def _windows(recording: Row, settings: Settings) -> Iterator[Row]:
         with fetch.local_copy(recording["uri"], *listed, max_bytes) as copy:
             path, version = copy.path, copy.content_version
             facts = audio.probe(path, settings.audio)
-            ignored = facts.timestamps_contradicted
             stated_s = facts.duration_s if facts.duration_is_stated else None
             stated_end_s = min(end_s or stated_s, stated_s) if stated_s else None
             if stated_s and start_s >= stated_s:
@@ -85,9 +83,7 @@ def _windows(recording: Row, settings: Settings) -> Iterator[Row]:
                 raise RecordingError(FailureCode.DECODE_ERROR, detail)
             for channel in [None] if settings.channels == "mix" else range(facts.channels):
                 clock = _Clock(start_s)
-                blocks = clock.counting(
-                    audio.decode(path, settings.audio, start_s, end_s, channel, ignore_timestamps=ignored)
-                )
+                blocks = clock.counting(audio.decode(path, settings.audio, start_s, end_s, channel, flags=clock.flags))
                 for row in _channel(blocks, clock, stated_end_s, settings):
                     yield row | {"channel": channel}
                 reached_s = max(reached_s, clock.end_s)
@@ -95,9 +91,7 @@ def _windows(recording: Row, settings: Settings) -> Iterator[Row]:
         yield _failed(reached_s, stated_end_s, error)
     except Exception as error:
         yield _failed(reached_s, stated_end_s, _fault(error))
-    known = reached_s > start_s or stated_end_s is not None
-    duration_s = max(reached_s, stated_end_s or 0.0) - start_s if known else None
-    yield {"duration_s": duration_s, "content_version": version, "timestamps_corrected": ignored}
+    yield {"duration_s": reached_s - start_s if reached_s > start_s else None, "content_version": version}
 
 
 def _channel(
@@ -105,7 +99,7 @@ def _channel(
 ) -> Iterator[Row]:
     """The windows of one channel; where it holds no speech, one without samples; where it is broken, one that failed.
 
-    The last one carries `heard_s`.
+    The last one carries `heard_s` and `recording_flags`.
     """
     start_s, held = clock.end_s, None
     segmenter = segment.Segmenter(vad.Detector(), settings.segmentation, start_s)
@@ -134,7 +128,7 @@ def _channel(
         yield held
     last = _failed(clock.end_s, stated_end_s, failure) if failure else held
     assert last is not None
-    yield last | {"heard_s": round(segmenter.speech_s, 3)}
+    yield last | {"heard_s": round(segmenter.speech_s, 3), "recording_flags": sorted(clock.flags)}
 
 
 class _Clock:
@@ -145,6 +139,7 @@ class _Clock:
 
     def __init__(self, start_s: float) -> None:
         self.end_s = start_s
+        self.flags: set[Flag] = set()  # that audio.decode raises
         self.failure: RecordingError | None = None
 
     def counting(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -160,7 +155,7 @@ def _early_end(end_s: float, stated_end_s: float | None, start_s: float, setting
     if end_s - start_s >= settings.audio.max_duration_s and (stated_end_s is None or stated_end_s > end_s):
         limit = f"audio.max_duration_s = {settings.audio.max_duration_s:g}"
         return RecordingError(FailureCode.TOO_LONG, f"only the first {limit} seconds were transcribed")
-    if audio.is_truncated(end_s - start_s, stated_end_s - start_s if stated_end_s is not None else None):
+    if timestamps.is_truncated(end_s - start_s, stated_end_s - start_s if stated_end_s is not None else None):
         detail = f"the header states {stated_end_s:.2f} s, but the audio ends at {end_s:.2f} s"
         return RecordingError(FailureCode.TRUNCATED, detail)
     return None

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 import wave
 from collections.abc import Callable, Iterator
@@ -90,6 +91,10 @@ def demo_run(s3: str, tmp_path_factory: pytest.TempPathFactory) -> JobRun:
 
 def tone(seconds: float, rate: int = 16_000) -> np.ndarray:
     return (8000 * np.sin(np.arange(int(seconds * rate)) * 2 * np.pi * 440 / rate)).astype(np.int16)
+
+
+def ffmpeg(*arguments: object) -> None:
+    subprocess.run(["ffmpeg", "-v", "error", *map(str, arguments)], check=True)
 
 
 def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000) -> Path:

@@ -30,10 +30,13 @@ CONTAINERS = {
     "ts": ["-c:a", "aac"],
     "aac": ["-c:a", "aac"],
     "flv": ["-c:a", "aac"],
+    "nut": ["-c:a", "pcm_s16le"],
+    "g722": [],
+    "mlp": ["-strict", "-2", "-ar", "48000"],
 }
 CUTS = (1, 4, 8, 12, 20, 36, 44, 64, 100, 200, 400, 0.3, 0.6, 0.9)  # bytes, or shares of the file
 FLIPS = 7  # damaged copies of each container
-EXTENSIONS = ("mp3", "wav", "m4a", "mkv", "ts", "mp4")
+EXTENSIONS = ("mp3", "wav", "m4a", "mkv", "ts", "mp4", "flac")
 
 
 def files(folder: Path, secret: Path) -> Iterator[Path]:
@@ -129,6 +132,15 @@ def _liars(folder: Path, secret: Path) -> Iterator[Path]:
     flac = (folder / "whole.flac").read_bytes()
     for name, at, value in (("rate", 18, b"\xff\xff\xf0"), ("samples", 21, b"\xff" * 5), ("block", 8, b"\xff" * 4)):
         yield _file(folder / f"lying-{name}.flac", flac[:at] + value + flac[at + len(value) :])
+    for name, number in (("samples", lambda _, sample: sample), ("huge", lambda *_: 2**36 - 1), ("zero", lambda *_: 0)):
+        yield _file(folder / f"numbered-{name}.flac", renumbered(folder / "whole.flac", number))
+    yield _file(folder / "in mid-stream.flac", b"\x07" * 700 + flac[flac.index(b"\xff\xf8") + 9 :])
+    for extension in ("mkv", "mp4", "ts", "ogg", "nut", "webm"):
+        for name, rule in (("hours", "TS+gt(N\\,20)*86400/TB"), ("back", "TS-gt(N\\,20)*1/TB"), ("each", "TS+9*N/TB")):
+            made = folder / f"times-{name}.{extension}"
+            command = ["-i", folder / f"whole.{extension}", "-c", "copy", "-bsf:a", f"setts=ts={rule}", made]
+            subprocess.run(["ffmpeg", "-v", "error", "-y", *command], check=True)
+            yield made
     m4a = (folder / "whole.m4a").read_bytes()
     for box, shift in (
         (b"mvhd", 16),
@@ -178,8 +190,7 @@ def _liars(folder: Path, secret: Path) -> Iterator[Path]:
 
 
 def renumbered(flac: Path, number: Callable[[int, int], int]) -> bytes:
-    """A FLAC file with other numbers in its frames' headers: `number` of (index, first sample). Both checksums of each
-    frame are right."""
+    """A FLAC file whose frames bear other numbers: `number` of (index, first sample), with both checksums right."""
     command = ["ffprobe", "-v", "error", "-show_entries", "packet=pts,pos,size", "-of", "csv=p=0", flac]
     answer = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     data, made = flac.read_bytes(), b""

@@ -184,3 +184,10 @@ def test_channels_have_transcripts_of_their_own_and_a_conversation() -> None:
     assert left["duration_s"] == right["duration_s"] == conversation["duration_s"]
     (alone,) = collate.transcripts("a", [last(said(0, "x"))], Guards())
     assert (alone["recording_id"], alone["channel"]) == ("a", None)
+
+
+def test_flags_of_the_decoding_are_the_recordings() -> None:
+    rows = [said(0, "hello"), last(said(1, "goodbye", recording_flags=["timestamps_corrected"]))]
+    row = collate.transcript(rows, Guards())
+    assert row["flags"] == ["timestamps_corrected"]
+    assert not any(segment["flags"] for segment in row["segments"])

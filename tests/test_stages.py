@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ from pipeline.engines.base import EngineError, Heard, Hypothesis, Utterance
 from pipeline.errors import RecordingError
 from pipeline.schema import HYPOTHESIS, RECORDING, WINDOW, FailureCode
 from pipeline.settings import Segmentation, Settings
+from tests import hostile
 from tests.conftest import DEMO, tone, write_wav
 
 SETTINGS = Settings(input="in", output="out", segmentation=Segmentation(max_window_s=6.0, max_pause_s=2.0))
@@ -79,7 +81,31 @@ def test_what_a_truncated_recording_lacks_is_a_failed_segment() -> None:
     assert all(row["failure_code"] is None for row in heard)
     assert lacking["failure_code"] == FailureCode.TRUNCATED
     assert lacking["end_s"] - lacking["start_s"] > 2
-    assert lacking["duration_s"] == pytest.approx(lacking["end_s"])
+    assert lacking["duration_s"] == pytest.approx(lacking["start_s"])  # what was decoded, not what the header states
+
+
+def test_what_is_wrong_with_timestamps_is_on_the_last_window(tmp_path: Path) -> None:
+    flac = tmp_path / "call.flac"
+    clip = str(DEMO / "held_out/en-00.ogg")
+    subprocess.run(["ffmpeg", "-v", "error", "-i", clip, "-ar", "16000", "-frame_size", "1024", flac], check=True)
+    (*others, right) = prepare(uri=str(flac))
+    assert not any(row["recording_flags"] for row in [*others, right])
+    flac.write_bytes(hostile.renumbered(flac, lambda frame, sample: sample))
+    (*others, last) = prepare(uri=str(flac))
+    assert last["recording_flags"] == ["timestamps_corrected"]
+    assert not any(row["recording_flags"] for row in others)
+    assert (last["duration_s"], last["failure_code"], last["samples"]) == (right["duration_s"], None, right["samples"])
+
+
+def test_a_header_that_lies_makes_no_audio(tmp_path: Path) -> None:
+    flac = tmp_path / "lying.flac"
+    subprocess.run(["ffmpeg", "-v", "error", "-i", write_wav(tmp_path / "t.wav", tone(4.0)), flac], check=True)
+    data = bytearray(flac.read_bytes())
+    data[21:26] = bytes([data[21] | 0x0F, 255, 255, 255, 255])  # 2**36 - 1 samples
+    flac.write_bytes(data)
+    rows = prepare(uri=str(flac))
+    assert rows[-1]["failure_code"] == FailureCode.TRUNCATED
+    assert rows[-1]["duration_s"] == pytest.approx(4.0)
 
 
 def test_a_recording_past_the_limit_is_partly_done(speech_wav: Callable[..., Path], tmp_path: Path) -> None:
