@@ -40,7 +40,7 @@ def main() -> None:
     ray job submit --address http://{cluster.webui_url} --working-dir . --runtime-env infra/runtime-env.yaml -- \\
         {sys.executable} -m jobs.transcribe --input s3://... --output s3://... --engine.device cpu
 
-Ctrl-C ends it.""",
+Ray asks for a token where RAY_AUTH_MODE=token is set: set it for ray job submit, too. Ctrl-C ends the cluster.""",
             flush=True,
         )
         while True:

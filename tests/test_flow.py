@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,7 @@ from pipeline.flow.cluster import decide as decided
 from pipeline.flow.tracker import DECODE_KILLS, ENGINE_KILLS, DecodeTracker, EngineTracker
 from pipeline.schema import RECORDING
 from pipeline.settings import Engine, Settings
-from tests.conftest import ROOT
+from tests.conftest import ROOT, wait_for
 
 
 def decide(*nodes: dict[str, float], **engine: object) -> tuple[str, int | None, int | None]:
@@ -239,26 +240,49 @@ def test_decode_workers_that_only_crash_end_the_job() -> None:
             found.enter(str(attempt), ["a"])
 
 
-def test_a_missing_token_is_one_line_that_says_what_to_set(tmp_path: Path) -> None:
-    job = f"""
+JOIN = """
 from pipeline import flow
 from pipeline.engines.checkpoint import Checkpoint
 from pipeline.errors import ConfigurationError
 from pipeline.settings import load
 try:
-    wanted = load(["--input", {str(tmp_path)!r}, "--output", {str(tmp_path)!r}, "--engine.model", "none"])
+    wanted = load(["--input", "/in", "--output", "/out", "--engine.model", "none", "--engine.device", "cpu"])
     with flow.cluster(wanted, Checkpoint("m", "scripted", "r", 30.0)):
-        pass
+        print("joined")
 except ConfigurationError as error:
     print(error)
 """
-    environment = {
-        "HOME": str(tmp_path),
-        "RAY_AUTH_MODE": "token",
-        "RAY_ADDRESS": "127.0.0.1:1",
-        "PATH": os.environ["PATH"],
-    }
-    command = [sys.executable, "-c", job]
-    found = subprocess.run(command, env=environment, cwd=ROOT, check=True, capture_output=True, text=True)
+
+
+def joined(home: Path, address: str, **environment: str) -> str:
+    """What a job says that joins a cluster."""
+    given = {"HOME": str(home), "PATH": os.environ["PATH"], "RAY_ADDRESS": address, **environment}
+    found = subprocess.run(
+        [sys.executable, "-c", JOIN], env=given, cwd=ROOT, check=True, capture_output=True, text=True
+    )
     (line,) = found.stdout.splitlines()
+    return line
+
+
+def test_a_missing_token_is_one_line_that_says_what_to_set(tmp_path: Path) -> None:
+    line = joined(tmp_path, "127.0.0.1:1", RAY_AUTH_MODE="token")
     assert "no authentication token was found" in line and "RAY_AUTH_MODE=token" in line and "~/.ray/auth_token" in line
+
+
+@pytest.mark.slow
+def test_a_cluster_with_a_token_is_joined_with_that_token_alone(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "right-0123456789"}
+    given = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], **token}
+    command = [Path(sys.executable).parent / "ray", "start", "--head", "--port", address.split(":")[1], "--num-cpus=2"]
+    with subprocess.Popen(
+        [*command, "--include-dashboard=false", "--block"], env=given, start_new_session=True
+    ) as head:
+        try:
+            wait_for(lambda: joined(tmp_path, address, **token) == "joined")
+            for wrong in ({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "wrong-0123456789"}, {}):
+                line = joined(tmp_path, address, **wrong)
+                assert "Failed to connect to Ray cluster" in line and "set RAY_AUTH_MODE=token" in line
+        finally:
+            os.killpg(head.pid, signal.SIGKILL)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ray._private.authentication_test_utils import reset_auth_token_state
 from ray.cluster_utils import Cluster
 from ray.job_submission import JobStatus, JobSubmissionClient
 
@@ -26,8 +27,11 @@ from tests.conftest import DEMO, ROOT, SCRIPTED, published, run_job, wait_for
 PATIENCE_S = 180.0
 
 
-@pytest.fixture
-def cluster() -> Iterator[Cluster]:
+@pytest.fixture(params=["disabled", "token"])
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    monkeypatch.setenv("RAY_AUTH_MODE", request.param)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "right-0123456789")
+    reset_auth_token_state()
     with local_cluster.started() as found:
         yield found
 

@@ -53,7 +53,10 @@ def cluster(
                 ray.init(log_to_driver=settings.verbose, logging_level=level, include_dashboard=False)
         except AuthenticationError as error:
             raise ConfigurationError(f"no Ray cluster: {error.message.splitlines()[0]}; {AUTHENTICATION}") from error
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except ConnectionError as error:  # Ray says no more where the token is wrong, or was not sent
+            reason = f"no Ray cluster: {error}".splitlines()[0]
+            raise ConfigurationError(f"{reason}; should it run and ask for a token: {AUTHENTICATION}") from error
+        except (RuntimeError, ValueError) as error:
             raise ConfigurationError(f"no Ray cluster: {error}".splitlines()[0]) from error
     try:
         for name in ("ray.data", "ray"):
