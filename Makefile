@@ -87,8 +87,8 @@ demo-recordings: setup ## make demo/recordings and demo/held_out anew
 	command -v espeak-ng >/dev/null || sh infra/install-system-tools.sh espeak-ng
 	$(BIN)/python -m demo.training.recordings
 
-vad-model: setup ## make pipeline/vad/silero_vad.onnx anew
-	$(BIN)/python -m infra.silero_vad pipeline/vad/silero_vad.onnx
+vad-model: setup ## make pipeline/audio/vad/silero_vad.onnx anew
+	$(BIN)/python -m infra.silero_vad pipeline/audio/vad/silero_vad.onnx
 
 lock: setup ## resolve pyproject.toml into requirements/
 	$(BIN)/pip install -q uv

@@ -42,15 +42,17 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import speech
-from pipeline import listing, run, stages
-from pipeline.engines.base import Utterance
-from pipeline.engines.checkpoint import fit, inspect
-from pipeline.engines.vllm_engine import VllmEngine, arguments, max_tokens
-from pipeline.engines.voxtral import Voxtral
+from pipeline import run
+from pipeline.audio.prepare import prepare as prepared
 from pipeline.flow.actors import EngineActor
 from pipeline.log import Log
+from pipeline.models.checkpoint import fit, inspect
+from pipeline.models.families.voxtral import Voxtral
+from pipeline.models.protocol import Utterance
+from pipeline.models.runtimes.vllm import VllmEngine, arguments, max_tokens
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Language, Settings
+from pipeline.sources import listing
 
 MINUTES_EACH = 10.0
 BARE = "bare"
@@ -290,7 +292,7 @@ def prepare(folder: Path, minutes: float) -> float:
         speech.joined(clips, MINUTES_EACH * 60, folder / f"recordings/{at:03d}.wav", seed=at)
     settings = settings_for(folder, "text")
     found = listing.read(settings.input, settings.output).recordings
-    windows = pa.concat_tables(list(stages.prepare(found, settings)))
+    windows = pa.concat_tables(list(prepared(found, settings)))
     pq.write_table(windows, folder / "windows.parquet")
     return sum(map(len, windows_of(folder))) / len(windows) / SAMPLE_RATE_HZ
 

@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import counting
-from pipeline.engines.base import Utterance
-from pipeline.engines.checkpoint import Checkpoint, fit, inspect
-from pipeline.engines.vllm_engine import VllmEngine
+from pipeline.models.checkpoint import Checkpoint, fit, inspect
+from pipeline.models.protocol import Utterance
+from pipeline.models.runtimes.vllm import VllmEngine
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Language, Settings
 

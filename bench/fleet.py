@@ -23,10 +23,11 @@ from rich.table import Table
 from bench.memory import Peaks
 from bench.quality import NEVER
 from bench.speech import DEMO, clips, write
-from pipeline import flow, listing
-from pipeline.engines.checkpoint import fit, inspect
+from pipeline import flow
+from pipeline.models.checkpoint import fit, inspect
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Settings
+from pipeline.sources import listing
 
 # Engines, and the seconds that a window takes each: at 2 s an engine with its slots does one window per second.
 FLEETS = ((1, 2.0), (2, 2.0), (4, 2.0), (8, 2.0), (16, 2.0), (16, 1.0), (16, 0.5))

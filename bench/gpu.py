@@ -24,7 +24,7 @@ from rich.table import Table
 
 from bench.engine import Trial, measure
 from bench.roofline import GPUS, SHAPES, Gpu, Work, cost
-from pipeline.engines.checkpoint import inspect
+from pipeline.models.checkpoint import inspect
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine
 

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import speech
-from pipeline import audio, segment, vad
-from pipeline.engines.checkpoint import SHORT_MAX_PAUSE_S
+from pipeline.audio import media, segment, vad
+from pipeline.models.checkpoint import SHORT_MAX_PAUSE_S
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Audio, Segmentation
 
@@ -69,7 +69,7 @@ def main() -> None:
             "speech without pauses": speech.continuous(clips, minutes * 60, folder / "continuous.wav", seed=1),
         }
         for title, recording in kinds.items():
-            samples = np.concatenate(list(audio.decode(recording.path, Audio())))
+            samples = np.concatenate(list(media.decode(recording.path, Audio())))
             columns = (
                 "cut",
                 *(f"{chunk_s:g} s: {what}" for chunk_s in CHUNKS_S for what in ("windows", "fill", "computed")),

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.speech import CODECS, DEMO, clips, long_recording, write
-from pipeline import audio, segment, vad
+from pipeline.audio import media, segment, vad
 from pipeline.settings import Audio, Segmentation
 
 REPEATS = 3
@@ -46,19 +46,19 @@ def started(path: Path) -> None:
 
 def look(path: Path) -> None:
     """ffprobe, as a worker looks at each recording."""
-    audio.probe(path, Audio())
+    media.probe(path, Audio())
 
 
 def decode(path: Path) -> None:
     """Samples alone."""
-    for _ in audio.decode(path, Audio()):
+    for _ in media.decode(path, Audio()):
         pass
 
 
 def prepare(path: Path) -> None:
     """All that a worker does with a recording that it has fetched."""
     look(path)
-    for _ in segment.Segmenter(vad.Detector(), SETTINGS).windows(audio.decode(path, Audio())):
+    for _ in segment.Segmenter(vad.Detector(), SETTINGS).windows(media.decode(path, Audio())):
         pass
 
 

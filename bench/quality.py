@@ -25,12 +25,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import speech
-from pipeline import collate, engines, stages
-from pipeline.engines.base import Engine, Heard, Hypothesis, Utterance
-from pipeline.engines.checkpoint import fit, inspect
+from pipeline import models
+from pipeline.audio import prepare
+from pipeline.models.checkpoint import fit, inspect
+from pipeline.models.protocol import Engine, Heard, Hypothesis, Utterance
 from pipeline.schema import RECORDING
 from pipeline.settings import Engine as EngineSettings
 from pipeline.settings import Language, Settings
+from pipeline.tasks.transcribe import assemble, worker
 
 # Guards that nothing trips: no second attempts.
 NEVER = {
@@ -117,10 +119,10 @@ class Remembering:
 async def transcribe(path: Path, engine: Engine, settings: Settings) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One file through the corridor without Ray; its transcript and its segments."""
     recording = pa.Table.from_pylist([{"recording_id": path.stem, "uri": str(path)}], RECORDING)
-    stage = stages.Transcribe(engine, settings)
-    tables = await asyncio.gather(*(stage(table) for table in stages.prepare(recording, settings)))
-    segments = collate.settle(pa.concat_tables(tables).to_pylist())
-    return collate.transcript(segments, settings.guards), segments
+    stage = worker.Transcribe(engine, settings)
+    tables = await asyncio.gather(*(stage(table) for table in prepare.prepare(recording, settings)))
+    segments = assemble.settle(pa.concat_tables(tables).to_pylist())
+    return assemble.transcript(segments, settings.guards), segments
 
 
 async def measure(recordings: list[speech.Recording], engine: Engine, settings: Settings) -> Score:
@@ -167,7 +169,7 @@ def settings_for(model: str, max_num_seqs: int, language: Language) -> Settings:
 async def compare(title: str, settings: Settings, clips: list[speech.Clip], seconds: float) -> Table:
     """One table: every policy, on every language's joined recording."""
     console = Console(width=180)
-    engine = Remembering(engines.start(settings, inspect(settings.engine)))
+    engine = Remembering(models.start(settings, inspect(settings.engine)))
     languages = list(dict.fromkeys(clip.language for clip in clips))
     table = Table(title=title)
     columns = ("windows", "WER", *languages, "slot fill", "spent again", "coverage", "retried (kept)", "language right")

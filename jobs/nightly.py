@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 
 from jobs import shell, transcribe
-from pipeline import nightly, report, run, settings
+from pipeline import nightly, run, settings
+from pipeline.ledger import report
 from pipeline.log import Log
 
 

@@ -10,10 +10,11 @@ import sys
 from typing import Any
 
 from jobs import shell
-from pipeline import report, run, settings
-from pipeline.done import Standing
+from pipeline import run, settings
 from pipeline.errors import JobError
 from pipeline.estimate import Estimate
+from pipeline.ledger import report
+from pipeline.ledger.done import Standing
 from pipeline.log import Log
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import audio, fetch
+from pipeline.audio import fetch, media
 from pipeline.errors import RecordingError
 from pipeline.schema import PASSING
 from pipeline.settings import Audio
@@ -128,6 +128,6 @@ def _whole_s(uri: str, limits: Audio) -> float | None:
     complete = False
     try:
         with fetch.ends_of(uri) as (path, complete):
-            return audio.probe(path, limits).duration_s
+            return media.probe(path, limits).duration_s
     except RecordingError as error:
         return 0.0 if complete and error.code not in PASSING else None

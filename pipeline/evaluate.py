@@ -21,15 +21,16 @@ import pyarrow.parquet as pq
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from pipeline import done, output, store
-from pipeline.datasets import CORPORA, Choice, write_manifest
-from pipeline.done import Standing
+from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
+from pipeline.ledger import done, parts
+from pipeline.ledger.done import Standing
 from pipeline.run import Plan
 from pipeline.schema import Outcome
 from pipeline.scoring import page, tables
 from pipeline.scoring.error_rate import UNSPACED, NormalizerName, normalizer
 from pipeline.settings import Settings
+from pipeline.sources.datasets import CORPORA, Choice, write_manifest
 
 FOLDER = "evaluations"
 # What the rows of a transcript must have for scoring beside done.COLUMNS; segments are not read.
@@ -105,10 +106,12 @@ def prepare(wanted: Evaluation) -> Input:
     if not wanted.configs:
         raise ConfigurationError(f"--configs is missing: which parts of {wanted.dataset}? (see --help)")
     try:
-        output.check(wanted.output)
+        parts.check(wanted.output)
         reference = wanted.reference or corpus.reference
-        parts = [corpus.read(wanted.input, config, wanted.split, reference) for config in dict.fromkeys(wanted.configs)]
-        languages = {part.language for part in parts}
+        corpora = [
+            corpus.read(wanted.input, config, wanted.split, reference) for config in dict.fromkeys(wanted.configs)
+        ]
+        languages = {part.language for part in corpora}
         lacking = sorted(languages - set(wanted.language.expected))
         if lacking and not wanted.declare_language:
             raise ConfigurationError(
@@ -116,10 +119,10 @@ def prepare(wanted: Evaluation) -> Input:
                 " name it there, or --declare-language"
             )
         choice = Choice(wanted.sample, wanted.one_per_sentence, wanted.declare_language)
-        manifest = write_manifest(wanted.dataset, parts, wanted.output, choice)
+        manifest = write_manifest(wanted.dataset, corpora, wanted.output, choice)
     except store.STORAGE_ERRORS as error:
         raise ConfigurationError(f"--input {wanted.input}: {store.explain(error)}") from error
-    known = {part.config: corpus.counts.get((part.config, wanted.split)) for part in parts}
+    known = {part.config: corpus.counts.get((part.config, wanted.split)) for part in corpora}
     facts |= {
         "split": wanted.split,
         "published": corpus.published,
@@ -133,12 +136,12 @@ def prepare(wanted: Evaluation) -> Input:
                 "sentences": len({one.sentence for one in part.utterances}),
                 "evaluated": manifest.counts[part.config],
             }
-            for part in parts
+            for part in corpora
         },
     }
     problems = [
         f"{part.config}: {len(part.utterances)} utterances, but the published {wanted.split} split has {count}"
-        for part in parts
+        for part in corpora
         if (count := known[part.config]) not in (None, len(part.utterances))
     ]
     settings = wanted.model_copy(update={"input": manifest.uri})
@@ -204,8 +207,8 @@ def _transcripts(plan: Plan, reference: str) -> tuple[list[Row], list[Row], list
 
     A transcript is scored when it counts for the recording as it is today, with these settings.
     """
-    reports = output.reports(plan.output.uri)
-    table = output.published(plan.output.uri, reports, COLUMNS)
+    reports = parts.reports(plan.output.uri)
+    table = parts.published(plan.output.uri, reports, COLUMNS)
     found = {row["place"]: row for row in done.newest(table).to_pylist()}
     standing = done.standing(plan.listing.recordings, table, plan.about["fingerprint"]).to_pylist()
     recordings = plan.listing.recordings.select(["recording_id", "place", "uri"]).to_pylist()
@@ -268,9 +271,9 @@ def _write(folder: str, report: Row, rows: Sequence[Row]) -> None:
     scores = [said | line for line in report["scores"]]
     marked = [row | {"evaluation_id": report["evaluation_id"]} for row in rows]
     for name, data in {
-        "utterances.parquet": output.parquet(pa.Table.from_pylist(marked, tables.UTTERANCE)),
-        "scores.parquet": output.parquet(pa.Table.from_pylist(scores, tables.SCORE)),
+        "utterances.parquet": parts.parquet(pa.Table.from_pylist(marked, tables.UTTERANCE)),
+        "scores.parquet": parts.parquet(pa.Table.from_pylist(scores, tables.SCORE)),
         "report.html": page.render(report, rows).encode(),
-        "report.json": output.to_json(report),
+        "report.json": parts.to_json(report),
     }.items():
         store.replace(f"{folder}/{name}", data)

@@ -13,16 +13,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import __version__, collate, confined, done, engines, estimate, flow, listing, store
-from pipeline.done import Standing
-from pipeline.engines.checkpoint import Checkpoint, fit, inspect
+from pipeline import __version__, estimate, flow, models, store
+from pipeline.audio import confined
 from pipeline.errors import ConfigurationError, JobError
-from pipeline.fingerprint import fingerprint
+from pipeline.ledger import done
+from pipeline.ledger.done import Standing
+from pipeline.ledger.parts import AlreadyPublished, Output, check, published, reports, stopped, transcripts_schema
+from pipeline.ledger.report import Tally, Watch
 from pipeline.log import Log
-from pipeline.output import AlreadyPublished, Output, check, published, reports, stopped, transcripts_schema
-from pipeline.report import Tally, Watch
+from pipeline.models.checkpoint import Checkpoint, fit, inspect
 from pipeline.schema import PROVENANCE, FailureCode
 from pipeline.settings import Settings
+from pipeline.sources import listing
+from pipeline.tasks.transcribe import assemble
+from pipeline.tasks.transcribe.fingerprint import fingerprint
 
 SAME = ("input", "limit", "fingerprint", "retry")  # facts that the drivers of one run share
 TICK_S = 1.0  # how often time limits are looked at while nothing comes
@@ -84,7 +88,7 @@ def plan(settings: Settings) -> Plan:
     settings = fit(settings, checkpoint)
     engine = settings.engine.model_copy(update={"device": flow.device(settings.engine)})
     settings = settings.model_copy(update={"engine": engine})
-    runtime, runtime_version = engines.runtime(checkpoint)
+    runtime, runtime_version = models.runtime(checkpoint)
     began = datetime.now(UTC)
     about: Row = {
         "input": store.join(*store.split(settings.input)),
@@ -218,7 +222,7 @@ class _Writer:
 
     def __init__(self, plan: Plan) -> None:
         self._plan, self._tally = plan, plan.tally
-        self._assembly = collate.Assembly()
+        self._assembly = assemble.Assembly()
         listing = plan.listing
         self._row_of = {row_id: at for at, row_id in enumerate(listing.recordings["recording_id"].to_pylist())}
         self._waiting = {str(row_id) for row_id in listing.recordings.filter(plan.todo)["recording_id"].to_pylist()}
@@ -282,15 +286,15 @@ class _Writer:
         known = {"uri": recording["uri"], "content_version": read or recording["content_version"]}
         asked = {key: recording[key] for key in ("place", "range_start_s", "range_end_s")}
         asked["declared_language"] = recording["language"]
-        segments = collate.settle(segments)
+        segments = assemble.settle(segments)
         transcripts = []
-        for row in collate.transcripts(recording_id, segments, self._plan.settings.guards, complete):
+        for row in assemble.transcripts(recording_id, segments, self._plan.settings.guards, complete):
             transcripts.append(known | asked | self._provenance | extra | row)
             if row["channel"] is None:
                 self._tally.add(row, segments)
                 flow.count_recording(row["outcome"], row["failure_code"], row["duration_s"] or 0.0)
         own = [
-            segment | known | self._provenance | {"recording_id": collate.channel_id(recording_id, segment["channel"])}
+            segment | known | self._provenance | {"recording_id": assemble.channel_id(recording_id, segment["channel"])}
             for segment in segments
         ]
         self._finished[recording_id] = own, transcripts

@@ -67,7 +67,7 @@ class Flag(StrEnum):
     NO_SPEECH = "no_speech"  # low confidence, and the model doubts that anybody speaks: its text is dropped
     LANGUAGE_DISPUTED = "language_disputed"  # the witnesses of the language disagree
     UNEXPECTED_LANGUAGE = "unexpected_language"  # its text is in none of the languages that were expected
-    TIMESTAMPS_CORRECTED = "timestamps_corrected"  # of a recording: wrong timestamps were ignored, see audio.py
+    TIMESTAMPS_CORRECTED = "timestamps_corrected"  # of a recording: wrong timestamps were ignored
     LONG_GAPS = "long_gaps"  # of a recording: its timestamps leave more silence than it has audio
     MIXED_LANGUAGES = "mixed_languages"  # of a recording: a second language holds a tenth of its speech
 
@@ -77,7 +77,7 @@ DECLARED = "declared"  # language_source where the manifest says which language 
 
 # One row per recording to do. `content_version` is the object's etag, or size and modification time; null where the
 # object could not be looked at, with failure_code saying why. `place` is what the recording is, whatever its content:
-# see done.place.
+# see identity.place.
 RECORDING = pa.schema(
     [
         pa.field("recording_id", pa.string(), nullable=False),

@@ -15,7 +15,7 @@ import pytest
 from demo.run import ENGINE as DEMO_ENGINE
 from demo.s3 import embedded_s3, upload
 from jobs import transcribe
-from pipeline.output import read_part, reports
+from pipeline.ledger.parts import read_part, reports
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo"
@@ -116,11 +116,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path, s3: str) -> str:
 @pytest.fixture
 def speech_wav(tmp_path: Path) -> Callable[..., Path]:
     """A recording with real (synthetic) speech: one held-out clip, made into a wav of 16 kHz."""
-    from pipeline import audio
+    from pipeline.audio import media
     from pipeline.settings import Audio
 
     def make(name: str = "in/speech.wav", clip: str = "en-00.ogg") -> Path:
-        samples = np.concatenate(list(audio.decode(DEMO / "held_out" / clip, Audio())))
+        samples = np.concatenate(list(media.decode(DEMO / "held_out" / clip, Audio())))
         return write_wav(tmp_path / name, samples)
 
     return make

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import audio
+from pipeline.audio import media
 from pipeline.settings import Audio
 from tests.conftest import DEMO
 
@@ -32,7 +32,7 @@ def held_out(language: str, count: int) -> list[Row]:
             "file": f"{10_000 + at}.wav",
             "raw": line["reference"].capitalize() + ".",
             "text": line["reference"],
-            "data": wav(np.concatenate(list(audio.decode(DEMO / "held_out" / line["path"], Audio())))),
+            "data": wav(np.concatenate(list(media.decode(DEMO / "held_out" / line["path"], Audio())))),
         }
         for at, line in enumerate(own)
     ]

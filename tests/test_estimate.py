@@ -7,9 +7,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline import estimate, fetch, listing, store
+from pipeline import estimate, store
+from pipeline.audio import fetch
 from pipeline.estimate import Estimate, Speed
 from pipeline.settings import Audio
+from pipeline.sources import listing
 from tests.conftest import tone, write_wav
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from bench import quality, speech
 from bench.quality import Score
-from pipeline import engines
-from pipeline.engines.checkpoint import inspect
+from pipeline import models
+from pipeline.models.checkpoint import inspect
 from pipeline.settings import Language, Settings
 from tests.conftest import run_job
 
@@ -20,7 +20,7 @@ DEMO_LANGUAGES = ["en", "es", "fr", "de"]
 
 
 async def scores(settings: Settings, *measured: list[speech.Recording]) -> list[Score]:
-    engine = engines.start(settings, inspect(settings.engine))
+    engine = models.start(settings, inspect(settings.engine))
     try:
         return [await quality.measure(recordings, engine, settings) for recordings in measured]
     finally:

@@ -15,8 +15,8 @@ import ray
 from jobs import transcribe
 from pipeline import run, store
 from pipeline.flow import stream
+from pipeline.ledger.parts import reports
 from pipeline.log import Log
-from pipeline.output import reports
 from pipeline.settings import Settings
 from tests.conftest import CANARY, DEMO, SCRIPTED, published, run_job
 

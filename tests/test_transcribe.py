@@ -14,7 +14,8 @@ import pytest
 
 from demo.training.check import training_code_texts
 from jobs import transcribe
-from pipeline import audio, store
+from pipeline import store
+from pipeline.audio import media
 from pipeline.schema import SEGMENT, TRANSCRIPT
 from pipeline.settings import Audio
 from tests.conftest import CANARY, DEMO, DEMO_ENGINE, JobRun, run_job
@@ -100,7 +101,7 @@ def test_the_engine_says_what_the_training_code_says(demo_run: JobRun) -> None:
     rows = [row for row in demo_run.segments if "/held_out/" in row["uri"]]
     utterances = []
     for row in rows:
-        samples = np.concatenate(list(audio.decode(DEMO / "held_out" / row["uri"].rsplit("/", 1)[1], Audio())))
+        samples = np.concatenate(list(media.decode(DEMO / "held_out" / row["uri"].rsplit("/", 1)[1], Audio())))
         utterances.append(samples[round(row["start_s"] * 16_000) : round(row["end_s"] * 16_000)])
     expected = training_code_texts(utterances)
     differing = [(row["text"], text) for row, text in zip(rows, expected, strict=True) if row["text"] != text]

@@ -20,9 +20,10 @@ from safetensors.torch import load_file
 from demo.training.model import CHUNK_S, SmallVoxtral
 from demo.training.speech import DIGITS, SAMPLE_RATE_HZ
 from demo.training.train import decode
-from pipeline import audio, engines
-from pipeline.engines.base import Utterance
-from pipeline.engines.checkpoint import fit, inspect
+from pipeline import models
+from pipeline.audio import media
+from pipeline.models.checkpoint import fit, inspect
+from pipeline.models.protocol import Utterance
 from pipeline.settings import Audio, Engine, Language, Settings
 
 HERE = Path(__file__).parents[1]
@@ -49,7 +50,7 @@ async def engine_answers(utterances: Sequence[np.ndarray]) -> list[tuple[str, st
     )
     checkpoint = inspect(settings.engine)
     settings = fit(settings, checkpoint)
-    engine = engines.start(settings, checkpoint)
+    engine = models.start(settings, checkpoint)
 
     async def answer(samples: np.ndarray) -> tuple[str, str]:
         score = (await engine.listen(Utterance(samples))).languages["score"]
@@ -63,7 +64,7 @@ async def engine_answers(utterances: Sequence[np.ndarray]) -> list[tuple[str, st
 
 def main() -> None:
     clips = [json.loads(line) for line in (HERE / "held_out/manifest.jsonl").read_text("utf-8").splitlines()]
-    utterances = [np.concatenate(list(audio.decode(HERE / "held_out" / clip["path"], Audio()))) for clip in clips]
+    utterances = [np.concatenate(list(media.decode(HERE / "held_out" / clip["path"], Audio()))) for clip in clips]
     answers = asyncio.run(engine_answers(utterances))
     expected = training_code_texts(utterances)
     for language in DIGITS:

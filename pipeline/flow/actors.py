@@ -20,12 +20,13 @@ import pyarrow.compute as pc
 import ray
 from filelock import FileLock
 
-from pipeline import engines, stages
-from pipeline.engines.checkpoint import Checkpoint
+from pipeline import models
 from pipeline.errors import JobError
 from pipeline.flow.metrics import EngineMetrics
 from pipeline.flow.tracker import ENGINE_KILLS
+from pipeline.models.checkpoint import Checkpoint
 from pipeline.settings import Settings
+from pipeline.tasks.transcribe import worker
 
 NAMED_BY = ["recording_id", "segment_index"]
 WAIT_S = 0.05
@@ -48,8 +49,8 @@ class EngineActor:
         try:
             ray.get(tracker.starting.remote(self._name))
             with FileLock(START_LOCK), self._start_limit(settings.engine.start_timeout_s):
-                self._engine = engines.start(settings, checkpoint, in_ray=True)
-            self._transcribe = stages.Transcribe(self._engine, settings)
+                self._engine = models.start(settings, checkpoint, in_ray=True)
+            self._transcribe = worker.Transcribe(self._engine, settings)
         except JobError as error:
             self._trouble = str(getattr(error, "cause", error))  # Ray's own text holds a traceback
         except Exception as error:  # raised here, Ray would try again and again, and print it all each time
@@ -113,7 +114,7 @@ class EngineActor:
 
     async def _alone(self, window: pa.Table, name: str, kills: int) -> pa.Table:
         if kills >= ENGINE_KILLS:
-            return stages.engine_died(window, kills)
+            return worker.engine_died(window, kills)
         async with self._entry:  # nobody else comes in
             while self._inside:
                 await asyncio.sleep(WAIT_S)

@@ -13,10 +13,10 @@ import psutil
 import ray
 from ray.exceptions import AuthenticationError
 
-from pipeline.engines.checkpoint import Checkpoint
 from pipeline.errors import ConfigurationError
 from pipeline.flow.actors import EngineActor
 from pipeline.flow.gpus import placed
+from pipeline.models.checkpoint import Checkpoint
 from pipeline.settings import Engine, Settings
 
 ENGINE_END_S = 30.0
@@ -83,7 +83,7 @@ def _engine_processes() -> list[psutil.Process]:
 
 
 def _end(processes: list[psutil.Process]) -> None:
-    """No process outlives the job: Ray ends the actors, vLLM's processes end with them (engines/orphans.py)."""
+    """No process outlives the job: Ray ends the actors, vLLM's processes end with them (models/runtimes/orphans.py)."""
     for process in psutil.wait_procs(processes, timeout=ENGINE_END_S)[1]:
         with suppress(psutil.Error):
             process.kill()

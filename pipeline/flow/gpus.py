@@ -8,8 +8,8 @@ from collections.abc import Callable
 import ray
 from ray.exceptions import RayError
 
-from pipeline.engines.checkpoint import Checkpoint
-from pipeline.engines.placement import UNKNOWN_SIZE, supported_dtype, tensor_parallel_size
+from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.placement import UNKNOWN_SIZE, supported_dtype, tensor_parallel_size
 from pipeline.settings import Engine
 
 ANSWER_S = 120.0

@@ -15,13 +15,13 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
-from pipeline import stages
-from pipeline.engines.checkpoint import Checkpoint
+from pipeline.audio import prepare
 from pipeline.errors import JobError
 from pipeline.flow import metrics
 from pipeline.flow.actors import ANSWER_S, EngineActor
 from pipeline.flow.cluster import engine_cpus
 from pipeline.flow.tracker import DECODE_KILLS, DecodeTracker, EngineTracker
+from pipeline.models.checkpoint import Checkpoint
 from pipeline.schema import HYPOTHESIS, SAMPLE_RATE_HZ
 from pipeline.settings import Settings
 
@@ -101,12 +101,12 @@ def blocks(recordings: pa.Table) -> list[pa.Table]:
 
 
 def _prepare(recordings: pa.Table, settings: Settings, tracker: Any) -> Iterator[pa.Table]:
-    """stages.prepare, counted, and known to the tracker: a task whose worker crashed is tried again, and then its
+    """prepare.prepare, counted, and known to the tracker: a task whose worker crashed is tried again, and then its
     recordings go one by one, until one has ended DECODE_KILLS workers."""
     attempt, ids = secrets.token_hex(8), recordings["recording_id"].to_pylist()
     suspects: Any = ray.get(tracker.begin.remote(attempt, ids))
     if not suspects:
-        yield from _counted(stages.prepare(recordings, settings))
+        yield from _counted(prepare.prepare(recordings, settings))
         tracker.leave.remote(attempt, ids)
         return
     for at, name in enumerate(ids):
@@ -119,10 +119,10 @@ def _alone(recording: pa.Table, settings: Settings, tracker: Any, kills: int, ta
     """The windows of a recording that may have ended workers. Ray may have passed on what an earlier try gave, in its
     order: so what is given up begins with as many tables as came before, unless that, too, ended a worker."""
     (name,) = recording["recording_id"].to_pylist()
-    windows = stages.prepare(recording, settings)
+    windows = prepare.prepare(recording, settings)
     if kills >= DECODE_KILLS:
         given = itertools.islice(windows, tables)
-        yield from stages.decode_died(given, recording, kills)
+        yield from prepare.decode_died(given, recording, kills)
     else:
         for count, table in enumerate(windows, 1):
             yield table

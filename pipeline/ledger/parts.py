@@ -1,0 +1,265 @@
+"""The tables below one output prefix: the parts, the runs that wrote them, and which of them count.
+
+    started/<run_id>.json                       a run began: on which input, with which settings
+    segments/run_id=<run_id>/part-*.parquet     rows of finished recordings only
+    transcripts/run_id=<run_id>/part-*.parquet  of the same recordings; written last: this commits them
+    runs/<run_id>.json                          the report: from now on the run counts
+
+Transcript parts are numbered from 0 without gaps, and none is ever written over another. So a run that was stopped is
+taken up where it ended; and of two drivers of one run, the second to write a number finds what the first wrote there:
+no recording is committed twice.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline import store
+from pipeline.errors import ConfigurationError, JobError
+from pipeline.ledger import done
+from pipeline.log import Log
+from pipeline.schema import SEGMENT, TRANSCRIPT
+
+T = TypeVar("T")
+READS_AT_ONCE = 16
+SEGMENTS_FILE = b"segments"  # in a transcript part's metadata: the part of their segments
+
+Row = dict[str, Any]
+
+
+def check(output: str) -> None:
+    """Raise ConfigurationError unless the place can be reached."""
+    scheme, path = store.split(output)
+    try:
+        if scheme == "file":
+            nearest = next(folder for folder in (Path(path), *Path(path).parents) if folder.exists())
+            if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+                raise ConfigurationError(f"--output {output}: {nearest} is not a folder that we may write to")
+        else:
+            store.look(output)
+    except store.STORAGE_ERRORS as error:
+        raise ConfigurationError(f"--output {output}: {store.explain(error)}") from error
+
+
+def reports(output: str) -> list[Row]:
+    """The reports of the published runs below an output, the oldest first.
+
+    Raises:
+        store.READ_ERRORS: one cannot be read.
+    """
+    found = [json.loads(store.read(uri)) for uri in _names(output, "runs").values()]
+    return sorted(found, key=lambda report: report["finished_at"])
+
+
+def _names(output: str, folder: str) -> dict[str, str]:
+    """URIs of the JSON files in one of our folders, by run_id."""
+    scheme, path = store.split(f"{output.rstrip('/')}/{folder}")
+    with suppress(FileNotFoundError):
+        files = sorted(store.filesystem(scheme).ls(path, detail=False))
+        return {Path(name).stem: store.join(scheme, name) for name in files if name.endswith(".json")}
+    return {}
+
+
+def read_part(output: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """One of the files that a report lists; of the columns named, those that it has."""
+    file = pq.ParquetFile(pa.BufferReader(store.read(f"{output.rstrip('/')}/{name}")))
+    return file.read([x for x in columns if x in file.schema_arrow.names] if columns else None)
+
+
+def read_transcripts(output: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A part of transcripts, of any version of ours, with the column `place`: done.COLUMNS and those named, or all."""
+    return done.with_place(read_part(output, name, None if columns is None else [*columns, *done.COLUMNS]))
+
+
+def published(output: str, found: Sequence[Row], more: Sequence[str] = ()) -> pa.Table:
+    """What done.standing wants to know of the transcripts that reports list, in the order of these, and `more` of their
+    columns."""
+    columns = [*done.COLUMNS, *more]
+    names = dict.fromkeys(name for report in found for name in report["transcripts"])
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        tables = list(pool.map(partial(read_transcripts, output, columns=more), names))
+    schema = pa.schema([TRANSCRIPT.field(name) for name in columns])
+    return pa.concat_tables([schema.empty_table(), *(table.select(columns).cast(schema) for table in tables)])
+
+
+def stopped(output: str, found: Sequence[Row], facts: Row) -> str | None:
+    """The newest run that began with just these facts and is not among the reports found: its run_id.
+
+    None where a later run with these facts has one: that has done what the stopped one left.
+    """
+    finished = {report["run_id"] for report in found}
+    last = max((report["finished_at"] for report in found if facts.items() <= report.items()), default="")
+    names = {run_id: uri for run_id, uri in _names(output, "started").items() if run_id not in finished}
+    begun = [(run_id, json.loads(store.read(uri))) for run_id, uri in names.items()]
+    left = [(start["started_at"], run_id) for run_id, start in begun if facts.items() <= start.items()]
+    newest, run_id = max(left, default=("", None))
+    return run_id if newest > last else None
+
+
+class AlreadyPublished(JobError):
+    """Another driver has published the run, without all that this one has."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__(f"run {run_id} was finished by another driver; start again for what it left out")
+
+
+class Output:
+    """One run's place below an output. `segments` and `transcripts` are the files it has committed, as reports list
+    them, whichever driver wrote them."""
+
+    def __init__(self, uri: str, run_id: str) -> None:
+        self.uri = store.join(*store.split(uri)).rstrip("/")
+        self.run_id = run_id
+        self.started_uri = f"{self.uri}/started/{run_id}.json"
+        self.report_uri = f"{self.uri}/runs/{run_id}.json"
+        self.segments: list[str] = []
+        self.transcripts: list[str] = []
+        self._log: Log | None = None
+
+    def start(self, facts: Row, same: Sequence[str]) -> None:
+        """Leave word that the run began; shows at once whether we may write, and whether nothing is overwritten.
+
+        A run of that name that was stopped is taken up, if the `same` facts are what they were.
+
+        Raises:
+            ConfigurationError: it is finished, or began with other facts; or the output may not be written, or its
+                server would overwrite what another driver has committed.
+        """
+        created = False
+        try:
+            self.refuse_published()
+            try:
+                store.create(self.started_uri, to_json(facts))
+                created = True
+            except FileExistsError:
+                begun = json.loads(store.read(self.started_uri))
+                if other := [name for name in same if begun.get(name) != facts[name]]:
+                    raise ConfigurationError(
+                        f"--run-id {self.run_id}: a run of this name began with another {other[0]}; choose another name"
+                    ) from None
+            if not store.refuses_overwriting(self.started_uri):
+                if created:
+                    with suppress(*store.STORAGE_ERRORS):
+                        store.remove(self.started_uri)
+                raise ConfigurationError(
+                    f"--output {self.uri}: the server {store.endpoint()} ignores conditional writes (If-None-Match), so"
+                    " one driver could overwrite what another has committed; write to AWS S3, another server that"
+                    " honours them, or a folder"
+                )
+        except store.STORAGE_ERRORS as error:
+            raise ConfigurationError(f"--output {self.uri}: {store.explain(error)}") from error
+
+    def began_with(self, facts: Row) -> bool:
+        """Whether a run of that name began with just these facts, and has no report."""
+        with suppress(FileNotFoundError):
+            begun = json.loads(store.read(self.started_uri))
+            return facts.items() <= begun.items() and not self.is_published()
+        return False
+
+    def refuse_published(self) -> None:
+        """Raise ConfigurationError where a run of that name is finished."""
+        if self.is_published():
+            raise ConfigurationError(f"--run-id {self.run_id}: a run of this name is finished; choose another")
+
+    def is_published(self) -> bool:
+        scheme, path = store.split(self.report_uri)
+        return store.filesystem(scheme).exists(path)
+
+    def catch_up(self) -> Iterator[tuple[pa.Table, pa.Table]]:
+        """Segments and transcripts of the run's parts that this driver does not know yet."""
+        while True:
+            name = self._next()
+            try:
+                transcripts = self._insist(lambda name=name: read_part(self.uri, name))
+            except FileNotFoundError:
+                return
+            segments = (transcripts.schema.metadata or {})[SEGMENTS_FILE].decode()
+            rows = self._insist(lambda name=segments: read_part(self.uri, name))
+            yield rows, transcripts
+            self._committed(segments, name)
+
+    def write(self, segments: Sequence[Row], transcripts: pa.Table) -> None:
+        """Commit one part of each table, about the same recordings.
+
+        Raises:
+            FileExistsError: another driver of this run has committed a part meanwhile; see catch_up.
+            AlreadyPublished: it has published the run.
+        """
+        name = self._next()
+        stem = name.removeprefix("transcripts/").removesuffix(".parquet")
+        segments_file = f"segments/{stem}-{secrets.token_hex(4)}.parquet"
+        self._create(segments_file, parquet(pa.Table.from_pylist(list(segments), SEGMENT)))
+        if self._insist(self.is_published):
+            raise AlreadyPublished(self.run_id)
+        marked = transcripts.replace_schema_metadata({SEGMENTS_FILE: segments_file})
+        self._create(name, parquet(marked))
+        self._committed(segments_file, name)
+
+    def publish(self, report: Row) -> Row:
+        """Write the report: from now on the run's files count. Returns it, or the one that another driver wrote.
+
+        Raises:
+            AlreadyPublished: that one lacks files of ours.
+        """
+        with suppress(FileExistsError):
+            self._create(f"runs/{self.run_id}.json", to_json(report))
+            return report
+        theirs = json.loads(self._insist(lambda: store.read(self.report_uri)))
+        if not set(self.transcripts) <= set(theirs["transcripts"]):
+            raise AlreadyPublished(self.run_id)
+        return theirs
+
+    def _create(self, name: str, data: bytes) -> None:
+        self._insist(lambda: store.create(f"{self.uri}/{name}", data))
+
+    def keep_trying(self, log: Log) -> None:
+        """From now on, try again for store.PATIENCE_S where storage refuses access, as it has given it to this run
+        before: credentials expire, and are renewed."""
+        self._log = log
+
+    def _insist(self, call: Callable[[], T]) -> T:
+        return store.patiently(call, store.access_refused, self._warn) if self._log else call()
+
+    def _warn(self, error: BaseException) -> None:
+        assert self._log
+        self._log.say(
+            f"attention: --output {self.uri}: {store.explain(error)}; credentials may have expired: it is tried again"
+            f" for {store.PATIENCE_S / 60:.0f} minutes",
+            style="yellow",
+            level="warning",
+        )
+
+    def _next(self) -> str:
+        return f"transcripts/run_id={self.run_id}/part-{len(self.transcripts):06d}.parquet"
+
+    def _committed(self, segments: str, transcripts: str) -> None:
+        self.segments.append(segments)
+        self.transcripts.append(transcripts)
+
+
+def transcripts_schema(extra: pa.Schema) -> pa.Schema:
+    """TRANSCRIPT followed by the manifest's own columns."""
+    return pa.schema([*TRANSCRIPT, *extra])
+
+
+def to_json(facts: Row) -> bytes:
+    """Indented JSON in UTF-8."""
+    return (json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n").encode()
+
+
+def parquet(table: pa.Table) -> bytes:
+    """A Parquet file."""
+    buffer = pa.BufferOutputStream()
+    pq.write_table(table, buffer, compression="zstd")
+    return buffer.getvalue().to_pybytes()

@@ -1,0 +1,108 @@
+"""Voxtral: prompts built by mistral_common, and two ways to ask it for the language."""
+
+from __future__ import annotations
+
+import io
+import math
+import wave
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, ClassVar
+
+import numpy as np
+from mistral_common.protocol.instruct.chunk import AudioChunk, TextChunk
+from mistral_common.protocol.instruct.messages import UserMessage
+from mistral_common.protocol.instruct.request import ChatCompletionRequest
+from mistral_common.protocol.transcription.request import TranscriptionRequest
+from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+
+from pipeline.models import protocol
+from pipeline.models.candidates import Choice
+from pipeline.models.protocol import Witness
+from pipeline.schema import SAMPLE_RATE_HZ
+
+AUDIO_TOKENS_PER_S = 12.5  # Voxtral's frame rate
+PROMPT_TOKENS = 128  # what stands around the audio in the longest prompt, with room to spare
+
+
+class Voxtral:
+    """Prompts for one Voxtral tokenizer.
+
+    It transcribes without being told a language, and names none. Its documentation knows two ways to learn one, of
+    which neither was trained for it: the prompt's own `lang:xx`, scored ("score"), and a question ("words").
+    """
+
+    load_arguments: ClassVar[Mapping[str, Any]] = {
+        "tokenizer_mode": "mistral",
+        "config_format": "mistral",
+        "load_format": "mistral",
+    }
+    needs_language: ClassVar[bool] = False
+
+    def __init__(self, tokenizer: Any, languages: Sequence[str]) -> None:
+        """`tokenizer` is vLLM's, around one of mistral_common's."""
+        self._tokenizer: MistralTokenizer = tokenizer.mistral
+        self._languages = languages
+        encoder = self._tokenizer.instruct_tokenizer.audio_encoder
+        assert encoder is not None and encoder.audio_config.chunk_length_s is not None
+        self.chunk_s: float = encoder.audio_config.chunk_length_s
+        self._transcription_ids, self._question_ids = cache(self._build_transcription), cache(self._build_question)
+        self.witnesses: Mapping[str, Witness] = {
+            "score": Witness(self._before_language, Choice({x: self._language_ids(x) for x in languages})),
+            "words": Witness(self._question, Choice({x: self._word_ids(x) for x in languages})),
+        }
+
+    @staticmethod
+    def context(padded_s: float) -> int:
+        return math.ceil(padded_s * AUDIO_TOKENS_PER_S) + PROMPT_TOKENS
+
+    def padded(self, samples: np.ndarray) -> np.ndarray:
+        return protocol.padded(samples, self.chunk_s)
+
+    def transcription(self, audio: np.ndarray, language: str | None) -> list[int]:
+        """Token ids that ask for a transcript; `lang:xx` stands in them only where a language is given."""
+        return self._transcription_ids(len(audio), language)
+
+    def prompt(self, ids: Sequence[int], audio: np.ndarray, audio_id: int) -> dict[str, Any]:
+        return {
+            "prompt_token_ids": list(ids),
+            "multi_modal_data": {"audio": [(audio, SAMPLE_RATE_HZ)]},
+            "multi_modal_uuids": {"audio": [str(audio_id)]},
+        }
+
+    def _before_language(self, audio: np.ndarray) -> list[int]:
+        """Token ids up to [/INST], behind which `lang:xx` may stand."""
+        return self._transcription_ids(len(audio), None)[:-1]  # all but [TRANSCRIBE]
+
+    def _question(self, audio: np.ndarray) -> list[int]:
+        return self._question_ids(len(audio))
+
+    def _language_ids(self, language: str) -> list[int]:
+        chunk = int(self.chunk_s * SAMPLE_RATE_HZ)
+        plain, hinted = self._transcription_ids(chunk, None), self._transcription_ids(chunk, language)
+        return hinted[len(plain) - 1 : -1]
+
+    def _word_ids(self, language: str) -> list[int]:
+        return self._tokenizer.instruct_tokenizer.tokenizer.encode(language, bos=False, eos=False)
+
+    # The ids depend on the audio's length alone, so silence of that length serves for all.
+
+    def _build_transcription(self, length: int, language: str | None) -> list[int]:
+        request = TranscriptionRequest(model="voxtral", audio=_silence(length), language=language)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return list(self._tokenizer.instruct_tokenizer.encode_transcription(request).tokens)
+
+    def _build_question(self, length: int) -> list[int]:
+        question = f"Which language is spoken? Answer with one of: {', '.join(self._languages)}."
+        audio = AudioChunk(input_audio=_silence(length))  # pyright: ignore[reportArgumentType]
+        message = UserMessage(content=[audio, TextChunk(text=question)])
+        return list(self._tokenizer.encode_chat_completion(ChatCompletionRequest(messages=[message])).tokens)
+
+
+def _silence(length: int) -> bytes:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SAMPLE_RATE_HZ)
+        file.writeframes(bytes(2 * length))
+    return buffer.getvalue()

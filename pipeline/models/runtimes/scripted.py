@@ -1,0 +1,76 @@
+"""An engine that hears nothing and says what it is told: for forcing an engine's behaviour in tests and simulations.
+
+The text of a window names its length, is long enough for it to be plausible, and follows from its samples.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+import zlib
+from contextlib import suppress
+
+import numpy as np
+
+from pipeline.models.protocol import EngineError, Heard, Hypothesis, Utterance
+
+NUMBERS = np.random.default_rng(0).integers(1 << 44, 1 << 48, 2_000).tolist()  # 12 letters a second, none a loop
+
+
+class ScriptedEngine:
+    """`VOXTRAL_SCRIPT` in the environment: `delay=SECONDS`, `slots=NUMBER` (of utterances at once), `fail` (every
+    utterance), `broken` (at the start; `broken=FILE`: only the engine that makes the file), `stuck` (at the start),
+    `gpus` and `clock` (say which it owns, and when each was done), `hang=LENGTH` and `die=LENGTH` (at utterances of so
+    many seconds, as their text says, or at `any`)."""
+
+    def __init__(self) -> None:
+        parts = [part.split("=", 1) for part in os.environ.get("VOXTRAL_SCRIPT", "").split(",") if part]
+        self._script: dict[str, str] = {part[0]: part[-1] for part in parts}
+        self._slots = asyncio.Semaphore(int(self._script.get("slots", 1_000)))
+        if "broken" in self._script and self._is_first(self._script["broken"]):
+            raise RuntimeError("the script says: broken")
+        if "stuck" in self._script:
+            time.sleep(3_600)
+
+    @staticmethod
+    def _is_first(marker: str) -> bool:
+        with suppress(FileExistsError):
+            if marker != "broken":
+                os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+            return True
+        return False
+
+    needs_language = False
+
+    async def listen(self, utterance: Utterance) -> Heard:
+        return Heard({"score": {"en": 1.0}})
+
+    async def transcribe(self, utterance: Utterance) -> Hypothesis:
+        async with self._slots:
+            await asyncio.sleep(float(self._script.get("delay", 0)))
+        length = f"{utterance.duration_s:.1f}"
+        if self._script.get("die") in (length, "any"):
+            raise RuntimeError("the script says: die")
+        if length == self._script.get("hang"):
+            await asyncio.sleep(3_600)
+        if "fail" in self._script:
+            raise EngineError("the script says so")
+        first = zlib.crc32(utterance.samples.tobytes()) % (len(NUMBERS) // 2)
+        numbers = NUMBERS[first : first + int(utterance.duration_s)]
+        text = " ".join([f"{length} s", *(f"{number:x}" for number in numbers)])
+        if "gpus" in self._script:
+            text = f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')} {text}"
+        if "clock" in self._script:
+            text = f"{time.time():.3f} {text}"
+        return Hypothesis(
+            text=text,
+            finish_reason="stop",
+            token_count=len(text.split()),
+            mean_logprob=-0.1,
+            low_probability_share=0.0,
+            padded_s=utterance.duration_s,
+        )
+
+    def shutdown(self) -> None:
+        pass

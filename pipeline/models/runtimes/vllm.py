@@ -1,0 +1,219 @@
+"""The only file that touches vLLM: one AsyncLLM, fed continuously."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.errors import ConfigurationError
+from pipeline.models.candidates import Question
+from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.families.voxtral import Voxtral
+from pipeline.models.families.whisper import Whisper
+from pipeline.models.protocol import EngineError, Family, Heard, Hypothesis, PadOnce, Utterance, Witness
+from pipeline.models.runtimes.orphans import END_WITH_PARENT
+from pipeline.schema import SAMPLE_RATE_HZ
+from pipeline.settings import Settings
+
+if TYPE_CHECKING:
+    from vllm import RequestOutput, SamplingParams
+
+FAMILIES: dict[str, type[Family]] = {"voxtral": Voxtral, "whisper": Whisper}
+SHORTEST_LIMIT = 8  # tokens of text that any window may have
+BATCHED_TOKENS = 8192  # that one step computes at most: 21 windows of 30 s; vLLM's own choice for servers
+CPU_BLOCK_SIZE = 32  # the smallest that vLLM's CPU kernels are tuned for: short prompts still share a prefix
+# A pattern of up to 20 tokens that comes 8 times in a row: people who count aloud repeat themselves less.
+LOOP = {"max_pattern_size": 20, "min_pattern_size": 1, "min_count": 8}
+
+
+def arguments(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What vLLM is started with, by its own names. What it reads from the environment is set there.
+
+    Raises:
+        ConfigurationError: max_model_len is less than a window needs.
+    """
+    engine, verbose, family = settings.engine, settings.verbose, FAMILIES[checkpoint.family]
+    os.environ["VLLM_LOGGING_LEVEL"] = "INFO" if verbose else "ERROR"
+    os.environ[END_WITH_PARENT] = "1"
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
+    on_cpu, ranks = engine.device == "cpu", engine.tensor_parallel_size or 1
+    if on_cpu:  # vLLM's sampler compiles a function even when eager, which takes a C++ compiler and its time
+        os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
+        # Left alone, vLLM wants a NUMA node for each rank, and leaves one of two CPUs to its scheduler.
+        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _shares(sorted(os.sched_getaffinity(0)), ranks))
+    max_window_s = settings.segmentation.max_window_s or checkpoint.chunk_s
+    padded_s = math.ceil(max_window_s / checkpoint.chunk_s) * checkpoint.chunk_s
+    # Memory profiling assumes one recording of this length: no longer than a window needs.
+    longest = family.context(padded_s) + max_tokens(max_window_s, engine.max_tokens_per_s)
+    needed = math.ceil(longest / 128) * 128
+    if engine.max_model_len and engine.max_model_len < family.context(padded_s) + SHORTEST_LIMIT:
+        raise ConfigurationError(
+            f"--engine.max-model-len {engine.max_model_len}: windows of {padded_s:g} s take"
+            f" {family.context(padded_s)} tokens, and text some more"
+        )
+    max_model_len = engine.max_model_len or min(needed, checkpoint.max_context or needed)
+    return {
+        "model": checkpoint.model,
+        # A name is pinned to the commit that was looked at.
+        "revision": None if Path(checkpoint.model).is_absolute() else checkpoint.revision,
+        **family.load_arguments,
+        "dtype": engine.resolved_dtype,
+        "max_model_len": max_model_len,
+        "max_num_seqs": engine.max_num_seqs,
+        # All requests for a window stand next to each other in the queue, so that they share the audio's encoding, and
+        # its keys and values. Chunked prefill stays as vLLM has it: on, but for encoder-decoder models. Without it the
+        # encoder runs 8% less often (docs/performance.md), but vLLM warns of crashes and wrong output.
+        "scheduling_policy": "priority",
+        "max_num_batched_tokens": max(BATCHED_TOKENS, max_model_len),
+        "tensor_parallel_size": ranks,
+        "distributed_executor_backend": "mp" if ranks > 1 else None,
+        "gpu_memory_utilization": engine.gpu_memory_utilization,
+        "kv_cache_memory_bytes": engine.cpu_kv_cache_gb << 30 if on_cpu else None,
+        "block_size": CPU_BLOCK_SIZE if on_cpu else None,
+        "enforce_eager": on_cpu,
+        "limit_mm_per_prompt": {"audio": 1},
+        # All requests for a window come at once. A cache would spare its later ones the copy into vLLM's process.
+        "mm_processor_cache_gb": 0,
+        "disable_log_stats": True,
+        "use_tqdm_on_load": verbose,
+    }
+
+
+def max_tokens(seconds: float, per_second: float) -> int:
+    """Tokens of text that a window of so many seconds may have."""
+    return SHORTEST_LIMIT + math.ceil(seconds * per_second)
+
+
+class VllmEngine:
+    """A speech model in vLLM. Start one per process, and give it many utterances at a time."""
+
+    def __init__(self, settings: Settings, checkpoint: Checkpoint, in_ray: bool = False, **overrides: Any) -> None:
+        """Load the model onto the visible GPUs, or onto the CPU where `settings.engine.device` is cpu. `overrides` are
+        vLLM's own arguments in place of ours: for measurements."""
+        given = arguments(settings, checkpoint) | overrides
+        import vllm
+        from vllm.v1.engine.async_llm import AsyncLLM
+
+        self._vllm, self._max_tokens_per_s = vllm, settings.engine.max_tokens_per_s
+        loggers: list[Any] | None = None
+        if in_ray:
+            from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+
+            loggers = [RayPrometheusStatLogger]
+        self._llm = AsyncLLM.from_engine_args(vllm.AsyncEngineArgs(**given), stat_loggers=loggers)
+        assert self._llm.model_config is not None
+        self._context = self._llm.model_config.max_model_len
+        family = FAMILIES[checkpoint.family]
+        self._family = family(self._llm.get_tokenizer(), settings.language.expected)
+        self._padded = PadOnce(self._family.padded)
+        self.needs_language = family.needs_language
+        self._witnesses = {
+            name: witness
+            for name, witness in self._family.witnesses.items()
+            if self.needs_language or name in settings.language.witnesses
+        }
+        self._ids = itertools.count()
+
+    async def listen(self, utterance: Utterance) -> Heard:
+        """Ask for the language, all questions at once: asked next to each other, they share the audio's encoding.
+
+        Raises:
+            EngineError: vLLM refused or failed this request.
+        """
+        audio, languages, no_speech = self._padded(utterance), {}, None
+        asked = (self._choose(audio, utterance, witness) for witness in self._witnesses.values())
+        for name, logprobs in zip(self._witnesses, await asyncio.gather(*asked), strict=True):
+            if (silent := logprobs.pop("", None)) is not None:
+                no_speech = math.exp(silent)
+            languages[name] = _distribution(logprobs)
+        return Heard(languages, no_speech)
+
+    async def transcribe(self, utterance: Utterance) -> Hypothesis:
+        """Transcribe one window of at most the length that the engine was started for.
+
+        Raises:
+            EngineError: vLLM refused or failed this request.
+        """
+        audio = self._padded(utterance)
+        prompt = self._family.transcription(audio, utterance.language)
+        params = self._vllm.SamplingParams(
+            temperature=utterance.temperature,
+            seed=0 if utterance.temperature else None,
+            max_tokens=min(max_tokens(utterance.duration_s, self._max_tokens_per_s), self._context - len(prompt)),
+            logprobs=0,
+            repetition_detection=self._vllm.sampling_params.RepetitionDetectionParams(**LOOP),
+        )
+        (answer,) = (await self._generate(audio, utterance, prompt, params)).outputs
+        tokens = zip(answer.token_ids, answer.logprobs or [], strict=False)
+        logprobs = np.array([position[token].logprob for token, position in tokens if position])
+        return Hypothesis(
+            text=answer.text.strip(),
+            finish_reason=answer.finish_reason or "unknown",
+            token_count=len(answer.token_ids),
+            mean_logprob=float(logprobs.mean()) if len(logprobs) else None,
+            low_probability_share=float((logprobs < math.log(0.5)).mean()) if len(logprobs) else None,
+            padded_s=len(audio) / SAMPLE_RATE_HZ,
+        )
+
+    def shutdown(self) -> None:
+        """Stop vLLM's processes."""
+        self._llm.shutdown()
+        del self._llm  # now, while Python can still run its finaliser
+
+    async def _choose(self, audio: np.ndarray, utterance: Utterance, witness: Witness) -> dict[str, float]:
+        before = witness.ask(audio)
+
+        async def answer(question: Question) -> dict[int, float]:
+            params = self._vllm.SamplingParams(
+                temperature=0.0, max_tokens=1, logprob_token_ids=list(question.following), detokenize=False
+            )
+            (said,) = (await self._generate(audio, utterance, [*before, *question.prefix], params)).outputs
+            assert said.logprobs and said.logprobs[0]
+            scores = said.logprobs[0]
+            return {i: scores[i].logprob for i in question.following}
+
+        questions = witness.choice.questions
+        answers = await asyncio.gather(*map(answer, questions))
+        prefixes = (question.prefix for question in questions)
+        return witness.choice.logprobs(dict(zip(prefixes, answers, strict=True)))
+
+    async def _generate(
+        self, audio: np.ndarray, utterance: Utterance, ids: Sequence[int], params: SamplingParams
+    ) -> RequestOutput:
+        params.output_kind = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
+        request = self._family.prompt(ids, audio, utterance.audio_id)
+        try:
+            async for output in self._llm.generate(
+                request,  # pyright: ignore[reportArgumentType]
+                params,
+                f"request-{next(self._ids)}",
+                priority=utterance.audio_id,
+            ):
+                if output.finished:
+                    return output
+        except Exception as error:
+            if self._llm.errored:
+                raise  # the engine is dead, not this request
+            raise EngineError(f"{type(error).__name__}: {error}") from error
+        raise EngineError("vLLM ended the request without an answer")
+
+
+def _distribution(logprobs: dict[str, float]) -> dict[str, float]:
+    """Log-probabilities -> probabilities that add up to 1."""
+    top = max(logprobs.values())
+    shares = {name: math.exp(value - top) for name, value in logprobs.items()}
+    return {name: share / sum(shares.values()) for name, share in shares.items()}
+
+
+def _shares(cpus: Sequence[int], ranks: int) -> str:
+    """CPU numbers for each rank: "0,1|2,3". One is left to the scheduler where that costs less than it gains."""
+    cpus = cpus[1:] if len(cpus) > 2 * ranks else cpus
+    return "|".join(",".join(map(str, cpus[rank::ranks] or cpus)) for rank in range(ranks))

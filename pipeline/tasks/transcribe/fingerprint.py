@@ -1,0 +1,43 @@
+"""What changes a transcript, as one hash: recordings are done again where it differs.
+
+It holds what is resolved, not how it was said (`auto`, an order, a default), and nothing that leaves texts as they are:
+where a model lies, how many engines run it, who runs it. The runtime and its version and that of this package are
+columns of the tables instead; TRANSCRIPTION_VERSION is raised when a change of ours makes other texts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from pipeline.models.checkpoint import Checkpoint
+from pipeline.settings import Settings
+
+TRANSCRIPTION_VERSION = 1
+
+
+def fingerprint(settings: Settings, checkpoint: Checkpoint) -> str:
+    """The hash of `facts`: 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps(facts(settings, checkpoint), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def facts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the fingerprint is made of. The settings are those of `fit`, and say the device.
+
+    The model is meant by its revision: a commit of the hub, or the digest of a folder, wherever that lies.
+    """
+    engine, language = settings.engine, settings.language
+    assert engine.device != "auto", "see flow.device"
+    return {
+        "transcription_version": TRANSCRIPTION_VERSION,
+        "family": checkpoint.family,
+        "model_revision": checkpoint.revision,
+        "dtype": engine.resolved_dtype,
+        "max_tokens_per_s": engine.max_tokens_per_s,
+        "max_duration_s": settings.audio.max_duration_s,
+        "channels": settings.channels,
+        "segmentation": settings.segmentation.model_dump(),
+        "language": {"expected": sorted(language.expected), "witnesses": sorted(set(language.witnesses))},
+        "guards": settings.guards.model_dump(),
+    }

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from pipeline import identity
+from pipeline.ledger import done
+from pipeline.ledger.done import Standing
+from pipeline.schema import RECORDING, TRANSCRIPT
+
+
+def recording(name: str, **more: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {"recording_id": name, "uri": name, "content_version": "v1"} | more
+    part = (facts.get("range_start_s"), facts.get("range_end_s"))
+    return {"place": identity.place(facts["uri"], *part)} | facts
+
+
+def row(name: str, **more: Any) -> dict[str, Any]:
+    return recording(name, **({"fingerprint": "f", "outcome": "ok"} | more))
+
+
+def table(rows: list[dict[str, Any]]) -> pa.Table:
+    schema = pa.schema([TRANSCRIPT.field(name) for name in done.COLUMNS])
+    return pa.Table.from_pylist(rows, schema)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "written", "standing"),
+    [
+        (recording("a"), [], Standing.NEW),
+        (recording("a"), [row("b")], Standing.NEW),
+        (recording("a"), [row("a")], Standing.DONE),
+        (recording("a"), [row("a", failure_code="not_media")], Standing.DONE),
+        (recording("a"), [row("a", failure_code="storage_error")], Standing.FAILED_BEFORE),
+        (recording("a"), [row("a"), row("a", failure_code="storage_error")], Standing.FAILED_BEFORE),
+        # What stands newest for a place decides, for readers and for the next run.
+        (recording("a"), [row("a"), row("a", fingerprint="g")], Standing.SETTINGS_CHANGED),
+        (recording("a"), [row("a", fingerprint="g"), row("a")], Standing.DONE),
+        (recording("a"), [row("a"), row("a", content_version="v2")], Standing.CONTENT_CHANGED),
+        (recording("a"), [row("a"), row("a", content_version="v2", fingerprint="g")], Standing.CONTENT_CHANGED),
+        # Two ids of one file are two recordings.
+        (recording("a", place="id:a"), [row("a", place="id:a"), row("b", uri="a", place="id:b")], Standing.DONE),
+        (recording("a"), [row("a", fingerprint="g")], Standing.SETTINGS_CHANGED),
+        (recording("a"), [row("a", content_version="v0")], Standing.CONTENT_CHANGED),
+        (recording("new", uri="a"), [row("old", uri="a", content_version="v0")], Standing.CONTENT_CHANGED),
+        (recording("a", range_start_s=1.5), [row("a")], Standing.NEW),
+        (recording("a", range_start_s=1.5), [row("a", range_start_s=1.5)], Standing.DONE),
+        (recording("a", language="fr"), [row("a")], Standing.CONTENT_CHANGED),
+        (recording("a", language="fr"), [row("a", declared_language="fr")], Standing.DONE),
+        (recording("a"), [row("a", channel=0)], Standing.NEW),
+    ],
+)
+def test_standing(wanted: dict[str, Any], written: list[dict[str, Any]], standing: Standing) -> None:
+    found = done.standing(pa.Table.from_pylist([wanted], RECORDING), table(written), "f")
+    assert found.to_pylist() == [standing.value]
+
+
+def test_the_last_failure_counts() -> None:
+    rows = [
+        row("a", failure_code="truncated"),
+        row("b", failure_code="truncated"),
+        row("b"),
+        row("c"),
+        row("c", failure_code="decode_error"),
+        row("d", failure_code="truncated", content_version="v0"),
+    ]
+    wanted = pa.Table.from_pylist([recording(name) for name in "abcde"], RECORDING)
+    assert done.last_failure(wanted, table(rows)).to_pylist() == ["truncated", None, "decode_error", None, None]
+
+
+def test_rows_of_earlier_versions_have_places_too() -> None:
+    own = identity.generated_id("u", "v1", None, None)
+    rows = [
+        row("u", recording_id=own),
+        row("u", recording_id=f"{own}#0", channel=0),
+        row("u", recording_id="mine"),
+        row("u", recording_id="part", range_start_s=1.0),
+    ]
+    old = table(rows).drop_columns(["place"])
+    assert done.with_place(old)["place"].to_pylist() == ["u", "u", "id:mine", "id:part"]
+    assert done.with_place(table(rows)).equals(table(rows))

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import glob
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline import store
+from pipeline.errors import ConfigurationError, JobError
+from pipeline.ledger import parts
+from pipeline.ledger.parts import Output, check
+from pipeline.schema import SEGMENT, TRANSCRIPT
+from tests.conftest import ROOT
+
+BEGUN = {"input": "in", "fingerprint": "f"}
+SINCE = {"started_at": "0"}
+
+
+def transcripts(*ids: str, run_id: str = "one") -> pa.Table:
+    facts = {"model": "m", "model_revision": "r", "fingerprint": "f", "pipeline_version": "0", "run_id": run_id}
+    rows = [facts | {"recording_id": x, "place": x, "uri": x, "outcome": "ok", "content_version": "v1"} for x in ids]
+    return pa.Table.from_pylist(rows, TRANSCRIPT)
+
+
+def segment(recording_id: str) -> dict[str, Any]:
+    row = {"recording_id": recording_id, "uri": recording_id, "segment_index": 0, "start_s": 0.0, "end_s": 1.0}
+    facts = {"model": "m", "model_revision": "r", "fingerprint": "f", "pipeline_version": "0", "run_id": "one"}
+    return row | facts | {"speech_s": 1.0, "overlap_s": 0.0}
+
+
+def begin(place: str, run_id: str = "one", **facts: Any) -> Output:
+    check(place)
+    opened = Output(place, run_id)
+    opened.start(BEGUN | SINCE | facts, list(BEGUN))
+    return opened
+
+
+def finish(opened: Output, at: str = "1") -> None:
+    opened.publish(BEGUN | {"run_id": opened.run_id, "finished_at": at, "transcripts": opened.transcripts})
+
+
+def test_parts_count_once_their_report_is_there(place: str) -> None:
+    opened = begin(place)
+    opened.write([segment("a")], transcripts("a", "b"))
+    assert parts.published(place, parts.reports(place)).num_rows == 0
+    finish(opened)
+    assert parts.published(place, parts.reports(place))["recording_id"].to_pylist() == ["a", "b"]
+    (name,) = opened.transcripts
+    assert name == "transcripts/run_id=one/part-000000.parquet"
+    assert pq.read_schema(pa.BufferReader(store.read(f"{place}/{name}"))).equals(TRANSCRIPT)
+    assert parts.read_part(place, opened.segments[0]).schema.equals(SEGMENT)
+    with pytest.raises(ConfigurationError, match="one: a run of this name is finished"):
+        Output(place, "one").start(BEGUN, [])
+
+
+def test_a_stopped_run_is_taken_up_where_it_ended(place: str) -> None:
+    first = begin(place)
+    first.write([segment("a")], transcripts("a"))
+    store.create(f"{place}/segments/run_id=one/part-000001-dead.parquet", b"killed before its transcripts came")
+    assert parts.stopped(place, parts.reports(place), BEGUN) == "one"
+    assert parts.stopped(place, parts.reports(place), BEGUN | {"fingerprint": "g"}) is None
+    again = begin(place)
+    ((segments, rows),) = again.catch_up()
+    assert (segments.num_rows, rows["recording_id"].to_pylist()) == (1, ["a"])
+    again.write([segment("b")], transcripts("b"))
+    finish(again)
+    assert parts.stopped(place, parts.reports(place), BEGUN) is None
+    assert parts.published(place, parts.reports(place))["recording_id"].to_pylist() == ["a", "b"]
+    assert len(again.segments) == 2
+    assert not any("dead" in name for name in again.segments)
+
+
+def test_a_run_begun_with_other_settings_is_not_taken_up(place: str) -> None:
+    begin(place)
+    with pytest.raises(ConfigurationError, match="began with another fingerprint"):
+        begin(place, fingerprint="g")
+
+
+def test_two_drivers_of_one_run_commit_a_part_once(place: str) -> None:
+    first, second = begin(place), begin(place)
+    first.write([], transcripts("a"))
+    with pytest.raises(FileExistsError):
+        second.write([], transcripts("a", "b"))
+    ((_, theirs),) = second.catch_up()
+    assert theirs["recording_id"].to_pylist() == ["a"]
+    second.write([], transcripts("b"))
+    assert list(first.catch_up())
+    finish(first)
+    assert second.publish({"finished_at": "2"})["finished_at"] == "1"
+    with pytest.raises(JobError, match="finished by another driver"):
+        second.write([], transcripts("c"))
+    assert parts.published(place, parts.reports(place))["recording_id"].to_pylist() == ["a", "b"]
+
+
+def test_what_a_later_run_has_done_is_not_taken_up_again(place: str) -> None:
+    begin(place, "stopped").write([], transcripts("a"))
+    finish(begin(place, "whole", started_at="1"), at="2")
+    assert parts.stopped(place, parts.reports(place), BEGUN) is None
+    begin(place, "anew", started_at="3")
+    begin(place, "and anew", started_at="4")
+    assert parts.stopped(place, parts.reports(place), BEGUN) == "and anew"
+
+
+def test_readers_see_published_rows_alone(tmp_path: Path) -> None:
+    for run_id in ("one", "two", "stopped"):
+        opened = begin(str(tmp_path), run_id)
+        opened.write([], transcripts(run_id, run_id=run_id))
+        if run_id != "stopped":
+            finish(opened)
+    docs = (ROOT / "docs" / "tables.md").read_text("utf-8").replace("out/", f"{tmp_path}/")
+    sql, expression = re.findall(r"^    (?:duckdb|polars) +(.+)$", docs, re.M)
+    assert sorted(row[0] for row in duckdb.connect().execute(sql).fetchall()) == ["one", "two"]
+    read = eval(expression, {"pl": pl, "glob": glob, "json": json})
+    assert sorted(read["run_id"]) == ["one", "two"]
+    assert len(pd.read_parquet(tmp_path / "transcripts")) == 3
+
+
+def test_a_wrong_output_is_named(s3: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for uri in ("s3://no-such-bucket/x", str(tmp_path / "file" / "below"), "gs://bucket/x", "s3://"):
+        with pytest.raises(ConfigurationError, match=uri):
+            check(uri)

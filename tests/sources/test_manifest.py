@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.errors import ConfigurationError
+from pipeline.schema import TRANSCRIPT
+from pipeline.sources import manifest
+
+
+def jsonl(*rows: Any) -> manifest.Manifest:
+    return manifest.parse("\n".join(json.dumps(row) for row in rows).encode(), "list.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("row", "words"),
+    [
+        ({"uri": "a", "language": "jp"}, "language 'jp' is not an ISO 639-1 code"),
+        ({"uri": "a", "language": 7}, "language 7"),
+        ({"uri": "a\0b"}, "characters that no name can have"),
+        ({"uri": "\ud800"}, "characters that no name can have"),
+        ({"uri": ["a"]}, "no uri or path"),
+        ({}, "no uri or path, but None"),
+        ({"uri": "a", "start_s": -1}, "start_s -1 is not a number of seconds"),
+        ({"uri": "a", "end_s": "nan"}, "end_s 'nan'"),
+        ({"uri": "a", "start_s": 10**400}, "start_s"),
+        ([1], "not a JSON object"),
+    ],
+)
+def test_a_bad_row_says_what_is_wrong(row: Any, words: str) -> None:
+    (entry,) = jsonl(row).entries
+    assert entry.error
+    assert entry.error.startswith("row 1: ")
+    assert words in entry.error
+
+
+def test_a_bad_row_keeps_its_id() -> None:
+    (entry,) = jsonl({"uri": "a", "language": "English", "recording_id": 7}).entries
+    assert (entry.recording_id, entry.error is None) == ("7", False)
+
+
+@pytest.mark.parametrize(
+    ("tag", "code"),
+    [("en-US", "en"), ("pt_BR", "pt"), ("zh-Hans-CN", "zh"), ("DE", "de"), ("eng", "en"), ("nld", "nl")],
+)
+def test_a_language_tag_counts_by_its_primary_language(tag: str, code: str) -> None:
+    (entry,) = jsonl({"uri": "a", "language": tag}).entries
+    assert (entry.language, entry.error) == (code, None)
+
+
+def test_empty_fields_are_none() -> None:
+    (entry,) = jsonl({"uri": "a", "language": "", "start_s": "", "recording_id": ""}).entries
+    assert (entry.language, entry.start_s, entry.recording_id, entry.error) == (None, None, None, None)
+
+
+def test_csv_as_spreadsheets_write_it() -> None:
+    text = '\ufeffuri,note,,\r\na b.wav,"one, two\nthree",,\r\nc.wav,,,\r\n\r\nd.wav,x,,,too many\r\n'
+    parsed = manifest.parse(text.encode(), "list.csv")
+    assert [entry.name for entry in parsed.entries] == ["a b.wav", "c.wav", None]
+    assert parsed.entries[2].error == "row 3: 5 fields, but the header has 4"
+    extra = manifest.extra_columns(parsed, parsed.entries[:2])
+    assert extra.to_pylist() == [{"note": "one, two\nthree"}, {"note": None}]
+    long = manifest.parse(f"uri,note\na,{'x' * 200_000}\n".encode(), "list.csv")
+    assert len(long.entries[0].values["note"]) == 200_000
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", b"name,size\nx,1\n", "needs a column `uri` or `path`; it has name, size"),
+        ("a.csv", b"uri,note,note\nx,1,2\n", "more than one column is called note"),
+        ("a.csv", b"", "it has none"),
+        ("a.jsonl", b"", "no rows"),
+        ("a.jsonl", b"\xff", "not a readable manifest"),
+        ("a.parquet", b"PAR1", "not a readable manifest"),
+    ],
+)
+def test_an_unusable_manifest_stops_the_job(name: str, content: bytes, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        manifest.parse(content, name)
+    assert name in str(caught.value)
+
+
+def test_columns_of_any_type_are_carried() -> None:
+    rows = [
+        {"uri": "a", "n": 1, "mixed": 1, "deep": {"x": [1]}, "empty": {}, "big": 2**70, "half": "\ud800", "text": "t"},
+        {"uri": "b", "n": 2, "mixed": "x", "deep": None, "empty": {}, "big": -1, "half": "ok", "manifest_text": "u"},
+    ]
+    parsed = jsonl(*rows)
+    extra = manifest.extra_columns(parsed, parsed.entries)
+    first, second = extra.to_pylist()
+    assert (first["n"], first["mixed"], second["mixed"]) == (1, "1", '"x"')
+    assert (first["deep"], first["empty"], first["big"]) == ({"x": [1]}, "{}", str(2**70))
+    assert (first["manifest_manifest_text"], second["manifest_text"]) == ("t", "u")
+    pq.write_table(extra, pa.BufferOutputStream())
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(st.characters(exclude_categories=[]))
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=4,
+)
+NAMES = st.sampled_from(
+    ["uri", "path", "language", "start_s", "end_s", "recording_id", "x", "text", "manifest_text", ""]
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.dictionaries(NAMES, JSON), min_size=1, max_size=6))
+def test_every_row_is_an_entry_and_every_column_can_be_written(rows: list[dict[str, Any]]) -> None:
+    parsed = jsonl(*rows)
+    assert [entry.number for entry in parsed.entries] == list(range(1, len(rows) + 1))
+    assert all(entry.error or entry.name for entry in parsed.entries)
+    extra = manifest.extra_columns(parsed, parsed.entries)
+    assert len(extra) == len(rows)
+    assert not set(extra.column_names) & set(TRANSCRIPT.names)
+    pq.write_table(extra, pa.BufferOutputStream())
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), st.sampled_from(manifest.FORMATS))
+def test_no_bytes_break_the_reader(data: bytes, ending: str) -> None:
+    try:
+        parsed = manifest.parse(data, f"list{ending}")
+    except ConfigurationError:
+        return
+    assert parsed.entries
