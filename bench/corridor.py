@@ -42,7 +42,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import speech
-from pipeline import run
+from pipeline import planning, run
 from pipeline.audio.prepare import prepare as prepared
 from pipeline.flow.actors import EngineActor
 from pipeline.log import Log
@@ -141,7 +141,7 @@ def job(folder: Path, *witnesses: str) -> Times:
     notes = folder / f"notes-{time.time_ns()}"
     os.environ[NOTES] = str(notes)  # the cluster that it starts inherits it
     with patch("pipeline.flow.stream.EngineActor", _Timed):
-        report = run.execute(run.plan(settings_for(folder, *(witnesses or ["text"]))), Log())
+        report = run.execute(planning.plan(settings_for(folder, *(witnesses or ["text"]))), Log())
     assert not report["numbers"]["failed"], report["numbers"]
     return [float(line) for line in notes.read_text().split()]
 

@@ -28,6 +28,7 @@ from pipeline.models.checkpoint import fit, inspect
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Settings
 from pipeline.sources import listing
+from pipeline.tasks.transcribe.task import Transcription
 
 # Engines, and the seconds that a window takes each: at 2 s an engine with its slots does one window per second.
 FLEETS = ((1, 2.0), (2, 2.0), (4, 2.0), (8, 2.0), (16, 2.0), (16, 1.0), (16, 0.5))
@@ -66,7 +67,7 @@ def measure(engines: int, ideal: float, seconds: float, folder: Path) -> tuple[f
     cpus: list[float] = []
     peaks = Peaks()
     with flow.cluster(settings, checkpoint) as decided:
-        for table in flow.transcribe(recordings, decided, checkpoint):
+        for table in flow.answers(Transcription(), recordings, decided, checkpoint):
             times += [float(text.split()[0]) for text in table["text"].to_pylist() if text]
             if len(cpus) < 2 and len(times) > count * WINDOWS * (0.5, 0.9)[len(cpus)]:
                 cpus.append(psutil.cpu_percent())  # since the last time

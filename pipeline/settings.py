@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import pycountry
 import yaml
@@ -191,6 +191,8 @@ class Settings(BaseSettings):
     model_config = JOB_CONFIG | SettingsConfigDict(
         env_prefix="VOXTRAL_", env_nested_delimiter="__", cli_prog_name="python -m jobs.transcribe"
     )
+
+    task: ClassVar[str] = "transcribe"  # of pipeline.tasks.TASKS
 
     input: str
     """Where the recordings are: a bucket prefix (s3://bucket/calls/), a directory, one recording, or a manifest

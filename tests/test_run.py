@@ -13,7 +13,7 @@ import pytest
 import ray
 
 from jobs import transcribe
-from pipeline import run, store
+from pipeline import planning, run, store
 from pipeline.flow import stream
 from pipeline.ledger.parts import reports
 from pipeline.log import Log
@@ -227,12 +227,14 @@ def test_an_object_that_was_replaced_since_it_was_listed_is_done(s3: str, tmp_pa
     bucket = f"s3://test/{tmp_path.name}"
     clips = sorted((DEMO / "held_out").glob("*.ogg"))[:2]
     store.create(f"{bucket}/in/a.ogg", clips[0].read_bytes())
-    plan = run.plan(Settings.model_validate({"input": f"{bucket}/in", "output": f"{bucket}/out", "engine": ENGINE}))
+    plan = planning.plan(
+        Settings.model_validate({"input": f"{bucket}/in", "output": f"{bucket}/out", "engine": ENGINE})
+    )
     store.replace(f"{bucket}/in/a.ogg", clips[1].read_bytes())
     run.execute(plan, Log())
     (row,) = published(f"{bucket}/out", "transcripts")
     listed = plan.listing.recordings["content_version"].to_pylist()
-    now = run.plan(plan.settings)
+    now = planning.plan(plan.settings)
     assert [row["content_version"]] == now.listing.recordings["content_version"].to_pylist() != listed
     assert now.is_settled
 

@@ -16,8 +16,8 @@ from demo.training.check import training_code_texts
 from jobs import transcribe
 from pipeline import store
 from pipeline.audio import media
-from pipeline.schema import SEGMENT, TRANSCRIPT
 from pipeline.settings import Audio
+from pipeline.tasks.transcribe.schema import SEGMENT, TRANSCRIPT
 from tests.conftest import CANARY, DEMO, DEMO_ENGINE, JobRun, run_job
 
 HELD_OUT = [json.loads(line) for line in (DEMO / "held_out/manifest.jsonl").read_text("utf-8").splitlines()]

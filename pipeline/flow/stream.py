@@ -22,8 +22,9 @@ from pipeline.flow.actors import ANSWER_S, EngineActor
 from pipeline.flow.cluster import engine_cpus
 from pipeline.flow.tracker import DECODE_KILLS, DecodeTracker, EngineTracker
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.schema import HYPOTHESIS, SAMPLE_RATE_HZ
+from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Settings
+from pipeline.tasks.protocol import Task
 
 BLOCKS = 4_096  # input blocks: enough to balance a cluster, few enough to schedule; more above the limits of each
 MAX_BLOCK_ROWS, MAX_BLOCK_BYTES = 64, 256_000_000  # recordings of a decode task, and their media
@@ -32,11 +33,15 @@ MIN_BLOCK_BYTES = 1 << 20
 BATCHES_IN_FLIGHT = 8
 
 
-def transcribe(
-    recordings: pa.Table, settings: Settings, checkpoint: Checkpoint, facts: dict[str, Any] | None = None
+def answers(
+    task: Task,
+    recordings: pa.Table,
+    settings: Settings,
+    checkpoint: Checkpoint,
+    facts: dict[str, Any] | None = None,
 ) -> Generator[pa.Table]:
-    """RECORDING rows -> HYPOTHESIS tables, in any order, as they come. The settings are those of `cluster`. At the end
-    `facts` has what a report says of the engines.
+    """RECORDING rows -> tables of task.answers, in any order, as they come. The settings are those of `cluster`. At the
+    end `facts` has what a report says of the engines.
 
     Raises:
         JobError: an engine did not start or died, or the cluster broke down.
@@ -62,9 +67,9 @@ def transcribe(
             num_cpus=1,
             concurrency=settings.audio.workers,
         )
-        hypotheses = windows.map_batches(
+        answered = windows.map_batches(
             EngineActor,
-            fn_constructor_args=(settings, checkpoint, tracker),
+            fn_constructor_args=(task, settings, checkpoint, tracker),
             batch_size=batch,
             batch_format="pyarrow",
             num_cpus=engine_cpus(engine),
@@ -75,8 +80,8 @@ def transcribe(
                 max_concurrent_calls_per_actor=BATCHES_IN_FLIGHT,
             ),
         )
-        for table in hypotheses.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield table.cast(HYPOTHESIS)  # pyright: ignore[reportAttributeAccessIssue]
+        for table in answered.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield table.cast(task.answers)  # pyright: ignore[reportAttributeAccessIssue]
     except Exception as error:  # Ray's own come from several families
         raise JobError(f"an engine or a worker broke down: {_cause(error)} (--verbose shows the logs)") from error
     finally:

@@ -17,11 +17,12 @@ import pyarrow as pa
 
 from pipeline.audio import segment
 from pipeline.models.protocol import Engine, EngineError, Heard, Hypothesis, Utterance
-from pipeline.schema import DECLARED, HYPOTHESIS, FailureCode, Flag
+from pipeline.schema import FailureCode, Flag
 from pipeline.settings import Settings
 from pipeline.tasks.transcribe import guards, language
 from pipeline.tasks.transcribe.guards import Attempt
 from pipeline.tasks.transcribe.overlaps import concatenate, join
+from pipeline.tasks.transcribe.schema import DECLARED, HYPOTHESIS
 
 UNSURE_SHARE = 0.1  # of probability, from which on the second likeliest language is tried too
 

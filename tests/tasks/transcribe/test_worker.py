@@ -9,9 +9,10 @@ import pyarrow as pa
 import pytest
 
 from pipeline.models.protocol import EngineError, Heard, Hypothesis, Utterance
-from pipeline.schema import HYPOTHESIS, WINDOW
+from pipeline.schema import WINDOW
 from pipeline.settings import Segmentation, Settings
 from pipeline.tasks.transcribe import worker
+from pipeline.tasks.transcribe.schema import HYPOTHESIS
 
 SETTINGS = Settings(input="in", output="out", segmentation=Segmentation(max_window_s=6.0, max_pause_s=2.0))
 
