@@ -116,7 +116,9 @@ def test_fleurs_with_the_real_engine(
     assert len(published(output, "transcripts")) == 4 * EACH + 1
 
 
-def test_a_regression_sets_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_regression_sets_the_exit_status(
+    shared_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     clips = sorted((DEMO / "held_out").glob("*.ogg"))[:12]
     rows = [{"path": str(clip), "reference": "one two three", "reference_language": "en"} for clip in clips]
     manifest, output = tmp_path / "manifest.jsonl", tmp_path / "out"
@@ -149,7 +151,7 @@ def test_a_regression_sets_the_exit_status(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_references_are_those_of_today_and_what_is_left_out_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shared_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Recordings that were transcribed from a folder, whose references came later, and are mended later still."""
     clips = sorted((DEMO / "held_out").glob("*.ogg"))[:5]
