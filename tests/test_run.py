@@ -53,9 +53,10 @@ def test_a_manifest_is_carried_through(shared_ray: None, tmp_path: Path) -> None
 def test_each_engine_owns_one_pair_of_gpus(
     elastic: list[str], no_ray: None, tmp_path: Path, scripted: Callable[[str], list[str]]
 ) -> None:
-    start_ray(num_cpus=10, num_gpus=4)  # logical GPUs: there are none
-    arguments = ["--input", str(DEMO / "held_out"), "--engine.max-num-seqs", "4", *elastic]
-    done = run_job([*arguments, *scripted("gpus,delay=0.1")], str(tmp_path / "out"))
+    start_ray(num_cpus=9, num_gpus=4)  # logical ones: there are none
+    arguments = ["--input", str(DEMO / "held_out"), "--limit", "24", "--audio.workers", "1", *elastic]
+    arguments += ["--engine.max-num-seqs", "4", *scripted("gpus,slots=1,delay=0.7")]  # time for both to start
+    done = run_job(arguments, str(tmp_path / "out"))
     owners: dict[str, set[str]] = {}
     for row in done.segments:
         process, gpus, *_ = row["text"].split()
