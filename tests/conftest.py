@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
+from ray._private import state
 
 from demo.run import ENGINE as DEMO_ENGINE
 from demo.s3 import embedded_s3, upload
@@ -47,10 +48,19 @@ def start_ray(num_cpus: int | None = None, num_gpus: int | None = None) -> None:
 
 
 @pytest.fixture
-def shared_ray(s3: str) -> None:
-    """Ray runs, and goes on after the test: jobs of this process join it. Its workers know the server of `s3`."""
+def shared_ray(s3: str) -> Iterator[None]:
+    """Ray runs, and goes on after the test: jobs of this process join it, and leave nothing in it. Its workers know the
+    server of `s3`."""
     if not ray.is_initialized():
         start_ray()
+    yield
+    wait_for(lambda: not left_over(), 30.0)
+
+
+def left_over() -> list[str]:
+    """Of our actors, those that live."""
+    living = [actor["ActorClassName"] for actor in state.actors().values() if actor["State"] != "DEAD"]
+    return [name for name in living if name.endswith(("EngineTracker", "DecodeTracker", "EngineActor"))]
 
 
 @pytest.fixture
