@@ -131,7 +131,8 @@ class Engine(_Frozen):
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face model."""
     family: Literal["auto", "voxtral", "whisper", "scripted"] = "auto"
-    """What kind of model it is. `auto` reads the checkpoint; `scripted` computes nothing and serves tests."""
+    """What kind of model it is. `auto` reads the checkpoint; `scripted` computes nothing and serves tests: the model is
+    a file that says how it behaves (engines/scripted.py), or `none`."""
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """`auto`: gpu where the cluster has any, else cpu."""
     tensor_parallel_size: int | None = Field(default=None, ge=1)

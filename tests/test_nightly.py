@@ -122,7 +122,7 @@ def test_a_lease_that_another_night_took_over_is_left_alone(place: str, monkeypa
     assert json.loads(store.read(f"{place}/{nightly.LEASE}"))["name"] == "theirs"
 
 
-def test_three_nights(bucket: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_three_nights(shared_ray: None, bucket: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Ray, ffmpeg and storage are real; each night does what it needs and nothing else."""
     for days, clip in enumerate(sorted((DEMO / "held_out").glob("*.ogg"))[:4]):
         copy = bucket / "speech" / f"{days}.ogg"

@@ -135,7 +135,7 @@ def test_the_same_command_again_does_nothing(demo_run: JobRun, capsys: pytest.Ca
 
 
 @pytest.mark.slow
-def test_tensor_parallel_engines_say_the_same(demo_run: JobRun, tmp_path: Path) -> None:
+def test_tensor_parallel_engines_say_the_same(no_ray: None, demo_run: JobRun, tmp_path: Path) -> None:
     arguments = ["--input", str(DEMO / "held_out"), *DEMO_ENGINE, "--engine.tensor-parallel-size", "2"]
     done = run_job(arguments, str(tmp_path / "out"))
     one = {Path(row["uri"]).name: row["text"] for row in demo_run.transcripts if "/held_out/" in row["uri"]}

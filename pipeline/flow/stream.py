@@ -54,11 +54,12 @@ def answers(
     batch = max(1, 2 * engine.max_num_seqs // BATCHES_IN_FLIGHT)
     window_bytes = (settings.segmentation.max_window_s or checkpoint.chunk_s) * SAMPLE_RATE_HZ * 2
     context.target_max_block_size = max(MIN_BLOCK_BYTES, int(batch * window_bytes))
-    tracker = None
+    trackers: list[Any] = []
     try:
         actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
         tracker = actor(EngineTracker).remote(engine.count, engine.elastic, engine.max_deaths)
         decoding = actor(DecodeTracker).remote()
+        trackers += tracker, decoding
         windows = ray.data.from_arrow(blocks(recordings)).map_batches(  # pyright: ignore[reportArgumentType]
             _prepare,  # pyright: ignore[reportArgumentType]
             fn_kwargs={"settings": settings, "tracker": decoding},
@@ -85,9 +86,12 @@ def answers(
     except Exception as error:  # Ray's own come from several families
         raise JobError(f"an engine or a worker broke down: {_cause(error)} (--verbose shows the logs)") from error
     finally:
-        if facts is not None and tracker is not None:
-            with suppress(Exception):  # the cluster may be gone
-                facts |= ray.get(tracker.facts.remote(), timeout=ANSWER_S)
+        with suppress(Exception):  # the cluster may be gone
+            if facts is not None and trackers:
+                facts |= ray.get(trackers[0].facts.remote(), timeout=ANSWER_S)
+        with suppress(Exception):
+            for tracker in trackers:  # stages keep handles on them, so that they would live as long as this process
+                ray.kill(tracker)
 
 
 def blocks(recordings: pa.Table) -> list[pa.Table]:

@@ -29,7 +29,7 @@ def start(settings: Settings, checkpoint: Checkpoint, in_ray: bool = False) -> E
     if checkpoint.family == "scripted":
         from pipeline.models.runtimes.scripted import ScriptedEngine
 
-        return ScriptedEngine()
+        return ScriptedEngine(settings.engine.model)
     from pipeline.models.runtimes.vllm import VllmEngine
 
     return VllmEngine(settings, checkpoint, in_ray)

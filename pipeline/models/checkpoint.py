@@ -28,6 +28,7 @@ WEIGHTS = {
     "voxtral": ("consolidated*.safetensors", "model*.safetensors"),
     "whisper": ("model.safetensors", "model-*-of-*.safetensors", "pytorch_model*.bin"),
 }
+NO_SCRIPT = "none"  # in place of a scripted engine's file
 _DIGEST_BYTES = 1 << 20  # of each large file: its first and last so many
 
 
@@ -95,6 +96,8 @@ def inspect(settings: Engine) -> Checkpoint:
         ConfigurationError: there is no such model, or none of the families fits it.
     """
     if settings.family == "scripted":
+        if settings.model != NO_SCRIPT and not Path(settings.model).is_file():
+            raise ConfigurationError(f"--engine.model {settings.model}: no file with a script, and not {NO_SCRIPT}")
         return Checkpoint("scripted", "scripted", "scripted", 30.0)
     if Path(settings.model).exists() or settings.model.startswith((".", "/", "~")):
         folder = Path(settings.model).expanduser().absolute()

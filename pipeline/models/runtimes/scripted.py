@@ -10,22 +10,26 @@ import os
 import time
 import zlib
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
+from pipeline.models.checkpoint import NO_SCRIPT
 from pipeline.models.protocol import EngineError, Heard, Hypothesis, Utterance
 
 NUMBERS = np.random.default_rng(0).integers(1 << 44, 1 << 48, 2_000).tolist()  # 12 letters a second, none a loop
 
 
 class ScriptedEngine:
-    """`VOXTRAL_SCRIPT` in the environment: `delay=SECONDS`, `slots=NUMBER` (of utterances at once), `fail` (every
-    utterance), `broken` (at the start; `broken=FILE`: only the engine that makes the file), `stuck` (at the start),
-    `gpus` and `clock` (say which it owns, and when each was done), `hang=LENGTH` and `die=LENGTH` (at utterances of so
-    many seconds, as their text says, or at `any`)."""
+    """Its script is a file of words with commas between: `delay=SECONDS`, `slots=NUMBER` (of utterances at once),
+    `fail` (every utterance), `broken` (at the start; `broken=FILE`: only the engine that makes the file), `stuck` (at
+    the start), `gpus` and `clock` (say which it owns, and when each was done), `hang=LENGTH` and `die=LENGTH` (at
+    utterances of so many seconds, as their text says, or at `any`)."""
 
-    def __init__(self) -> None:
-        parts = [part.split("=", 1) for part in os.environ.get("VOXTRAL_SCRIPT", "").split(",") if part]
+    def __init__(self, model: str) -> None:
+        """`model` names the file; NO_SCRIPT: it does nothing of the kind."""
+        script = "" if model == NO_SCRIPT else Path(model).read_text()
+        parts = [part.split("=", 1) for part in script.strip().split(",") if part]
         self._script: dict[str, str] = {part[0]: part[-1] for part in parts}
         self._slots = asyncio.Semaphore(int(self._script.get("slots", 1_000)))
         if "broken" in self._script and self._is_first(self._script["broken"]):
