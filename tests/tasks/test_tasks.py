@@ -88,8 +88,8 @@ def test_two_drivers_of_a_run_commit_each_recording_once(tmp_path: Path) -> None
     first.flush()
     second.add(answers(plans[1]))
     second.finish()
-    about = {"run_id": "one", "finished_at": "1", "task": "speech", "tables": ["speech"]}
-    plans[1].output.publish(about | plans[1].output.files)
+    done = {"finished_at": "1", "tables": ["speech"], "numbers": plans[1].tally.facts(1.0)}
+    plans[1].output.publish(plans[1].about | done | plans[1].output.files)
     first.add(answers(plans[0]).slice(2, 2))
     first.finish()  # there is nothing left for it
     assert len(plans[1].output.files["speech"]) == 2
