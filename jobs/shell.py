@@ -20,7 +20,8 @@ def run(work: Callable[[Log], int]) -> int:
     log = Log()
     kept = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return work(log)
+        with log.libraries():
+            return work(log)
     except (ConfigurationError, JobError) as error:
         log.say(f"error: {error}", style="red", level="error")
         return 2 if isinstance(error, ConfigurationError) else 1
