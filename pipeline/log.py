@@ -17,9 +17,11 @@ from rich.console import Console
 
 PLAIN_WIDTH = 120  # of tables, where there is no terminal
 LOGGER = logging.getLogger("pipeline")
-# Warnings of libraries that a run without trouble gives, and that ask nothing of anybody, by logger and first words.
+# Records of libraries that tell nobody anything, by logger and first words.
 HARMLESS = (
     ("ray.data._internal.progress", "Progress bars disabled"),  # they are: `flow.stream` turns them off
+    # The job ends with the cause of it, in a line of its own, and has no DataContext for people to set.
+    ("ray.data._internal.execution.streaming_executor_state", "An exception was raised from a task of operator"),
 )
 
 
