@@ -27,6 +27,7 @@ from pipeline.settings import Settings
 from pipeline.sources import listing
 from pipeline.tasks.transcribe import assemble
 from pipeline.tasks.transcribe.fingerprint import fingerprint
+from pipeline.tasks.transcribe.worker import REQUIRED
 
 SAME = ("input", "limit", "fingerprint", "retry")  # facts that the drivers of one run share
 TICK_S = 1.0  # how often time limits are looked at while nothing comes
@@ -85,6 +86,7 @@ def plan(settings: Settings) -> Plan:
     """
     confined.check_tools()
     checkpoint = inspect(settings.engine)
+    models.require(checkpoint, REQUIRED)
     settings = fit(settings, checkpoint)
     engine = settings.engine.model_copy(update={"device": flow.device(settings.engine)})
     settings = settings.model_copy(update={"engine": engine})

@@ -65,7 +65,7 @@ class Flag(StrEnum):
     OTHER_SCRIPT = "other_script"  # letters of none of the languages that it may have
     LOW_CONFIDENCE = "low_confidence"  # mean_logprob below guards.min_mean_logprob
     NO_SPEECH = "no_speech"  # low confidence, and the model doubts that anybody speaks: its text is dropped
-    LANGUAGE_DISPUTED = "language_disputed"  # the witnesses of the language disagree
+    LANGUAGE_DISPUTED = "language_disputed"  # the methods that find the language disagree
     UNEXPECTED_LANGUAGE = "unexpected_language"  # its text is in none of the languages that were expected
     TIMESTAMPS_CORRECTED = "timestamps_corrected"  # of a recording: wrong timestamps were ignored
     LONG_GAPS = "long_gaps"  # of a recording: its timestamps leave more silence than it has audio
@@ -128,7 +128,7 @@ _HYPOTHESIS_FIELDS = [
     pa.field("text", pa.string()),
     pa.field("language_probability", pa.float32()),
     pa.field("language_source", pa.string()),
-    pa.field("language_shares", LANGUAGE_SHARES),  # what its own witnesses say
+    pa.field("language_shares", LANGUAGE_SHARES),  # of this segment alone
     pa.field("unexpected_language", pa.string()),  # of its text, where that is in none of those expected
     pa.field("no_speech_probability", pa.float32()),
     pa.field("finish_reason", pa.string()),

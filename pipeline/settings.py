@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import pycountry
 import yaml
@@ -17,6 +17,7 @@ from pydantic_extra_types.language_code import LanguageAlpha2
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from pipeline.errors import ConfigurationError
+from pipeline.models import registry
 from pipeline.schema import FailureCode
 
 # The languages of Voxtral's model card.
@@ -38,6 +39,10 @@ def primary_language(tag: Any) -> LanguageAlpha2:
         raise ValueError(f"language {tag!r:.80} is not an ISO 639-1 code such as en, or a tag of one") from error
 
 
+if TYPE_CHECKING:
+    FamilyName = str
+else:
+    FamilyName = Literal["auto", *registry.FAMILIES]
 LanguageCode = Annotated[LanguageAlpha2, BeforeValidator(primary_language)]
 
 
@@ -112,10 +117,10 @@ class Language(_Frozen):
 
     expected: tuple[LanguageCode, ...] = Field(default=LANGUAGES, min_length=1)
     """ISO 639-1 codes (or BCP 47 tags) among which the language is found. Name as few as you can."""
-    witnesses: tuple[Literal["score", "words", "token", "text"], ...] = ("score", "words", "token", "text")
-    """What is asked; their mean decides. `score`: the probability of Voxtral's prompt lang:xx. `words`: Voxtral's
-    answer to a question. `token`: Whisper's language token, which is always asked. `text`: a language identifier on
-    the transcript."""
+    methods: tuple[Literal["score", "words", "token", "text"], ...] = ("score", "words", "token", "text")
+    """How the language is found: the mean of those that the model has decides. `score`: the probability of Voxtral's
+    prompt lang:xx. `words`: Voxtral's answer to a question. `token`: Whisper's language token, which is always used.
+    `text`: a language identifier on the transcript."""
 
     @field_validator("expected")
     @classmethod
@@ -130,8 +135,8 @@ class Engine(_Frozen):
     """A Hugging Face name (openai/whisper-large-v3, too), or a folder with the model's files."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face model."""
-    family: Literal["auto", "voxtral", "whisper", "scripted"] = "auto"
-    """What kind of model it is. `auto` reads the checkpoint; `scripted` computes nothing and serves tests."""
+    family: FamilyName = "auto"
+    """The model's family. `auto` reads it from the checkpoint; `scripted` computes nothing and serves tests."""
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """`auto`: gpu where the cluster has any, else cpu."""
     tensor_parallel_size: int | None = Field(default=None, ge=1)
