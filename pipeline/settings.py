@@ -118,7 +118,7 @@ class Language(_Frozen):
     expected: tuple[LanguageCode, ...] = Field(default=LANGUAGES, min_length=1)
     """ISO 639-1 codes (or BCP 47 tags) among which the language is found. Name as few as you can."""
     methods: tuple[Literal["score", "words", "token", "text"], ...] = ("score", "words", "token", "text")
-    """How the language is found: the mean of those that the model has decides. `score`: the probability of Voxtral's
+    """Ways to find the language; the mean of those that the model has decides. `score`: the probability of Voxtral's
     prompt lang:xx. `words`: Voxtral's answer to a question. `token`: Whisper's language token, which is always used.
     `text`: a language identifier on the transcript."""
 

@@ -8,7 +8,7 @@ from pipeline.models import registry
 from pipeline.models.abilities import Abilities, Ability, Requirements, lacking
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.tasks.transcribe.worker import REQUIRED
-from tests.models.test_registry import register
+from tests.models.conftest import register
 
 
 @pytest.mark.parametrize(

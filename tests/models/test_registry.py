@@ -3,7 +3,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -12,27 +11,9 @@ from pipeline.errors import ConfigurationError
 from pipeline.models import registry
 from pipeline.models.abilities import Abilities
 from pipeline.models.checkpoint import Checkpoint, fit, inspect
-from pipeline.models.family import Family, Files, Limits
-from pipeline.models.protocol import Runtime
+from pipeline.models.family import Files
 from pipeline.settings import Engine, Settings
-
-
-def register(monkeypatch: pytest.MonkeyPatch, name: str, abilities: Abilities) -> None:
-    """Add a family and a runtime of its own, as a file of each and two lines of the registry do."""
-    family = Family(
-        runtime=name,
-        abilities=abilities,
-        max_pause_s=5.0,
-        limits=lambda files: Limits(files.read("tiny.json")["chunk_s"], 99),
-        files=("tiny.json",),
-        description="tiny.json",
-        matches=lambda files: "tiny.json" in files,
-        weights=("*.tiny",),
-    )
-    runtime = Runtime(version=lambda: None, start=lambda *_: SimpleNamespace(abilities=abilities), uses_gpus=False)  # pyright: ignore[reportArgumentType]
-    monkeypatch.setitem(sys.modules, f"added_{name}", SimpleNamespace(FAMILY=family, RUNTIME=runtime))  # pyright: ignore[reportArgumentType]
-    monkeypatch.setitem(registry.FAMILIES, name, f"added_{name}:FAMILY")
-    monkeypatch.setitem(registry.RUNTIMES, name, f"added_{name}:RUNTIME")
+from tests.models.conftest import register
 
 
 def test_a_family_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,10 @@ class Transcribe:
     """WINDOW rows -> HYPOTHESIS rows, as many and in the same order. `finished` counts them."""
 
     def __init__(self, model: Model, settings: Settings) -> None:
-        """Raises:
-        ConfigurationError: the model does not know an expected language.
+        """For one loaded model.
+
+        Raises:
+            ConfigurationError: the model does not know an expected language.
         """
         self._model, self._settings, self.finished = model, settings, 0
         self._score = model.language_scorer(settings.language.expected, settings.language.methods)
