@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from bench import speech
 from bench.harness import demo_language, fitted
-from pipeline import run
+from pipeline import planning, run
 from pipeline.flow.actors import EngineActor
 from pipeline.log import Log
 from pipeline.models.checkpoint import inspect
@@ -116,7 +116,7 @@ def job(folder: Path, *methods: str) -> Times:
     notes = folder / f"notes-{time.time_ns()}"
     os.environ[NOTES] = str(notes)  # the cluster that it starts inherits it
     with patch("pipeline.flow.stream.EngineActor", _Timed):
-        report = run.execute(run.plan(settings_for(folder, *(methods or ["text"]))), Log())
+        report = run.execute(planning.plan(settings_for(folder, *(methods or ["text"]))), Log())
     assert not report["numbers"]["failed"], report["numbers"]
     return [float(line) for line in notes.read_text().split()]
 

@@ -28,6 +28,7 @@ from pipeline.models.checkpoint import fit, inspect
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Settings
 from pipeline.sources import listing
+from pipeline.tasks.transcribe.task import Transcription
 
 # Engines, and the seconds that a window takes each: at 2 s an engine with its slots does one window per second.
 FLEETS = ((1, 2.0), (2, 2.0), (4, 2.0), (8, 2.0), (16, 2.0), (16, 1.0), (16, 0.5))
@@ -38,6 +39,7 @@ WINDOW_S, WINDOWS, FILES = 3.0, 8, 8
 
 def recordings_of(folder: Path) -> None:
     """Write FILES recordings of WINDOWS windows each."""
+    folder.mkdir()
     speech = np.concatenate([clip.samples for clip in clips(DEMO / "held_out")])
     length = int(WINDOW_S * SAMPLE_RATE_HZ)
     pause = np.zeros(length, dtype=np.int16)
@@ -46,19 +48,21 @@ def recordings_of(folder: Path) -> None:
         write(folder / f"{at}.wav", np.concatenate([half for part in parts for half in (part, pause)]))
 
 
-def measure(engines: int, ideal: float, seconds: float, folder: Path) -> tuple[float, float, int]:
+def measure(engines: int, service_s: float, seconds: float, folder: Path) -> tuple[float, float, int]:
     """Windows per second and percent of the CPUs taken in the steady state, and bytes of the object store at the
-    peak; `ideal` is what the engines could do."""
+    peak; an engine takes `service_s` for a window."""
+    script = folder / "script"
+    script.write_text(f"delay={service_s},slots={SLOTS},clock")
     settings = Settings(
-        input=str(folder),
+        input=str(folder / "in"),
         output="unused",
-        engine=Engine(family="scripted", model="none", device="cpu", count=engines, max_num_seqs=SLOTS),
+        engine=Engine(family="scripted", model=str(script), device="cpu", count=engines, max_num_seqs=SLOTS),
     )
     checkpoint = inspect(settings.engine)
     # Without second attempts: the texts are not those of the speech.
     settings = fit(settings.model_copy(update={"guards": settings.guards.model_copy(update=NO_RETRIES)}), checkpoint)
     found = listing.read(settings.input, settings.output).recordings
-    count = round(ideal * seconds / WINDOWS)
+    count = round(engines * SLOTS / service_s * seconds / WINDOWS)
     recordings = pa.concat_tables([found] * -(-count // len(found))).slice(0, count)
     ids = pa.array([f"{at:06d}" for at in range(count)])
     recordings = recordings.set_column(0, recordings.schema.field(0), ids)
@@ -66,7 +70,7 @@ def measure(engines: int, ideal: float, seconds: float, folder: Path) -> tuple[f
     cpus: list[float] = []
     peaks = Peaks()
     with flow.cluster(settings, checkpoint) as decided:
-        for table in flow.transcribe(recordings, decided, checkpoint):
+        for table in flow.answers(Transcription(), recordings, decided, checkpoint):
             times += [float(text.split()[0]) for text in table["text"].to_pylist() if text]
             if len(cpus) < 2 and len(times) > count * WINDOWS * (0.5, 0.9)[len(cpus)]:
                 cpus.append(psutil.cpu_percent())  # since the last time
@@ -92,14 +96,13 @@ def main() -> None:
     )
     table = Table(*columns, title="simulated fleet")
     with tempfile.TemporaryDirectory() as name:
-        recordings_of(Path(name))
+        recordings_of(Path(name) / "in")
         for engines, service_s in FLEETS:
-            os.environ["VOXTRAL_SCRIPT"] = f"delay={service_s},slots={SLOTS},clock"
             ideal = engines * SLOTS / service_s
             # Logical CPUs: scripted engines compute nothing; decode workers share the real ones.
             ray.init(num_cpus=4, include_dashboard=False, log_to_driver=False)
             try:
-                rate, cpus, stored = measure(engines, ideal, seconds, Path(name))
+                rate, cpus, stored = measure(engines, service_s, seconds, Path(name))
             finally:
                 ray.shutdown()
             cells = (

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bench.peaks import Peaks
 from bench.speech import long_recording
-from pipeline import run
+from pipeline import planning, run
 from pipeline.log import Log
 from pipeline.settings import Engine, Settings
 
@@ -27,7 +27,7 @@ def long(folder: Path, seconds: float) -> Table:
         input=str(path), output=str(folder / "out"), engine=Engine(family="scripted", model="none", device="cpu")
     )
     started, peaks = time.monotonic(), Peaks()
-    report = run.execute(run.plan(settings), Log())
+    report = run.execute(planning.plan(settings), Log())
     peaks.stop()
     took = time.monotonic() - started
     title = f"memory while {seconds / 3600:g} h of audio pass ({report['numbers']['segments']} windows, {took:.0f} s)"

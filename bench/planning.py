@@ -24,7 +24,7 @@ from rich.table import Table
 
 from bench.harness import in_own_process
 from bench.speech import write
-from pipeline import estimate, nightly, run, store
+from pipeline import estimate, nightly, planning, store
 from pipeline.nightly import Nightly
 from pipeline.settings import Settings
 
@@ -58,7 +58,7 @@ def night(count: int, folder: str) -> None:
         patch.object(estimate, "_whole_s", lambda *_: 60.0),
     ):
         facts = {"input": "s3://bucket/calls/", "output": folder, "engine": ENGINE, "engine_speed": 100.0}
-        chosen = nightly.choose(run.plan(Nightly.model_validate(facts)), max_engine_hours=50.0)
+        chosen = nightly.choose(planning.plan(Nightly.model_validate(facts)), max_engine_hours=50.0)
     assert chosen.plan.count + chosen.waiting == count
 
 
@@ -70,7 +70,7 @@ def manifest(count: int, folder: str) -> None:
     uris = pa.array([str(recording)] * count)
     pq.write_table(pa.table({"uri": uris, "start_s": pa.array(starts), "end_s": pa.array(starts + 1.0)}), path)
     settings = Settings.model_validate({"input": str(path), "output": f"{folder}/out", "engine": ENGINE})
-    assert run.plan(settings).count == count
+    assert planning.plan(settings).count == count
 
 
 def measure(what: Callable[[int, str], None], count: int) -> tuple[float, float, float]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from jobs import shell, transcribe
-from pipeline import run, settings
+from pipeline import planning, settings
 from pipeline.errors import ConfigurationError
 from pipeline.log import Log
 
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
         what = evaluate.prepare(wanted)
         for problem in what.problems:
             log.say(f"attention: {problem}", style="yellow", level="warning")
-        plan = run.plan(what.settings)
+        plan = planning.plan(what.settings)
         evaluate.check_references(plan, what)
         transcribe.carry_out(plan, log)
         if wanted.dry_run:

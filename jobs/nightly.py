@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 
 from jobs import shell, transcribe
-from pipeline import nightly, run, settings
+from pipeline import nightly, planning, run, settings
 from pipeline.ledger import report
-from pipeline.log import Log
+from pipeline.log import Log, duration
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
             night = _plan(wanted, log)
             if not night.plan.is_settled:
                 facts = run.execute(night.plan, log)
-                report.print_summary(facts, log)
+                report.print_summary(facts, night.plan.task.summary(facts["numbers"]), log)
                 transcribe.check_failures(facts, wanted)
         return 0
 
@@ -34,13 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _plan(wanted: nightly.Nightly, log: Log) -> nightly.Night:
-    plan = run.plan(wanted)
+    plan = planning.plan(wanted)
     transcribe.print_plan(plan, log)
     night = nightly.choose(plan, wanted.max_engine_hours)
     transcribe.say_estimate(night.audio_s, night.estimate, log)
     if night.waiting:
         log.say(
-            f"{night.waiting} recordings ({report.duration(night.waiting_audio_s)} of audio) wait for the next night:"
+            f"{night.waiting} recordings ({duration(night.waiting_audio_s)} of audio) wait for the next night:"
             f" --max-engine-hours {wanted.max_engine_hours:g}",
             waiting=night.waiting,
         )

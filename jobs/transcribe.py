@@ -10,12 +10,12 @@ import sys
 from typing import Any
 
 from jobs import shell
-from pipeline import run, settings
+from pipeline import planning, run, settings
 from pipeline.errors import JobError
 from pipeline.estimate import Estimate
 from pipeline.ledger import report
-from pipeline.ledger.done import Standing
-from pipeline.log import Log
+from pipeline.ledger.done import Status
+from pipeline.log import Log, duration
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     def job(log: Log) -> int:
         wanted = settings.load(sys.argv[1:] if arguments is None else arguments)
         log.as_json = wanted.log_format == "json"
-        plan = run.plan(wanted)
+        plan = planning.plan(wanted)
         facts = carry_out(plan, log)
         if facts:
             check_failures(facts, wanted)
@@ -42,7 +42,7 @@ def check_failures(facts: dict[str, Any], wanted: settings.Settings) -> None:
         raise JobError(f"{failed:.0%} of the recordings failed, {limit} is reached")
 
 
-def carry_out(plan: run.Plan, log: Log) -> dict[str, Any] | None:
+def carry_out(plan: planning.Plan, log: Log) -> dict[str, Any] | None:
     """Say what a plan is, do it, and say what came of it. The report; None for a dry run, or with nothing to do."""
     print_plan(plan, log)
     if plan.settings.dry_run and plan.count:
@@ -50,23 +50,23 @@ def carry_out(plan: run.Plan, log: Log) -> dict[str, Any] | None:
     if plan.settings.dry_run or plan.is_settled:
         return None
     facts = run.execute(plan, log)
-    report.print_summary(facts, log)
+    report.print_summary(facts, plan.task.summary(facts["numbers"]), log)
     return facts
 
 
 def say_estimate(seconds: float, found: Estimate | None, log: Log) -> None:
     """Say how much audio there is to do and, where the speed is known, what that takes."""
-    log.say(f"about {report.duration(seconds)} of audio to do", audio_s=round(seconds))
+    log.say(f"about {duration(seconds)} of audio to do", audio_s=round(seconds))
     if not found:
         log.say("no run of this model yet: --engine-speed says how fast an engine is, --limit tries a few")
         return
     source = f"run {found.speed.report['run_id']}" if found.speed.report else "--engine-speed"
     price = "" if found.price is None else f", price {found.price:,.2f}"
-    wall = report.duration(3600 * found.wall_hours)
+    wall = duration(3600 * found.wall_hours)
     log.say(
         f"about {found.engine_hours:,.2f} engine hours, {wall} with {found.engines} engine(s){price}"
         f" (an engine does {found.speed.value:.1f} x real time once it is ready, after"
-        f" {report.duration(found.speed.start_s)}: {source})",
+        f" {duration(found.speed.start_s)}: {source})",
         engine_hours=round(found.engine_hours, 3),
         wall_hours=round(found.wall_hours, 3),
         price=found.price,
@@ -75,20 +75,20 @@ def say_estimate(seconds: float, found: Estimate | None, log: Log) -> None:
         log.say(f"in that run {words}")
 
 
-def print_plan(plan: run.Plan, log: Log) -> None:
+def print_plan(plan: planning.Plan, log: Log) -> None:
     """Say what there is, what is done already, and what would run."""
     todo, listing, why = plan.count, plan.listing, plan.why.copy()
     sizes = listing.recordings.filter(plan.todo)["size_bytes"]
     size = sum(value or 0 for value in sizes.to_pylist())
     lines = [
-        f"{len(plan.todo)} recordings in {plan.settings.input}: {why.pop(Standing.DONE, 0)} done already,"
+        f"{len(plan.todo)} recordings in {plan.settings.input}: {why.pop(Status.DONE, 0)} done already,"
         f" {todo} to do ({size / 1e6:,.1f} MB)"
     ]
-    if set(why) - {Standing.NEW}:
+    if set(why) - {Status.NEW}:
         lines.append("not done: " + ", ".join(f"{count} {name}" for name, count in why.most_common()))
-    if plan.taken_up:
+    if plan.resumed:
         lines.append(
-            f"run {plan.output.run_id} is not finished and is taken up; it has done {plan.tally.recordings} of them."
+            f"run {plan.output.run_id} is not finished and is resumed; it has done {plan.tally.recordings} of them."
             " Is it still at work? Then both do the same, each recording counts once, and you may stop one"
         )
     if listing.skipped:

@@ -24,17 +24,20 @@ from pydantic_settings import SettingsConfigDict
 from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.ledger import done, parts
-from pipeline.ledger.done import Standing
-from pipeline.run import Plan
+from pipeline.ledger.done import Status
+from pipeline.planning import Plan
 from pipeline.schema import Outcome
 from pipeline.scoring import page, tables
 from pipeline.scoring.error_rate import UNSPACED, NormalizerName, normalizer
 from pipeline.settings import Settings
 from pipeline.sources.datasets import CORPORA, Choice, write_manifest
+from pipeline.tasks.transcribe.schema import TRANSCRIPT
 
 FOLDER = "evaluations"
-# What the rows of a transcript must have for scoring beside done.COLUMNS; segments are not read.
-COLUMNS = "run_id duration_s text language flags outcome failure_detail".split()
+# What the rows of a transcript must have for scoring beside KEYS; segments are not read.
+COLUMNS = pa.schema(
+    [TRANSCRIPT.field(name) for name in "run_id duration_s text language flags outcome failure_detail".split()]
+)
 OF_A_CORPUS = ("configs", "sample", "one_per_sentence", "declare_language")  # settings
 NAMED = 10  # of the recordings that are not scored; the report names all
 Row = dict[str, Any]
@@ -207,14 +210,14 @@ def _transcripts(plan: Plan, reference: str) -> tuple[list[Row], list[Row], list
 
     A transcript is scored when it counts for the recording as it is today, with these settings.
     """
-    reports = parts.reports(plan.output.uri)
+    reports = parts.of_task(parts.reports(plan.output.uri), plan.task.name)
     table = parts.published(plan.output.uri, reports, COLUMNS)
     found = {row["place"]: row for row in done.newest(table).to_pylist()}
-    standing = done.standing(plan.listing.recordings, table, plan.about["fingerprint"]).to_pylist()
+    status = done.status(plan.listing.recordings, table, plan.about["fingerprint"]).to_pylist()
     recordings = plan.listing.recordings.select(["recording_id", "place", "uri"]).to_pylist()
     rows, not_scored = [], []
-    for recording, own, how in zip(recordings, plan.listing.extra.to_pylist(), standing, strict=True):
-        transcribed = how in (Standing.DONE, Standing.FAILED_BEFORE)
+    for recording, own, how in zip(recordings, plan.listing.extra.to_pylist(), status, strict=True):
+        transcribed = how in (Status.DONE, Status.FAILED_BEFORE)
         if transcribed and str(own[reference] or "").strip():
             own[reference] = str(own[reference])
             rows.append(own | found[recording["place"]] | {"recording_id": recording["recording_id"]})

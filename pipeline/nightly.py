@@ -25,7 +25,7 @@ from pydantic_settings import SettingsConfigDict
 
 from pipeline import estimate, store
 from pipeline.errors import ConfigurationError
-from pipeline.run import Plan
+from pipeline.planning import Plan
 from pipeline.settings import Settings
 
 LEASE = "started/nightly.lock"
@@ -64,7 +64,7 @@ def choose(plan: Plan, max_engine_hours: float | None) -> Night:
     last.
 
     Raises:
-        ConfigurationError: there is a budget, and no speed to reckon with.
+        ConfigurationError: there is a budget, and the speed of an engine is not known.
     """
     if max_engine_hours and not plan.speed:
         raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""The rows that travel through the corridor, and the two tables that come out of it.
+"""What all rooms agree on: recordings and windows as rows of tables, outcomes, failure codes, flags.
 
 Spans are half-open `[start_s, end_s)`, in seconds of the recording's own clock. `text` is null where transcription
 failed and "" where nothing was said: a failure is never an empty transcript.
@@ -72,9 +72,6 @@ class Flag(StrEnum):
     MIXED_LANGUAGES = "mixed_languages"  # of a recording: a second language holds a tenth of its speech
 
 
-DECLARED = "declared"  # language_source where the manifest says which language it is
-
-
 # One row per recording to do. `content_version` is the object's etag, or size and modification time; null where the
 # object could not be looked at, with failure_code saying why. `place` is what the recording is, whatever its content:
 # see identity.place.
@@ -94,7 +91,6 @@ RECORDING = pa.schema(
     ]
 )
 
-LANGUAGE_SHARES = pa.list_(pa.struct([pa.field("language", pa.string()), pa.field("share", pa.float32())]))
 SPANS = pa.list_(pa.struct([pa.field("start_s", pa.float64()), pa.field("end_s", pa.float64())]))
 
 # One row per window, on its way to an engine. The last window of a recording alone carries `segment_count`,
@@ -121,29 +117,12 @@ _WINDOW_FIELDS = [
     pa.field("recording_flags", pa.list_(pa.string())),
 ]
 WINDOW = pa.schema([*_WINDOW_FIELDS, pa.field("samples", pa.binary())])  # int16 little-endian mono 16 kHz
-_OF_RECORDING = ("segment_count", "duration_s", "content_version", "heard_s", "recording_flags")
+# What every task's answers begin with: a window without its samples.
+ANSWERED = pa.schema(_WINDOW_FIELDS)
+# Those that say something of the whole recording or channel.
+OF_RECORDING = ("segment_count", "duration_s", "content_version", "heard_s", "recording_flags")
 
-# One row per window, back from an engine.
-_HYPOTHESIS_FIELDS = [
-    pa.field("text", pa.string()),
-    pa.field("language_probability", pa.float32()),
-    pa.field("language_source", pa.string()),
-    pa.field("language_shares", LANGUAGE_SHARES),  # of this segment alone
-    pa.field("unexpected_language", pa.string()),  # of its text, where that is in none of those expected
-    pa.field("no_speech_probability", pa.float32()),
-    pa.field("finish_reason", pa.string()),
-    pa.field("token_count", pa.int32()),
-    pa.field("mean_logprob", pa.float32()),
-    pa.field("low_probability_share", pa.float32()),
-    pa.field("padded_s", pa.float64()),  # audio seconds the engine computed for it, padding and all attempts included
-    pa.field("flags", pa.list_(pa.string())),
-    pa.field("retried_for", pa.list_(pa.string())),  # the flags of the first attempt
-    pa.field("attempts", pa.list_(pa.string())),
-    pa.field("kept_attempt", pa.string()),
-]
-HYPOTHESIS = pa.schema([*_WINDOW_FIELDS, *_HYPOTHESIS_FIELDS])
-
-# Where a row comes from; on every row of both tables.
+# Where a row comes from; on every row of every table.
 PROVENANCE = [
     pa.field("content_version", pa.string()),
     pa.field("model", pa.string(), nullable=False),
@@ -156,68 +135,19 @@ PROVENANCE = [
     pa.field("run_id", pa.dictionary(pa.int32(), pa.string()), nullable=False),
 ]
 
-SEGMENT = pa.schema(
+# What the ledger reads of a task's table of recordings, to tell which of them are done; see ledger.done. A row with a
+# channel is about that channel alone. `place` is missing in tables of 0.1.
+KEYS = pa.schema(
     [
         pa.field("recording_id", pa.string(), nullable=False),
+        pa.field("place", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
-        *(field for field in HYPOTHESIS if field.name not in ("recording_id", *_OF_RECORDING)),
-        *PROVENANCE,
-    ]
-)
-
-TRANSCRIPT = pa.schema(
-    [
-        pa.field("recording_id", pa.string(), nullable=False),
-        pa.field("place", pa.string(), nullable=False),  # of rows with one place and channel, the newest counts
-        pa.field("uri", pa.string(), nullable=False),
-        pa.field("channel", pa.int32()),
-        pa.field("range_start_s", pa.float64()),  # of the manifest, where it means a part of the recording
+        pa.field("content_version", pa.string()),
+        pa.field("range_start_s", pa.float64()),
         pa.field("range_end_s", pa.float64()),
         pa.field("declared_language", pa.string()),
-        pa.field("duration_s", pa.float64()),
-        pa.field("speech_s", pa.float64()),  # that the voice activity detector heard
-        pa.field("windowed_s", pa.float64()),  # of it, what came into windows
-        pa.field("transcribed_s", pa.float64()),  # of it, what is in windows that returned text
-        pa.field("text", pa.string()),
-        pa.field("language", pa.string()),
-        pa.field("language_probability", pa.float32()),
-        pa.field("language_source", pa.string()),
-        pa.field("unexpected_language", pa.string()),
-        pa.field(
-            "languages",
-            pa.list_(
-                pa.struct(
-                    [
-                        pa.field("language", pa.string(), nullable=False),
-                        pa.field("speech_s", pa.float64(), nullable=False),
-                        pa.field("probability", pa.float32(), nullable=False),
-                    ]
-                )
-            ),
-        ),
-        pa.field("flags", pa.list_(pa.string())),
-        pa.field("outcome", pa.string(), nullable=False),
+        pa.field("fingerprint", pa.string(), nullable=False),
         pa.field("failure_code", pa.string()),
-        pa.field("failure_detail", pa.string()),
-        pa.field(
-            "segments",
-            pa.list_(
-                pa.struct(
-                    [
-                        pa.field("segment_index", pa.int32(), nullable=False),
-                        pa.field("channel", pa.int32()),
-                        pa.field("start_s", pa.float64(), nullable=False),
-                        pa.field("end_s", pa.float64(), nullable=False),
-                        pa.field("text", pa.string()),
-                        pa.field("language", pa.string()),
-                        pa.field("mean_logprob", pa.float32()),
-                        pa.field("flags", pa.list_(pa.string())),
-                        pa.field("failure_code", pa.string()),
-                        pa.field("spans", SPANS),
-                    ]
-                )
-            ),
-        ),
-        *PROVENANCE,
+        pa.field("channel", pa.int32()),
     ]
 )

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 import pycountry
 import yaml
@@ -136,7 +136,8 @@ class Engine(_Frozen):
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face model."""
     family: FamilyName = "auto"
-    """The model's family. `auto` reads it from the checkpoint; `scripted` computes nothing and serves tests."""
+    """The model's family. `auto` reads it from the checkpoint; `scripted` computes nothing and serves tests: the
+    model is a file that says how it behaves (pipeline/models/runtimes/scripted.py), or `none`."""
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """`auto`: gpu where the cluster has any, else cpu."""
     tensor_parallel_size: int | None = Field(default=None, ge=1)
@@ -196,6 +197,8 @@ class Settings(BaseSettings):
     model_config = JOB_CONFIG | SettingsConfigDict(
         env_prefix="VOXTRAL_", env_nested_delimiter="__", cli_prog_name="python -m jobs.transcribe"
     )
+
+    task: ClassVar[str] = "transcribe"  # of pipeline.tasks.TASKS
 
     input: str
     """Where the recordings are: a bucket prefix (s3://bucket/calls/), a directory, one recording, or a manifest

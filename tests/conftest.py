@@ -11,10 +11,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import ray
+from ray._private import state
 
 from demo.run import ENGINE as DEMO_ENGINE
 from demo.s3 import embedded_s3, upload
 from jobs import transcribe
+from pipeline.flow.cluster import kept_signals
 from pipeline.ledger.parts import read_part, reports
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +33,43 @@ def s3() -> Iterator[str]:
     """An S3 server with an empty bucket `test`; yields its endpoint."""
     with embedded_s3("test") as endpoint:
         yield endpoint
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that share a cluster come first: it is started once."""
+    items.sort(key=lambda item: "shared_ray" not in getattr(item, "fixturenames", ()))
+
+
+def start_ray(num_cpus: int | None = None, num_gpus: int | None = None) -> None:
+    """A cluster of this machine alone, for jobs in this process."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    with kept_signals():
+        ray.init("local", num_cpus=num_cpus, num_gpus=num_gpus, include_dashboard=False, log_to_driver=False)
+
+
+@pytest.fixture
+def shared_ray(s3: str) -> Iterator[None]:
+    """Ray runs, and goes on after the test: jobs of this process join it, and leave nothing in it. Its workers know the
+    server of `s3`."""
+    if not ray.is_initialized():
+        start_ray()
+    yield
+    wait_for(lambda: not left_over(), 30.0)
+
+
+def left_over() -> list[str]:
+    """Of our actors, those that live."""
+    living = [actor["ActorClassName"] for actor in state.actors().values() if actor["State"] != "DEAD"]
+    return [name for name in living if name.endswith(("EngineTracker", "DecodeTracker", "EngineActor"))]
+
+
+@pytest.fixture
+def no_ray() -> Iterator[None]:
+    """Ray does not run in this process, and what the test starts of it ends."""
+    ray.shutdown()
+    yield
+    ray.shutdown()
 
 
 @dataclass(frozen=True)
@@ -51,6 +91,18 @@ def published(output: str, table: str) -> list[dict[str, Any]]:
     """All rows of one table that published runs below `output` name, the oldest run first."""
     parts = [part for report in reports(output) for part in report[table]]
     return [row for part in parts for row in read_part(output, part).to_pylist()]
+
+
+@pytest.fixture
+def scripted(tmp_path: Path) -> Callable[[str], list[str]]:
+    """Makes arguments for an engine that does what a script says (pipeline/models/runtimes/scripted.py)."""
+
+    def write(script: str) -> list[str]:
+        path = tmp_path / "script"
+        path.write_text(script)
+        return [*SCRIPTED[:3], str(path)]
+
+    return write
 
 
 def run_job(arguments: list[str], output: str) -> JobRun:
@@ -80,6 +132,7 @@ def wait_for(what: Callable[[], Any], seconds: float = 180.0) -> Any:
 @pytest.fixture(scope="session")
 def demo_run(s3: str, tmp_path_factory: pytest.TempPathFactory) -> JobRun:
     """The job on everything: the demo's recordings, the held-out clips, hostile files; with the one real engine."""
+    ray.shutdown()  # with a cluster of its own
     folder = tmp_path_factory.mktemp("hostile")
     write_wav(folder / "secret.wav", tone(2.0))
     hostile_files(folder / "in", folder / "secret.wav")

@@ -1,4 +1,4 @@
-"""Evaluations end to end: with the real engine on a small FLEURS, and with a scripted one for what must be forced."""
+"""Evaluations end to end. The real engine hears a small FLEURS; a scripted one serves for all but the words."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from pipeline import store
 from tests.conftest import DEMO, DEMO_ENGINE, SCRIPTED, JobRun, published, run_job
 from tests.corpora import CONFIGS, fleurs, fleurs_parquet, held_out
 
-EACH = 6  # clips of each language
 Row = dict[str, Any]
 
 
@@ -41,11 +40,30 @@ def table(output: str, report: Row, name: str, folder: Path) -> list[Row]:
     return pq.read_table(copy).to_pylist()
 
 
+def usual_texts(demo_run: JobRun) -> dict[str, str]:
+    """What the other job heard, by reference."""
+    known = {Path(row["uri"]).name: row["text"] for row in demo_run.transcripts if "/held_out/" in row["uri"]}
+    lines = [json.loads(line) for line in (DEMO / "held_out/manifest.jsonl").read_text("utf-8").splitlines()]
+    return {line["reference"]: known[line["path"]] for line in lines}
+
+
+def test_fleurs(shared_ray: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    evaluated(SCRIPTED, 2, {}, tmp_path, capfd)
+
+
+@pytest.mark.slow
 def test_fleurs_with_the_real_engine(
-    demo_run: JobRun, s3: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    no_ray: None, demo_run: JobRun, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Two configurations in the original layout, two in Parquet, in one bucket; one utterance has no audio."""
-    clips = {config: held_out(language, EACH) for config, language in CONFIGS.items()}
+    evaluated(DEMO_ENGINE, 6, usual_texts(demo_run), tmp_path, capfd)
+
+
+def evaluated(
+    engine: list[str], each: int, usual: dict[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """So many clips of each language; two configurations in the original layout, two in Parquet, in one bucket; one
+    utterance has no audio. `usual` are the texts that are to come."""
+    clips = {config: held_out(language, each) for config, language in CONFIGS.items()}
     for config in ("en_us", "de_de"):
         fleurs(tmp_path / "corpus", config, clips[config])
     for config in ("es_419", "fr_fr"):
@@ -54,39 +72,36 @@ def test_fleurs_with_the_real_engine(
         file.write("99\tgone.wav\tEins zwei drei.\teins zwei drei\te\t1\tMALE\nbroken line\n")
     root, output = f"s3://test/{tmp_path.name}/corpus", f"s3://test/{tmp_path.name}/out"
     upload(tmp_path / "corpus", root)
-    arguments = ["--input", root, "--configs", ",".join(CONFIGS), "--output", output, *DEMO_ENGINE]
+    arguments = ["--input", root, "--configs", ",".join(CONFIGS), "--output", output, *engine]
     assert evaluate_fleurs.main(arguments) == 0
     said = capfd.readouterr().err
     (report,) = evaluations(output)
     assert report["problems"] == [
-        f"{config}: {EACH + (config == 'de_de')} utterances, but the published test split has {count}"
+        f"{config}: {each + (config == 'de_de')} utterances, but the published test split has {count}"
         for config, count in (("en_us", 647), ("de_de", 862), ("es_419", 908), ("fr_fr", 676))
     ] + [
-        f"de_de/test.tsv line {EACH + 2}: left out, 1 fields in UTF-8 expected to be 7",
+        f"de_de/test.tsv line {each + 2}: left out, 1 fields in UTF-8 expected to be 7",
         "de_de/test: no audio for 1 utterances: gone.wav",
     ]
     assert all(problem in said for problem in report["problems"])
     assert report["corpus"]["counts"]["de_de"] == {
-        "utterances": EACH + 1,
+        "utterances": each + 1,
         "known": 862,
-        "sentences": EACH // 2 + 1,
-        "evaluated": EACH + 1,
+        "sentences": each // 2 + 1,
+        "evaluated": each + 1,
     }
     (failure,) = report["failures"]
     assert failure["utterance_id"] == "fleurs/de_de/test/gone.wav" and failure["failure_code"] == "not_found"
 
     utterances = table(output, report, "utterances", tmp_path)
     by_marks = [row for row in utterances if row["normalizer"] == "marks"]
-    assert len(by_marks) == 4 * EACH + 1 and len(utterances) == 2 * len(by_marks)
+    assert len(by_marks) == 4 * each + 1 and len(utterances) == 2 * len(by_marks)
     texts = {clip["text"]: clip for config in clips for clip in clips[config]} | {"eins zwei drei": None}
     assert {row["reference"] for row in by_marks} == set(texts)
 
-    # The very same pipeline as the other job's: the same texts (but for a draw between two words).
-    known = {Path(row["uri"]).name: row["text"] for row in demo_run.transcripts if "/held_out/" in row["uri"]}
-    lines = [json.loads(line) for line in (DEMO / "held_out/manifest.jsonl").read_text("utf-8").splitlines()]
-    usual = {line["reference"]: known[line["path"]] for line in lines}
     heard = [row for row in by_marks if row["hypothesis"] is not None]
-    assert sum(row["hypothesis"] != usual[row["reference"]] for row in heard) <= 1
+    if usual:  # the very same pipeline as the other job's: the same texts (but for a draw between two words)
+        assert sum(row["hypothesis"] != usual[row["reference"]] for row in heard) <= 1
 
     # The rates are jiwer's.
     normal = BasicTextNormalizer(preserve_marks=True)
@@ -99,8 +114,9 @@ def test_fleurs_with_the_real_engine(
         (line,) = [row for row in scores if row["language"] == language and row["normalizer"] == "marks"]
         assert line["error_rate"] == pytest.approx(wer)
         assert line["low"] <= wer <= line["high"]
-        assert wer <= (0.15 if language == "de" else 0.10)
-        assert line["language_right"] >= 0.8
+        if usual:
+            assert wer <= (0.15 if language == "de" else 0.10)
+            assert line["language_right"] >= 0.8
 
     page = store.read(f"{output}/evaluations/{report['evaluation_id']}/report.html").decode()
     assert "gone.wav" in page and re.search(r"<h2>The worst \d+ utterances", page)
@@ -113,10 +129,12 @@ def test_fleurs_with_the_real_engine(
     again = evaluations(output)[-1]
     assert [line["error_rate"] for line in again["scores"]] == [line["error_rate"] for line in report["scores"]]
     assert {line["difference"] for line in again["comparison"]["lines"]} == {0.0}
-    assert len(published(output, "transcripts")) == 4 * EACH + 1
+    assert len(published(output, "transcripts")) == 4 * each + 1
 
 
-def test_a_regression_sets_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_regression_sets_the_exit_status(
+    shared_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     clips = sorted((DEMO / "held_out").glob("*.ogg"))[:12]
     rows = [{"path": str(clip), "reference": "one two three", "reference_language": "en"} for clip in clips]
     manifest, output = tmp_path / "manifest.jsonl", tmp_path / "out"
@@ -149,7 +167,7 @@ def test_a_regression_sets_the_exit_status(tmp_path: Path, capsys: pytest.Captur
 
 
 def test_references_are_those_of_today_and_what_is_left_out_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    shared_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Recordings that were transcribed from a folder, whose references came later, and are mended later still."""
     clips = sorted((DEMO / "held_out").glob("*.ogg"))[:5]

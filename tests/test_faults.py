@@ -20,7 +20,7 @@ from jobs import transcribe
 from pipeline import store
 from tests.conftest import DEMO, ROOT, SCRIPTED, published, run_job, tone, wait_for, write_wav
 
-EXPIRED_S = 4.0
+EXPIRED_S = 2.0
 EXPIRED = b'<?xml version="1.0"?><Error><Code>ExpiredToken</Code><Message>The token has expired.</Message></Error>'
 SERVER = threaded_moto_server.DomainDispatcherApplication
 RATE = 0.1  # of requests
@@ -86,16 +86,18 @@ class Refusing:
 
 
 def test_credentials_that_expire_and_are_renewed_lose_nothing(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    no_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    scripted: Callable[[str], list[str]],
 ) -> None:
     monkeypatch.setattr(threaded_moto_server, "DomainDispatcherApplication", Refusing)
-    monkeypatch.setenv("VOXTRAL_SCRIPT", "delay=0.3")
-    clips = sorted((DEMO / "held_out").glob("*.ogg"))[:24]
+    clips = sorted((DEMO / "held_out").glob("*.ogg"))[:12]
     with embedded_s3("expired"):
         for clip in clips:
             store.create(f"s3://expired/in/{clip.name}", clip.read_bytes())
         hurried = ["--flush-interval-s", "0.2", "--engine.max-num-seqs", "2"]
-        done = run_job(["--input", "s3://expired/in/", *hurried, *SCRIPTED], "s3://expired/out")
+        done = run_job(["--input", "s3://expired/in/", *hurried, *scripted("delay=0.3")], "s3://expired/out")
     assert Refusing.refused > 0
     assert Counter(row["outcome"] for row in done.transcripts) == {"ok": len(clips)}
     assert len({row["recording_id"] for row in done.transcripts}) == len(clips)
@@ -144,7 +146,9 @@ def test_a_server_that_ignores_conditional_writes_is_refused(
 
 
 @pytest.mark.slow
-def test_s3rver_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_s3rver_is_refused(
+    no_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A real server of that kind, from npm; Node.js is that of pyright."""
     folder = ROOT / "build/s3rver"
     if not (folder / "node_modules/s3rver").exists():
@@ -175,7 +179,7 @@ def test_s3rver_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
 
 
 @pytest.mark.slow
-def test_ten_percent_faults_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ten_percent_faults_change_nothing(no_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threaded_moto_server, "DomainDispatcherApplication", Faulty)
     with embedded_s3("faults"):
         for clip in sorted((DEMO / "held_out").glob("*.ogg")):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from jobs import nightly as job
-from pipeline import nightly, run, store
+from pipeline import nightly, planning, store
 from pipeline.errors import ConfigurationError
 from pipeline.nightly import Nightly
 from tests.conftest import DEMO, SCRIPTED, published, tone, write_wav
@@ -46,7 +46,7 @@ def names(night: nightly.Night) -> list[str]:
 
 
 def test_the_newest_come_first_within_the_budget(bucket: Path) -> None:
-    plan = run.plan(wanted(bucket, engine_speed=10.0, price_per_engine_hour=36.0))
+    plan = planning.plan(wanted(bucket, engine_speed=10.0, price_per_engine_hour=36.0))
     all_of_it = nightly.choose(plan, None)
     assert names(all_of_it) == [f"{days} days.wav" for days in range(6)]
     assert all_of_it.waiting == 0 and all_of_it.plan.count == 6
@@ -60,7 +60,7 @@ def test_the_newest_come_first_within_the_budget(bucket: Path) -> None:
 
 
 def test_a_budget_needs_a_speed(bucket: Path) -> None:
-    plan = run.plan(wanted(bucket))
+    plan = planning.plan(wanted(bucket))
     with pytest.raises(ConfigurationError, match="--engine-speed says it"):
         nightly.choose(plan, 1.0)
     assert nightly.choose(plan, None).estimate is None
@@ -122,7 +122,7 @@ def test_a_lease_that_another_night_took_over_is_left_alone(place: str, monkeypa
     assert json.loads(store.read(f"{place}/{nightly.LEASE}"))["name"] == "theirs"
 
 
-def test_three_nights(bucket: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_three_nights(shared_ray: None, bucket: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Ray, ffmpeg and storage are real; each night does what it needs and nothing else."""
     for days, clip in enumerate(sorted((DEMO / "held_out").glob("*.ogg"))[:4]):
         copy = bucket / "speech" / f"{days}.ogg"

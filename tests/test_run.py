@@ -7,23 +7,24 @@ import os
 import re
 import shutil
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import ray
 
 from jobs import transcribe
-from pipeline import run, store
+from pipeline import planning, run, store
 from pipeline.flow import stream
 from pipeline.ledger.parts import reports
 from pipeline.log import Log
 from pipeline.settings import Settings
-from tests.conftest import CANARY, DEMO, SCRIPTED, published, run_job
+from tests.conftest import CANARY, DEMO, SCRIPTED, published, run_job, start_ray
 
 ENGINE = {"family": "scripted", "model": "none"}
 
 
-def test_a_manifest_is_carried_through(tmp_path: Path) -> None:
+def test_a_manifest_is_carried_through(shared_ray: None, tmp_path: Path) -> None:
     clips = [json.loads(line) for line in (DEMO / "held_out/manifest.jsonl").read_text("utf-8").splitlines()][::20]
     entries = [
         {"path": str(DEMO / "held_out" / clip["path"]), "language": clip["language"], "speaker": at, "tags": ["a", "b"]}
@@ -49,14 +50,13 @@ def test_a_manifest_is_carried_through(tmp_path: Path) -> None:
         pytest.param(["--engine.count", "3", "--engine.elastic"], marks=pytest.mark.slow),
     ],
 )
-def test_each_engine_owns_one_pair_of_gpus(elastic: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VOXTRAL_SCRIPT", "gpus,delay=0.1")
-    ray.init(num_cpus=10, num_gpus=4, include_dashboard=False, log_to_driver=False)  # logical GPUs: there are none
-    try:
-        arguments = ["--input", str(DEMO / "held_out"), "--engine.max-num-seqs", "4", *elastic, *SCRIPTED]
-        done = run_job(arguments, str(tmp_path / "out"))
-    finally:
-        ray.shutdown()
+def test_each_engine_owns_one_pair_of_gpus(
+    elastic: list[str], no_ray: None, tmp_path: Path, scripted: Callable[[str], list[str]]
+) -> None:
+    start_ray(num_cpus=9, num_gpus=4)  # logical ones: there are none
+    arguments = ["--input", str(DEMO / "held_out"), "--limit", "24", "--audio.workers", "1", *elastic]
+    arguments += ["--engine.max-num-seqs", "4", *scripted("gpus,slots=1,delay=0.7")]  # time for both to start
+    done = run_job(arguments, str(tmp_path / "out"))
     owners: dict[str, set[str]] = {}
     for row in done.segments:
         process, gpus, *_ = row["text"].split()
@@ -68,7 +68,9 @@ def test_each_engine_owns_one_pair_of_gpus(elastic: list[str], tmp_path: Path, m
     assert not pairs[0] & pairs[1]
 
 
-def test_failures_past_the_limit_set_the_exit_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_failures_past_the_limit_set_the_exit_status(
+    shared_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["--input", str(DEMO / "recordings/odd"), "--output", str(tmp_path / "out"), *SCRIPTED]
     assert transcribe.main([*arguments, "--max-failed-share", "0.5"]) == 1
     assert "--max-failed-share 0.5 is reached" in capsys.readouterr().err
@@ -84,13 +86,15 @@ def test_failures_past_the_limit_set_the_exit_status(tmp_path: Path, capsys: pyt
 
 
 def test_an_engine_that_does_not_start_ends_the_job_in_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    shared_ray: None,
+    tmp_path: Path,
+    scripted: Callable[[str], list[str]],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("VOXTRAL_SCRIPT", "broken")
-    arguments = ["--input", str(DEMO / "held_out"), "--limit", "3", "--output", str(tmp_path / "out"), *SCRIPTED]
-    assert transcribe.main(arguments) == 1
+    arguments = ["--input", str(DEMO / "held_out"), "--limit", "3", "--output", str(tmp_path / "out")]
+    assert transcribe.main([*arguments, *scripted("broken")]) == 1
     error = capfd.readouterr().err
-    assert "error: an engine or a worker broke down: JobError: none did not start" in error
+    assert f"error: an engine or a worker broke down: JobError: {tmp_path}/script did not start" in error
     assert "(on 1" in error, "the machine is named"
     assert "the script says: broken" in error
     assert "Traceback" not in error
@@ -99,24 +103,29 @@ def test_an_engine_that_does_not_start_ends_the_job_in_one_line(
 
 @pytest.mark.slow
 def test_an_engine_that_does_not_start_leaves_its_work_to_the_others(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    shared_ray: None,
+    tmp_path: Path,
+    scripted: Callable[[str], list[str]],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("VOXTRAL_SCRIPT", f"broken={tmp_path / 'marker'}")
-    arguments = ["--input", str(DEMO / "held_out"), "--limit", "6", "--engine.count", "2", *SCRIPTED]
-    done = run_job(arguments, str(tmp_path / "out"))
+    arguments = ["--input", str(DEMO / "held_out"), "--limit", "6", "--engine.count", "2"]
+    done = run_job([*arguments, *scripted(f"broken={tmp_path / 'marker'}")], str(tmp_path / "out"))
     assert Counter(row["outcome"] for row in done.transcripts) == {"ok": 6}
     (reason,) = done.report["engine_start_failures"]
     assert "the script says: broken" in reason
     assert done.report["engines_served"] == 1
-    assert "engines      1 of 2 started; none did not start: RuntimeError" in capfd.readouterr().err
+    assert f"engines      1 of 2 started; {tmp_path}/script did not start: RuntimeError" in capfd.readouterr().err
 
 
 @pytest.mark.slow
 def test_an_engine_that_hangs_while_it_starts_is_started_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    shared_ray: None,
+    tmp_path: Path,
+    scripted: Callable[[str], list[str]],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("VOXTRAL_SCRIPT", "stuck")
-    arguments = ["--input", str(DEMO / "held_out"), "--limit", "2", "--output", str(tmp_path / "out"), *SCRIPTED]
+    arguments = ["--input", str(DEMO / "held_out"), "--limit", "2", "--output", str(tmp_path / "out")]
+    arguments += scripted("stuck")
     assert transcribe.main([*arguments, "--engine.start-timeout-s", "2", "--engine.max-deaths", "1"]) == 1
     error = capfd.readouterr().err
     assert "2 engines have died, more than --engine.max-deaths 1" in error
@@ -130,7 +139,7 @@ exec {ffprobe} "$@"
 
 
 def test_a_recording_that_ends_decode_workers_is_given_up_and_nothing_else_is_lost(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    no_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As one that takes all memory would: whoever looks at it is killed."""
     clips = sorted((DEMO / "held_out").glob("*.ogg"))[:8]
@@ -153,11 +162,10 @@ def test_a_recording_that_ends_decode_workers_is_given_up_and_nothing_else_is_lo
 
 @pytest.mark.parametrize("script", ["die=5.0", pytest.param("hang=5.0", marks=pytest.mark.slow)])
 def test_a_window_that_ends_engines_is_given_up_and_nothing_else_is_lost(
-    script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    script: str, shared_ray: None, tmp_path: Path, scripted: Callable[[str], list[str]]
 ) -> None:
-    monkeypatch.setenv("VOXTRAL_SCRIPT", script)
-    arguments = ["--input", str(DEMO / "held_out"), "--limit", "6", "--engine.stall-timeout-s", "10", *SCRIPTED]
-    done = run_job(arguments, str(tmp_path / "out"))
+    arguments = ["--input", str(DEMO / "held_out"), "--limit", "6", "--engine.stall-timeout-s", "10"]
+    done = run_job([*arguments, *scripted(script)], str(tmp_path / "out"))
     killers = {row["recording_id"] for row in done.transcripts if row["outcome"] == "failed"}
     assert 1 <= len(killers) <= 3
     for row in done.transcripts:
@@ -167,7 +175,7 @@ def test_a_window_that_ends_engines_is_given_up_and_nothing_else_is_lost(
             assert row["text"]
             assert not row["text"].startswith("5.0 s")
     # It is not tried again by itself, but when it is asked for.
-    monkeypatch.delenv("VOXTRAL_SCRIPT")
+    arguments += SCRIPTED
     assert transcribe.main([*arguments, "--output", done.output]) == 0
     assert len(published(done.output, "transcripts")) == 6
     assert transcribe.main([*arguments, "--output", done.output, "--retry", "engine_died"]) == 0
@@ -178,27 +186,32 @@ def test_a_window_that_ends_engines_is_given_up_and_nothing_else_is_lost(
 
 @pytest.mark.slow
 def test_engines_that_only_die_end_the_job(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    shared_ray: None,
+    tmp_path: Path,
+    scripted: Callable[[str], list[str]],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("VOXTRAL_SCRIPT", "die=any")
-    arguments = ["--input", str(DEMO / "held_out"), "--limit", "3", "--output", str(tmp_path / "out"), *SCRIPTED]
+    arguments = ["--input", str(DEMO / "held_out"), "--limit", "3", "--output", str(tmp_path / "out")]
+    arguments += scripted("die=any")
     assert transcribe.main([*arguments, "--engine.max-deaths", "1"]) == 1
     error = capfd.readouterr().err
     assert "2 engines have died, more than --engine.max-deaths 1; the last because RuntimeError: the script" in error
     assert "Traceback" not in error
 
 
+@pytest.mark.usefixtures("s3", "no_ray")
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["--input", "s3://no-such-bucket/x", *SCRIPTED], "no-such-bucket"),
         (["--input", str(DEMO / "held_out"), "--engine.model", "/no/such/model"], "/no/such/model"),
         (["--input", str(DEMO / "nothing"), *SCRIPTED], "nothing"),
+        (["--input", str(DEMO / "held_out"), *SCRIPTED[:3], "/no/script"], "/no/script: no file with a script"),
         ([], "--input is missing"),
     ],
 )
 def test_a_wrong_command_stops_at_once(
-    arguments: list[str], words: str, s3: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert transcribe.main([*arguments, "--output", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
@@ -209,7 +222,9 @@ def test_a_wrong_command_stops_at_once(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_deadline_counts_while_nothing_comes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_deadline_counts_while_nothing_comes(
+    shared_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Engines that wait for machines which never come: an empty report is published, and all is left to do."""
     arguments = ["--input", str(DEMO / "held_out"), "--limit", "2", "--output", str(tmp_path / "out"), *SCRIPTED]
     waiting = ["--engine.device", "gpu", "--engine.count", "1", "--engine.elastic", "--max-hours", "0.002"]
@@ -222,23 +237,27 @@ def test_a_deadline_counts_while_nothing_comes(tmp_path: Path, capsys: pytest.Ca
 
 
 @pytest.mark.slow
-def test_an_object_that_was_replaced_since_it_was_listed_is_done(s3: str, tmp_path: Path) -> None:
+def test_an_object_that_was_replaced_since_it_was_listed_is_done(shared_ray: None, tmp_path: Path) -> None:
     """What was read is what the row says, and what the next run looks for."""
     bucket = f"s3://test/{tmp_path.name}"
     clips = sorted((DEMO / "held_out").glob("*.ogg"))[:2]
     store.create(f"{bucket}/in/a.ogg", clips[0].read_bytes())
-    plan = run.plan(Settings.model_validate({"input": f"{bucket}/in", "output": f"{bucket}/out", "engine": ENGINE}))
+    plan = planning.plan(
+        Settings.model_validate({"input": f"{bucket}/in", "output": f"{bucket}/out", "engine": ENGINE})
+    )
     store.replace(f"{bucket}/in/a.ogg", clips[1].read_bytes())
     run.execute(plan, Log())
     (row,) = published(f"{bucket}/out", "transcripts")
     listed = plan.listing.recordings["content_version"].to_pylist()
-    now = run.plan(plan.settings)
+    now = planning.plan(plan.settings)
     assert [row["content_version"]] == now.listing.recordings["content_version"].to_pylist() != listed
     assert now.is_settled
 
 
 @pytest.mark.slow
-def test_settings_that_come_back_are_done_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_settings_that_come_back_are_done_again(
+    shared_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["--input", str(DEMO / "held_out"), "--limit", "1", "--output", str(tmp_path / "out"), *SCRIPTED]
     for limit in ("7", "6", "7"):
         assert transcribe.main([*arguments, "--guards.min-chars-per-s", limit]) == 0

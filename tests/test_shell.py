@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from jobs import shell
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.log import Log
-from tests.conftest import DEMO, ROOT, SCRIPTED
+from tests.conftest import DEMO, ROOT
 
 
 @pytest.mark.parametrize(
@@ -37,13 +37,15 @@ def test_exit_statuses(error: BaseException | None, status: int, capsys: pytest.
         assert (lines[0]["message"], lines[0]["level"]) == ("error: why", "error")
 
 
-def test_a_terminated_job_keeps_what_is_finished(tmp_path: Path) -> None:
+def test_a_terminated_job_keeps_what_is_finished(
+    no_ray: None, tmp_path: Path, scripted: Callable[[str], list[str]]
+) -> None:
     output = str(tmp_path / "out")
-    arguments = ["--input", str(DEMO / "held_out"), "--output", output, "--engine.max-num-seqs", "4", *SCRIPTED]
+    arguments = ["--input", str(DEMO / "held_out"), "--output", output, "--engine.max-num-seqs", "4"]
+    arguments += scripted("delay=1")
     job = subprocess.Popen(
         [sys.executable, "-m", "jobs.transcribe", *arguments, "--flush-interval-s", "5", "--log-format", "json"],
         cwd=ROOT,
-        env=os.environ | {"VOXTRAL_SCRIPT": "delay=1"},
         stderr=subprocess.PIPE,
         text=True,
     )

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -28,7 +28,7 @@ PATIENCE_S = 180.0
 
 
 @pytest.fixture(params=["disabled", "token"])
-def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, no_ray: None) -> Iterator[Cluster]:
     monkeypatch.setenv("RAY_AUTH_MODE", request.param)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "right-0123456789")
     reset_auth_token_state()
@@ -36,9 +36,8 @@ def cluster(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         yield found
 
 
-def submit(address: str, submission_id: str, arguments: list[str], **environment: str) -> None:
+def submit(address: str, submission_id: str, arguments: list[str]) -> None:
     runtime_env = yaml.safe_load((ROOT / "infra/runtime-env.yaml").read_text())
-    runtime_env["env_vars"] |= environment
     command = [sys.executable, "-m", "ray.scripts.scripts", "job", "submit", "--address", address, "--no-wait"]
     command += ["--submission-id", submission_id, "--working-dir", str(ROOT)]
     command += ["--runtime-env-json", json.dumps(runtime_env), "--", sys.executable, "-m", "jobs.transcribe"]
@@ -57,27 +56,31 @@ def scraped() -> set[str]:
 
 @pytest.mark.slow
 def test_submitted_stopped_and_submitted_again_with_a_node_lost(
-    cluster: Cluster, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster,
+    s3: str,
+    tmp_path: Path,
+    scripted: Callable[[str], list[str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bucket = f"s3://test/{tmp_path.name}"
     upload(DEMO / "held_out", f"{bucket}/in")
     output = f"{bucket}/out"
     arguments = ["--input", f"{bucket}/in/", "--output", output, "--engine.max-num-seqs", "4"]
-    arguments += ["--flush-interval-s", "2", "--log-format", "json", *SCRIPTED]
+    arguments += ["--flush-interval-s", "2", "--log-format", "json", *scripted("delay=1")]
     address = f"http://{cluster.webui_url}"
     client = JobSubmissionClient(address)
 
     def parts() -> int:
         return len(store.filesystem("s3").find(store.split(f"{output}/transcripts")[1]))
 
-    submit(address, "first", arguments, VOXTRAL_SCRIPT="delay=1")
+    submit(address, "first", arguments)
     wait_for(parts)
     client.stop_job("first")
     wait_for(lambda: client.get_job_status("first").is_terminal())
     assert client.get_job_status("first") is JobStatus.STOPPED
     kept = parts()
 
-    submit(address, "second", arguments, VOXTRAL_SCRIPT="delay=1")
+    submit(address, "second", arguments)
     wait_for(lambda: parts() > kept)
     idle = {"voxtral_engine_deaths", "voxtral_retried_windows"}  # they have counted nothing yet
     expected = {f"{name}_total" for name in metrics.COUNTERS.keys() - idle} | set(metrics.GAUGES)

@@ -16,8 +16,8 @@ from demo.training.check import training_code_texts
 from jobs import transcribe
 from pipeline import store
 from pipeline.audio import media
-from pipeline.schema import SEGMENT, TRANSCRIPT
 from pipeline.settings import Audio
+from pipeline.tasks.transcribe.schema import SEGMENT, TRANSCRIPT
 from tests.conftest import CANARY, DEMO, DEMO_ENGINE, JobRun, run_job
 
 HELD_OUT = [json.loads(line) for line in (DEMO / "held_out/manifest.jsonl").read_text("utf-8").splitlines()]
@@ -135,7 +135,7 @@ def test_the_same_command_again_does_nothing(demo_run: JobRun, capsys: pytest.Ca
 
 
 @pytest.mark.slow
-def test_tensor_parallel_engines_say_the_same(demo_run: JobRun, tmp_path: Path) -> None:
+def test_tensor_parallel_engines_say_the_same(no_ray: None, demo_run: JobRun, tmp_path: Path) -> None:
     arguments = ["--input", str(DEMO / "held_out"), *DEMO_ENGINE, "--engine.tensor-parallel-size", "2"]
     done = run_job(arguments, str(tmp_path / "out"))
     one = {Path(row["uri"]).name: row["text"] for row in demo_run.transcripts if "/held_out/" in row["uri"]}

@@ -19,6 +19,7 @@ from pipeline.exports import captions
 from pipeline.ledger import parts
 from pipeline.schema import Outcome
 from pipeline.settings import JOB_CONFIG
+from pipeline.tasks.transcribe.task import Transcription
 
 WRITES_AT_ONCE = 16
 MAX_NAME_BYTES = 200  # of the 255 that file systems take
@@ -55,7 +56,8 @@ def export(settings: Export) -> Counter[str]:
         JobError: a file cannot be written.
     """
     try:
-        reports = [r for r in parts.reports(settings.input) if settings.run_id in (None, r["run_id"])]
+        found = parts.of_task(parts.reports(settings.input), Transcription.name)
+        reports = [report for report in found if settings.run_id in (None, report["run_id"])]
         newest = _newest(settings.input, reports)
     except store.READ_ERRORS as error:
         raise ConfigurationError(f"--input {settings.input}: {store.explain(error)}") from error
@@ -77,7 +79,7 @@ def export(settings: Export) -> Counter[str]:
         with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
             for report in reports:
                 for name in report["transcripts"]:
-                    rows = parts.read_transcripts(settings.input, name).to_pylist()
+                    rows = parts.read_recordings(settings.input, name).to_pylist()
                     for kinds in pool.map(write, [row for row in rows if newest.get(_place(row)) == _key(row)]):
                         written.update(kinds)
     except store.STORAGE_ERRORS as error:
@@ -100,7 +102,7 @@ def _newest(source: str, reports: Sequence[Row]) -> dict[Place, Row]:
     runs: dict[Place, str] = {}  # of the recordings as wholes
     for report in reports:
         for name in report["transcripts"]:
-            for row in parts.read_transcripts(source, name, KEYS).select(KEYS).to_pylist():
+            for row in parts.read_recordings(source, name, KEYS).select(KEYS).to_pylist():
                 newest[_place(row)] = row
                 if row["channel"] is None:
                     runs[_place(row)] = row["run_id"]

@@ -4,6 +4,6 @@ from pipeline.flow.background import ticking
 from pipeline.flow.cluster import cluster
 from pipeline.flow.device import device
 from pipeline.flow.metrics import count_recording
-from pipeline.flow.stream import transcribe
+from pipeline.flow.stream import answers
 
-__all__ = ["cluster", "count_recording", "device", "ticking", "transcribe"]
+__all__ = ["answers", "cluster", "count_recording", "device", "ticking"]

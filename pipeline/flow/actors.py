@@ -26,7 +26,7 @@ from pipeline.flow.metrics import EngineMetrics
 from pipeline.flow.tracker import ENGINE_KILLS
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.settings import Settings
-from pipeline.tasks.transcribe import worker
+from pipeline.tasks.protocol import Task
 
 NAMED_BY = ["recording_id", "segment_index"]
 WAIT_S = 0.05
@@ -41,8 +41,8 @@ class EngineActor:
     """One engine in one Ray actor, which owns its GPUs. Where the engine dies or hangs the actor ends, and Ray starts
     another one, which is given its windows again."""
 
-    def __init__(self, settings: Settings, checkpoint: Checkpoint, tracker: Any) -> None:
-        self._tracker, self._name = tracker, secrets.token_hex(8)
+    def __init__(self, task: Task, settings: Settings, checkpoint: Checkpoint, tracker: Any) -> None:
+        self._task, self._tracker, self._name = task, tracker, secrets.token_hex(8)
         self._entry, self._inside = asyncio.Lock(), 0
         self._trouble: str | None = None
         self._metrics = EngineMetrics()
@@ -50,7 +50,7 @@ class EngineActor:
             ray.get(tracker.starting.remote(self._name))
             with FileLock(START_LOCK), self._start_limit(settings.engine.start_timeout_s):
                 self._engine = models.start(settings, checkpoint, in_ray=True)
-            self._transcribe = worker.Transcribe(self._engine, settings)
+            self._worker = task.worker(self._engine, settings)
         except JobError as error:
             self._trouble = str(getattr(error, "cause", error))  # Ray's own text holds a traceback
         except Exception as error:  # raised here, Ray would try again and again, and print it all each time
@@ -93,7 +93,7 @@ class EngineActor:
         if self._trouble:
             raise JobError(self._trouble)
         silent = pc.is_null(windows["samples"])  # these never reach the engine
-        done = [await self._transcribe(windows.filter(silent))]
+        done = [await self._worker(windows.filter(silent))]
         windows = windows.filter(pc.invert(silent))
         names = [f"{row['recording_id']}:{row['segment_index']}" for row in windows.select(NAMED_BY).to_pylist()]
         suspects = await self._tracker.suspects.remote(self._name, names)
@@ -114,7 +114,7 @@ class EngineActor:
 
     async def _alone(self, window: pa.Table, name: str, kills: int) -> pa.Table:
         if kills >= ENGINE_KILLS:
-            return worker.engine_died(window, kills)
+            return self._task.engine_died(window, kills)
         async with self._entry:  # nobody else comes in
             while self._inside:
                 await asyncio.sleep(WAIT_S)
@@ -128,7 +128,7 @@ class EngineActor:
         await self._tracker.enter.remote(self._name, names)
         try:
             with self._metrics.inside(len(windows)):
-                done = await self._transcribe(windows)
+                done = await self._worker(windows)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             await self._tracker.explain.remote(reason)
@@ -142,8 +142,8 @@ class EngineActor:
         while not self._trouble:
             time.sleep(min(LOOK_EVERY_S, timeout_s / 4))
             self._metrics.show()
-            if not self._inside or self._transcribe.finished != seen:
-                seen, since = self._transcribe.finished, time.monotonic()
+            if not self._inside or self._worker.finished != seen:
+                seen, since = self._worker.finished, time.monotonic()
             elif time.monotonic() - since > timeout_s:
                 reason = f"it finished nothing for --engine.stall-timeout-s {timeout_s:g} seconds"
                 with suppress(Exception):

@@ -101,15 +101,17 @@ class EngineMetrics:
         with self._lock:
             self._busy.set(self._time.share(time.monotonic()))
 
-    def count(self, hypotheses: pa.Table) -> None:
-        """HYPOTHESIS rows leave the engine."""
-        lengths = pc.add(pc.subtract(hypotheses["end_s"], hypotheses["start_s"]), hypotheses["overlap_s"])
+    def count(self, answers: pa.Table) -> None:
+        """Rows of a task's answers leave the engine. What a task does not have is not counted."""
+        lengths = pc.add(pc.subtract(answers["end_s"], answers["start_s"]), answers["overlap_s"])
         _add("voxtral_window_seconds", _sum(lengths))
-        _add("voxtral_padded_seconds", _sum(hypotheses["padded_s"]))
-        _add("voxtral_tokens", _sum(hypotheses["token_count"]))
-        _add("voxtral_retried_windows", sum(len(names or []) > 1 for names in hypotheses["attempts"].to_pylist()))
-        for code in hypotheses["failure_code"].to_pylist():
+        for code in answers["failure_code"].to_pylist():
             _add("voxtral_windows", 1, failure_code=code or "none")
+        for name, column in (("voxtral_padded_seconds", "padded_s"), ("voxtral_tokens", "token_count")):
+            if column in answers.column_names:
+                _add(name, _sum(answers[column]))
+        if "attempts" in answers.column_names:
+            _add("voxtral_retried_windows", sum(len(names or []) > 1 for names in answers["attempts"].to_pylist()))
 
 
 def _sum(values: pa.ChunkedArray | pa.Array) -> float:

@@ -22,8 +22,9 @@ from pipeline.flow.actors import ANSWER_S, EngineActor
 from pipeline.flow.cluster import engine_cpus
 from pipeline.flow.tracker import DECODE_KILLS, DecodeTracker, EngineTracker
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.schema import HYPOTHESIS, SAMPLE_RATE_HZ
+from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Settings
+from pipeline.tasks.protocol import Task
 
 BLOCKS = 4_096  # input blocks: enough to balance a cluster, few enough to schedule; more above the limits of each
 MAX_BLOCK_ROWS, MAX_BLOCK_BYTES = 64, 256_000_000  # recordings of a decode task, and their media
@@ -32,11 +33,15 @@ MIN_BLOCK_BYTES = 1 << 20
 BATCHES_IN_FLIGHT = 8
 
 
-def transcribe(
-    recordings: pa.Table, settings: Settings, checkpoint: Checkpoint, facts: dict[str, Any] | None = None
+def answers(
+    task: Task,
+    recordings: pa.Table,
+    settings: Settings,
+    checkpoint: Checkpoint,
+    facts: dict[str, Any] | None = None,
 ) -> Generator[pa.Table]:
-    """RECORDING rows -> HYPOTHESIS tables, in any order, as they come. The settings are those of `cluster`. At the end
-    `facts` has what a report says of the engines.
+    """RECORDING rows -> tables of task.answers, in any order, as they come. The settings are those of `cluster`. At the
+    end `facts` has what a report says of the engines.
 
     Raises:
         JobError: an engine did not start or died, or the cluster broke down.
@@ -49,11 +54,12 @@ def transcribe(
     batch = max(1, 2 * engine.max_num_seqs // BATCHES_IN_FLIGHT)
     window_bytes = (settings.segmentation.max_window_s or checkpoint.chunk_s) * SAMPLE_RATE_HZ * 2
     context.target_max_block_size = max(MIN_BLOCK_BYTES, int(batch * window_bytes))
-    tracker = None
+    trackers: list[Any] = []
     try:
         actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
         tracker = actor(EngineTracker).remote(engine.count, engine.elastic, engine.max_deaths)
         decoding = actor(DecodeTracker).remote()
+        trackers += tracker, decoding
         windows = ray.data.from_arrow(blocks(recordings)).map_batches(  # pyright: ignore[reportArgumentType]
             _prepare,  # pyright: ignore[reportArgumentType]
             fn_kwargs={"settings": settings, "tracker": decoding},
@@ -62,9 +68,9 @@ def transcribe(
             num_cpus=1,
             concurrency=settings.audio.workers,
         )
-        hypotheses = windows.map_batches(
+        answered = windows.map_batches(
             EngineActor,
-            fn_constructor_args=(settings, checkpoint, tracker),
+            fn_constructor_args=(task, settings, checkpoint, tracker),
             batch_size=batch,
             batch_format="pyarrow",
             num_cpus=engine_cpus(engine),
@@ -75,14 +81,17 @@ def transcribe(
                 max_concurrent_calls_per_actor=BATCHES_IN_FLIGHT,
             ),
         )
-        for table in hypotheses.iter_batches(batch_size=None, batch_format="pyarrow"):
-            yield table.cast(HYPOTHESIS)  # pyright: ignore[reportAttributeAccessIssue]
+        for table in answered.iter_batches(batch_size=None, batch_format="pyarrow"):
+            yield table.cast(task.answers)  # pyright: ignore[reportAttributeAccessIssue]
     except Exception as error:  # Ray's own come from several families
         raise JobError(f"an engine or a worker broke down: {_cause(error)} (--verbose shows the logs)") from error
     finally:
-        if facts is not None and tracker is not None:
-            with suppress(Exception):  # the cluster may be gone
-                facts |= ray.get(tracker.facts.remote(), timeout=ANSWER_S)
+        with suppress(Exception):  # the cluster may be gone
+            if facts is not None and trackers:
+                facts |= ray.get(trackers[0].facts.remote(), timeout=ANSWER_S)
+        with suppress(Exception):
+            for tracker in trackers:  # stages keep handles on them, so that they would live as long as this process
+                ray.kill(tracker)
 
 
 def blocks(recordings: pa.Table) -> list[pa.Table]:

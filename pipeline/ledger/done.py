@@ -1,8 +1,8 @@
-"""What counts as done: how each recording stands with what earlier runs have written. Tables in, columns out.
+"""What counts as done: what earlier runs have written of each recording. Tables in, columns out.
 
 A recording keeps its `place` when its content changes. Of the rows with one place the newest counts, for readers and
 for the next run alike: a recording is done when the newest row of its place has its content, time range, declared
-language and fingerprint (see fingerprint.py), unless that row is a failure that may pass by itself (schema.PASSING).
+language and fingerprint (Task.fingerprint), unless that row is a failure that may pass by itself (schema.PASSING).
 """
 
 # pyright: reportCallIssue=false, reportArgumentType=false
@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import identity
-from pipeline.schema import PASSING, TRANSCRIPT
+from pipeline.schema import KEYS, PASSING
 
 
-class Standing(StrEnum):
-    """How a recording stands before a run; all but the first are to do."""
+class Status(StrEnum):
+    """What an earlier run has done of a recording; all but the first are to do."""
 
     DONE = "done"
     NEW = "new"
@@ -30,11 +30,13 @@ class Standing(StrEnum):
 
 
 CONTENT = ["uri", "content_version", "range_start_s", "range_end_s", "declared_language"]
-COLUMNS = ["recording_id", "place", *CONTENT, "fingerprint", "failure_code", "channel"]  # of transcripts
 
 
-def with_place(rows: pa.Table) -> pa.Table:
-    """TRANSCRIPT rows of version 0.1, which had no column `place`, with it."""
+def with_keys(rows: pa.Table) -> pa.Table:
+    """Rows of a task's table of recordings with all columns of KEYS: those of 0.1 had no `place`, and a task that knows
+    no channels has no `channel`."""
+    if "channel" not in rows.column_names:
+        rows = rows.append_column(KEYS.field("channel"), pa.nulls(len(rows), pa.int32()))
     if "place" in rows.column_names:
         return rows
     names = ["recording_id", "channel", "uri", "content_version", "range_start_s", "range_end_s"]
@@ -44,11 +46,11 @@ def with_place(rows: pa.Table) -> pa.Table:
         uri, version, start_s, end_s = (row[name] for name in names[2:])
         generated = own == identity.generated_id(uri, version, start_s, end_s)
         places.append(identity.place(uri, start_s, end_s, None if generated else own))
-    return rows.append_column(TRANSCRIPT.field("place"), pa.array(places, pa.string()))
+    return rows.append_column(KEYS.field("place"), pa.array(places, pa.string()))
 
 
 def newest(rows: pa.Table) -> pa.Table:
-    """Of transcript rows in the order of their publication, those of whole recordings that count."""
+    """Of rows in the order of their publication, those of whole recordings that count."""
     rows = rows.filter(pc.is_null(rows["channel"]))
     if not len(rows):
         return rows
@@ -57,20 +59,20 @@ def newest(rows: pa.Table) -> pa.Table:
     return rows.take(last["at_last"])
 
 
-def standing(recordings: pa.Table, rows: pa.Table, fingerprint: str) -> pa.Array:
-    """The Standing of each RECORDING row beside transcript rows that have COLUMNS, in the order of publication."""
+def status(recordings: pa.Table, rows: pa.Table, fingerprint: str) -> pa.Array:
+    """The Status of each RECORDING row beside rows that have KEYS, in the order of publication."""
     found, same = _found(recordings, rows)
     own = pc.and_(same, pc.fill_null(pc.equal(found["fingerprint"], fingerprint), False))
     passing = pc.is_in(found["failure_code"], value_set=pa.array([code.value for code in PASSING]))
     tests = {
-        Standing.DONE: pc.and_not(own, passing),
-        Standing.FAILED_BEFORE: own,
-        Standing.SETTINGS_CHANGED: same,
-        Standing.CONTENT_CHANGED: pc.is_valid(found["place"]),
+        Status.DONE: pc.and_not(own, passing),
+        Status.FAILED_BEFORE: own,
+        Status.SETTINGS_CHANGED: same,
+        Status.CONTENT_CHANGED: pc.is_valid(found["place"]),
     }
     columns = [test.combine_chunks() if isinstance(test, pa.ChunkedArray) else test for test in tests.values()]
     which = pc.make_struct(*columns, field_names=[name.value for name in tests])
-    return pc.case_when(which, *(name.value for name in tests), Standing.NEW.value)
+    return pc.case_when(which, *(name.value for name in tests), Status.NEW.value)
 
 
 def written(recordings: pa.Table, rows: pa.Table) -> pa.Array:

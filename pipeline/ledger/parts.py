@@ -1,13 +1,13 @@
 """The tables below one output prefix: the parts, the runs that wrote them, and which of them count.
 
-    started/<run_id>.json                       a run began: on which input, with which settings
-    segments/run_id=<run_id>/part-*.parquet     rows of finished recordings only
-    transcripts/run_id=<run_id>/part-*.parquet  of the same recordings; written last: this commits them
-    runs/<run_id>.json                          the report: from now on the run counts
+    started/<run_id>.json                   a run began: on which input, with which settings
+    <table>/run_id=<run_id>/part-*.parquet  rows of finished recordings only; the file of the task's last table is
+                                            written last: this commits the part
+    runs/<run_id>.json                      the report: from now on the run counts
 
-Transcript parts are numbered from 0 without gaps, and none is ever written over another. So a run that was stopped is
-taken up where it ended; and of two drivers of one run, the second to write a number finds what the first wrote there:
-no recording is committed twice.
+Committing files are numbered from 0 without gaps, and none is ever written over another. So a run that was stopped is
+resumed where it ended; and of two drivers of one run, the second to write a number finds what the first wrote there: no
+recording is committed twice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -29,11 +29,10 @@ from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.ledger import done
 from pipeline.log import Log
-from pipeline.schema import SEGMENT, TRANSCRIPT
+from pipeline.schema import KEYS
 
 T = TypeVar("T")
 READS_AT_ONCE = 16
-SEGMENTS_FILE = b"segments"  # in a transcript part's metadata: the part of their segments
 
 Row = dict[str, Any]
 
@@ -77,20 +76,29 @@ def read_part(output: str, name: str, columns: Sequence[str] | None = None) -> p
     return file.read([x for x in columns if x in file.schema_arrow.names] if columns else None)
 
 
-def read_transcripts(output: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """A part of transcripts, of any version of ours, with the column `place`: done.COLUMNS and those named, or all."""
-    return done.with_place(read_part(output, name, None if columns is None else [*columns, *done.COLUMNS]))
+def tables_of(report: Row) -> list[str]:
+    """The names of a run's tables, the one with a row for each recording last. Reports of 0.1 do not name them."""
+    return report.get("tables", ["segments", "transcripts"])
 
 
-def published(output: str, found: Sequence[Row], more: Sequence[str] = ()) -> pa.Table:
-    """What done.standing wants to know of the transcripts that reports list, in the order of these, and `more` of their
-    columns."""
-    columns = [*done.COLUMNS, *more]
-    names = dict.fromkeys(name for report in found for name in report["transcripts"])
+def of_task(found: Sequence[Row], task: str) -> list[Row]:
+    """Of reports those of runs of a task. Reports of 0.1 are all of transcriptions."""
+    return [report for report in found if report.get("task", "transcribe") == task]
+
+
+def read_recordings(output: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A part of a table of recordings, of any version of ours: KEYS and the columns named, or all."""
+    return done.with_keys(read_part(output, name, None if columns is None else [*columns, *KEYS.names]))
+
+
+def published(output: str, found: Sequence[Row], more: pa.Schema | None = None) -> pa.Table:
+    """KEYS of the recordings that reports of one task list, in the order of these, and `more` of their columns."""
+    schema = pa.schema([*KEYS, *(more or [])])
+    names = dict.fromkeys(name for report in found for name in report[tables_of(report)[-1]])
+    read = partial(read_recordings, output, columns=schema.names[len(KEYS) :])
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-        tables = list(pool.map(partial(read_transcripts, output, columns=more), names))
-    schema = pa.schema([TRANSCRIPT.field(name) for name in columns])
-    return pa.concat_tables([schema.empty_table(), *(table.select(columns).cast(schema) for table in tables)])
+        tables = list(pool.map(read, names))
+    return pa.concat_tables([schema.empty_table(), *(table.select(schema.names).cast(schema) for table in tables)])
 
 
 def stopped(output: str, found: Sequence[Row], facts: Row) -> str | None:
@@ -115,22 +123,22 @@ class AlreadyPublished(JobError):
 
 
 class Output:
-    """One run's place below an output. `segments` and `transcripts` are the files it has committed, as reports list
-    them, whichever driver wrote them."""
+    """One run's place below an output. `files` are those that it has committed, by table, whichever driver wrote them;
+    the last table commits."""
 
-    def __init__(self, uri: str, run_id: str) -> None:
+    def __init__(self, uri: str, run_id: str, tables: Sequence[str]) -> None:
         self.uri = store.join(*store.split(uri)).rstrip("/")
         self.run_id = run_id
         self.started_uri = f"{self.uri}/started/{run_id}.json"
         self.report_uri = f"{self.uri}/runs/{run_id}.json"
-        self.segments: list[str] = []
-        self.transcripts: list[str] = []
+        self.files: dict[str, list[str]] = {name: [] for name in tables}
+        *self._others, self._committing = tables
         self._log: Log | None = None
 
     def start(self, facts: Row, same: Sequence[str]) -> None:
-        """Leave word that the run began; shows at once whether we may write, and whether nothing is overwritten.
+        """Write that the run began. It is the first object: where the output may not be written, it fails here.
 
-        A run of that name that was stopped is taken up, if the `same` facts are what they were.
+        A run of that name that was stopped is resumed, if the `same` facts are what they were.
 
         Raises:
             ConfigurationError: it is finished, or began with other facts; or the output may not be written, or its
@@ -176,35 +184,38 @@ class Output:
         scheme, path = store.split(self.report_uri)
         return store.filesystem(scheme).exists(path)
 
-    def catch_up(self) -> Iterator[tuple[pa.Table, pa.Table]]:
-        """Segments and transcripts of the run's parts that this driver does not know yet."""
+    def catch_up(self) -> Iterator[dict[str, pa.Table]]:
+        """The tables of the run's parts that this driver does not know yet."""
         while True:
-            name = self._next()
+            committing = self._next()
             try:
-                transcripts = self._insist(lambda name=name: read_part(self.uri, name))
+                last = self._insist(lambda name=committing: read_part(self.uri, name))
             except FileNotFoundError:
                 return
-            segments = (transcripts.schema.metadata or {})[SEGMENTS_FILE].decode()
-            rows = self._insist(lambda name=segments: read_part(self.uri, name))
-            yield rows, transcripts
-            self._committed(segments, name)
+            marks = last.schema.metadata or {}
+            files = {table: marks[table.encode()].decode() for table in self._others} | {self._committing: committing}
+            tables = {
+                table: self._insist(lambda name=files[table]: read_part(self.uri, name)) for table in self._others
+            }
+            yield tables | {self._committing: last}
+            self._committed(files)
 
-    def write(self, segments: Sequence[Row], transcripts: pa.Table) -> None:
-        """Commit one part of each table, about the same recordings.
+    def write(self, tables: Mapping[str, pa.Table]) -> None:
+        """Commit one part: a file of each table, about the same recordings.
 
         Raises:
             FileExistsError: another driver of this run has committed a part meanwhile; see catch_up.
             AlreadyPublished: it has published the run.
         """
-        name = self._next()
-        stem = name.removeprefix("transcripts/").removesuffix(".parquet")
-        segments_file = f"segments/{stem}-{secrets.token_hex(4)}.parquet"
-        self._create(segments_file, parquet(pa.Table.from_pylist(list(segments), SEGMENT)))
+        committing, files = self._next(), {}
+        stem = committing.removeprefix(f"{self._committing}/").removesuffix(".parquet")
+        for table in self._others:
+            files[table] = f"{table}/{stem}-{secrets.token_hex(4)}.parquet"
+            self._create(files[table], parquet(tables[table]))
         if self._insist(self.is_published):
             raise AlreadyPublished(self.run_id)
-        marked = transcripts.replace_schema_metadata({SEGMENTS_FILE: segments_file})
-        self._create(name, parquet(marked))
-        self._committed(segments_file, name)
+        self._create(committing, parquet(tables[self._committing].replace_schema_metadata(files)))
+        self._committed(files | {self._committing: committing})
 
     def publish(self, report: Row) -> Row:
         """Write the report: from now on the run's files count. Returns it, or the one that another driver wrote.
@@ -216,7 +227,7 @@ class Output:
             self._create(f"runs/{self.run_id}.json", to_json(report))
             return report
         theirs = json.loads(self._insist(lambda: store.read(self.report_uri)))
-        if not set(self.transcripts) <= set(theirs["transcripts"]):
+        if not set(self.files[self._committing]) <= set(theirs[self._committing]):
             raise AlreadyPublished(self.run_id)
         return theirs
 
@@ -241,16 +252,11 @@ class Output:
         )
 
     def _next(self) -> str:
-        return f"transcripts/run_id={self.run_id}/part-{len(self.transcripts):06d}.parquet"
+        return f"{self._committing}/run_id={self.run_id}/part-{len(self.files[self._committing]):06d}.parquet"
 
-    def _committed(self, segments: str, transcripts: str) -> None:
-        self.segments.append(segments)
-        self.transcripts.append(transcripts)
-
-
-def transcripts_schema(extra: pa.Schema) -> pa.Schema:
-    """TRANSCRIPT followed by the manifest's own columns."""
-    return pa.schema([*TRANSCRIPT, *extra])
+    def _committed(self, files: Mapping[str, str]) -> None:
+        for table, name in files.items():
+            self.files[table].append(name)
 
 
 def to_json(facts: Row) -> bytes:

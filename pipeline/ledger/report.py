@@ -4,99 +4,91 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from pipeline.log import Log
+from pipeline.log import Log, duration
 from pipeline.schema import Outcome
 
 Row = dict[str, Any]
-SEGMENT_COLUMNS = ["start_s", "end_s", "overlap_s", "padded_s", "token_count", "attempts"]  # that are counted
 PLAIN_INTERVAL_S = 30.0  # between progress lines where there is no terminal
 
 
-@dataclass
+class Numbers(Protocol):
+    """What a task counts for the report, beside outcomes, failures and hours of audio."""
+
+    def add(self, rows: Mapping[str, Iterable[Row]]) -> None:
+        """Count rows of the task's tables, of recordings that are finished; columns of structs may be missing."""
+        ...
+
+    def facts(self) -> Row:
+        """The sums, by the names that the report gives them."""
+        ...
+
+
 class Tally:
-    """Sums over the finished recordings of a run."""
+    """Outcomes, failures and hours of audio of a run's finished recordings, and what its task counts beside them."""
 
-    outcomes: Counter[str] = field(default_factory=Counter)
-    failures: Counter[str] = field(default_factory=Counter)
-    languages: Counter[str] = field(default_factory=Counter)
-    audio_s: float = 0.0
-    flags: Counter[str] = field(default_factory=Counter)
-    speech_s: float = 0.0  # that the voice activity detector heard
-    windowed_s: float = 0.0  # of it, what went to an engine
-    transcribed_s: float = 0.0  # of it, what is in windows that returned text
-    window_s: float = 0.0  # length of the windows that went to an engine
-    padded_s: float = 0.0  # audio seconds that the engine computed for them, second attempts included
-    tokens: int = 0
-    segments: int = 0
-    retried: int = 0
+    def __init__(self, numbers: Numbers, of_recordings: str) -> None:
+        """`of_recordings` is the name of the table with a row for each recording."""
+        self._numbers, self._of_recordings = numbers, of_recordings
+        self.outcomes: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+        self.audio_s = 0.0
+        self.earlier_audio_s = 0.0  # of audio_s, what an earlier driver of the run did
 
-    earlier_audio_s: float = 0.0  # of audio_s, what an earlier driver of the run did
+    def add(self, rows: Mapping[str, Sequence[Row]]) -> Row:
+        """Count the rows of a finished recording; returns the one that is about the whole of it."""
+        self._numbers.add(rows)
+        (whole,) = self._add_recordings(rows[self._of_recordings])
+        return whole
 
-    def add(self, transcript: Row, segments: Iterable[Row]) -> None:
-        self.outcomes[transcript["outcome"]] += 1
-        if transcript["failure_code"]:
-            self.failures[transcript["failure_code"]] += 1
-        if transcript["language"]:
-            self.languages[transcript["language"]] += 1
-        self.audio_s += transcript["duration_s"] or 0.0
-        self.flags.update(transcript["flags"])
-        self.speech_s += transcript["speech_s"]
-        self.windowed_s += transcript["windowed_s"]
-        self.transcribed_s += transcript["transcribed_s"]
-        self._add_segments(segments)
-
-    def add_part(self, segments: pa.Table, transcripts: pa.Table) -> None:
+    def add_part(self, tables: Mapping[str, pa.Table]) -> None:
         """Count what another driver of the run has committed."""
         before_s = self.audio_s
-        for transcript in transcripts.drop_columns(["segments"]).to_pylist():
-            if transcript["channel"] is None:
-                self.add(transcript, [])
-        self._add_segments(segments.select(SEGMENT_COLUMNS).to_pylist())
+        rows = {name: _flat(table).to_pylist() for name, table in tables.items()}
+        self._numbers.add(rows)
+        self._add_recordings(rows[self._of_recordings])
         self.earlier_audio_s += self.audio_s - before_s
 
-    def _add_segments(self, segments: Iterable[Row]) -> None:
-        for segment in segments:
-            self.segments += 1
-            if segment["padded_s"]:
-                self.padded_s += segment["padded_s"]
-                self.window_s += segment["end_s"] - segment["start_s"] + segment["overlap_s"]
-                self.tokens += segment["token_count"] or 0
-                self.retried += len(segment["attempts"]) > 1
+    def _add_recordings(self, rows: Iterable[Row]) -> list[Row]:
+        whole = [row for row in rows if row.get("channel") is None]
+        for row in whole:
+            self.outcomes[row["outcome"]] += 1
+            if row["failure_code"]:
+                self.failures[row["failure_code"]] += 1
+            self.audio_s += row["duration_s"] or 0.0
+        return whole
 
     @property
     def recordings(self) -> int:
         return self.outcomes.total()
 
     def facts(self, wall_s: float) -> Row:
-        """The report's numbers. Slot fill is the windows' length over the padded seconds that engines computed;
-        coverage is the speech in windows that returned text over all speech that was heard."""
+        """The report's numbers."""
         return {
             "recordings": self.recordings,
             **{outcome.value: self.outcomes[outcome] for outcome in Outcome},
             "failures": dict(self.failures.most_common()),
-            "languages": dict(self.languages.most_common()),
-            "flags": dict(self.flags.most_common()),
-            "segments": self.segments,
-            "retried": self.retried,
             "audio_s": round(self.audio_s, 3),
-            "speech_s": round(self.speech_s, 3),
-            "windowed_s": round(self.windowed_s, 3),
-            "transcribed_s": round(self.transcribed_s, 3),
-            "coverage": round(self.transcribed_s / self.speech_s, 4) if self.speech_s else None,
-            "padded_s": round(self.padded_s, 3),
-            "slot_fill": round(self.window_s / self.padded_s, 4) if self.padded_s else None,
-            "tokens": self.tokens,
+            **self._numbers.facts(),
             "wall_s": round(wall_s, 3),
             "speed": round((self.audio_s - self.earlier_audio_s) / wall_s, 3) if wall_s else None,
         }
+
+
+def _flat(table: pa.Table) -> pa.Table:
+    """Without columns whose values are structs or lists of structs: they are large, and nothing is counted in them."""
+    nested = [f.name for f in table.schema if pa.types.is_struct(f.type) or _of_structs(f.type)]
+    return table.drop_columns(nested)
+
+
+def _of_structs(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) and pa.types.is_struct(kind.value_type)
 
 
 class Watch:
@@ -123,31 +115,15 @@ class Watch:
             )
 
 
-def duration(seconds: float) -> str:
-    """1.5 -> "1.5 s", 75 -> "1 min 15 s", 7500 -> "2 h 05 min"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def print_summary(report: Row, log: Log) -> None:
-    """The report as people read it."""
+def print_summary(report: Row, task_lines: Sequence[tuple[str, str]], log: Log) -> None:
+    """The report as people read it, `task_lines` (Task.summary) among it."""
     numbers, run_id = report["numbers"], report["run_id"]
     counts = ", ".join(f"{numbers[outcome]} {outcome}" for outcome in Outcome)
     lines = [("recordings", f"{numbers['recordings']}: {counts}")]
     if numbers["failures"]:
         lines.append(("failures", ", ".join(f"{count} {code}" for code, count in numbers["failures"].items())))
-    lines.append(("audio", f"{duration(numbers['audio_s'])}, of it speech {duration(numbers['speech_s'])}"))
-    if numbers["languages"]:
-        lines.append(("languages", ", ".join(f"{count} {name}" for name, count in numbers["languages"].items())))
-    if numbers["speech_s"]:
-        lines.append(("coverage", f"{numbers['coverage']:.1%} of the speech is in windows that returned text"))
-    if numbers["flags"]:
-        lines.append(("flags", ", ".join(f"{count} {name}" for name, count in numbers["flags"].items())))
-    if numbers["padded_s"]:
-        again = f"; {numbers['retried']} of {numbers['segments']} segments took a second attempt"
-        lines.append(("slot fill", f"{numbers['slot_fill']:.0%} of the audio computed was in windows{again}"))
+    lines.append(("audio", duration(numbers["audio_s"])))
+    lines += task_lines
     whole = f"{numbers['speed']:.1f} x real time, start of the engines included"
     lines.append(
         ("time", f"{duration(numbers['wall_s'])} ({duration(report['first_rows_s'])} to the first rows); {whole}")
@@ -159,7 +135,8 @@ def print_summary(report: Row, log: Log) -> None:
         lines.append(
             ("not reached", f"{report['not_reached']} recordings: --max-hours is over, the next run does them")
         )
-    lines.append(("transcripts", f"{report['output']}/transcripts/run_id={run_id}/"))
+    table = report["tables"][-1]
+    lines.append((table, f"{report['output']}/{table}/run_id={run_id}/"))
     lines.append(("report", f"{report['output']}/runs/{run_id}.json"))
     if log.as_json:
         log.say("finished", run_id=run_id, **numbers)

@@ -3,11 +3,12 @@ asked; a runtime runs them; registry.py names both."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigurationError
 from pipeline.models import registry
-from pipeline.models.abilities import Requirements, lacking
+from pipeline.models.abilities import Ability, lacking
 
 if TYPE_CHECKING:  # settings import the registry, and with it this file
     from pipeline.models.checkpoint import Checkpoint
@@ -15,13 +16,13 @@ if TYPE_CHECKING:  # settings import the registry, and with it this file
     from pipeline.settings import Settings
 
 
-def require(checkpoint: Checkpoint, required: Requirements) -> None:
-    """Check that a checkpoint's models can do what a task requires.
+def require(task: str, abilities: Sequence[Ability], checkpoint: Checkpoint) -> None:
+    """Check that a checkpoint's models have the abilities that a task requires.
 
     Raises:
-        ConfigurationError: they cannot.
+        ConfigurationError: they lack one.
     """
-    if lack := lacking(required, registry.family(checkpoint.family).abilities):
+    if lack := lacking(task, abilities, registry.family(checkpoint.family).abilities):
         raise ConfigurationError(f"--engine.model {checkpoint.model}: {checkpoint.family} {lack}")
 
 

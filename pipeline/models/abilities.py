@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -37,15 +38,8 @@ class Abilities:
                 return self.transcribes and (not self.needs_language or bool(self.language_methods))
 
 
-@dataclass(frozen=True, slots=True)
-class Requirements:
-    """What a task, by its name, requires of a model."""
-
-    task: str
-    abilities: tuple[Ability, ...]
-
-
-def lacking(required: Requirements, abilities: Abilities) -> str | None:
-    """The first ability that a model lacks, as the end of a sentence about the model; None where it has them all."""
-    lack = next((ability for ability in required.abilities if ability not in abilities), None)
-    return lack and f"cannot {lack}, which the task {required.task} needs"
+def lacking(task: str, required: Sequence[Ability], abilities: Abilities) -> str | None:
+    """The first ability that a task requires and a model lacks, as the end of a sentence about the model; None where it
+    has them all."""
+    lack = next((ability for ability in required if ability not in abilities), None)
+    return lack and f"cannot {lack}, which the task {task} needs"

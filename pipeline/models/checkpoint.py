@@ -72,7 +72,8 @@ def inspect(settings: Engine) -> Checkpoint:
     """
     name = settings.family
     if name != "auto" and not registry.family(name).files:  # it has no checkpoints
-        return Checkpoint(name, name, name, _chunk_s(settings, registry.family(name).limits(Files(Path()))))
+        limits = registry.family(name).limits(Files(Path(settings.model)))
+        return Checkpoint(name, name, name, _chunk_s(settings, limits))
     if Path(settings.model).exists() or settings.model.startswith((".", "/", "~")):
         folder = Path(settings.model).expanduser().absolute()
         if not folder.is_dir():

@@ -16,13 +16,13 @@ from pipeline.models.candidates import Candidates
 
 
 class Files:
-    """The JSON files in a checkpoint's folder."""
+    """What lies at the place that --engine.model names: the JSON files in a checkpoint's folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, place: Path) -> None:
+        self.place = place
 
     def __contains__(self, name: str) -> bool:
-        return (self._folder / name).is_file()
+        return (self.place / name).is_file()
 
     def read(self, name: str) -> dict[str, Any]:
         """The object in one of them.
@@ -31,11 +31,11 @@ class Files:
             ConfigurationError: there is no such file, or it is not JSON.
         """
         try:
-            return json.loads((self._folder / name).read_text("utf-8"))
+            return json.loads((self.place / name).read_text("utf-8"))
         except OSError as error:
-            raise ConfigurationError(f"--engine.model {self._folder}: no {name} ({error.strerror})") from error
+            raise ConfigurationError(f"--engine.model {self.place}: no {name} ({error.strerror})") from error
         except ValueError as error:
-            raise ConfigurationError(f"--engine.model {self._folder}: {name} is not JSON ({error})") from error
+            raise ConfigurationError(f"--engine.model {self.place}: {name} is not JSON ({error})") from error
 
 
 @dataclass(frozen=True, slots=True)

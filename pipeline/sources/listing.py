@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -30,7 +31,8 @@ NOT_RECORDINGS = (
 LOOKUPS_AT_ONCE, LOOKUPS_KEPT = 32, 1_024
 UNLISTED_NAMED = 20  # of the files that could not be looked at
 ROWS_AT_ONCE = 50_000  # that are Python objects before they are a table
-WRITTEN = ("started", "segments", "transcripts", "runs", "datasets", "evaluations")  # the folders below an output
+WRITTEN = ("started/", "runs/", "datasets/", "evaluations/")  # below an output; and <table>/run_id=<id>/
+_TABLE = re.compile(r"[^/]+/run_id=")
 
 Row = dict[str, Any]
 
@@ -52,8 +54,11 @@ class Listing:
     aliases: int = 0
 
 
-def read(source: str, output: str, limit: int | None = None, allow: Sequence[str] = ()) -> Listing:
-    """List what `source` names; tables that runs wrote to `output` are left out. `allow` is settings.allow.
+def read(
+    source: str, output: str, limit: int | None = None, allow: Sequence[str] = (), taken: Collection[str] = ()
+) -> Listing:
+    """List what `source` names; tables that runs wrote to `output` are left out. `allow` is settings.allow; `taken` are
+    names that columns of a manifest cannot keep, since columns of ours have them.
 
     Raises:
         ConfigurationError: there is nothing there, or it may not be read.
@@ -63,7 +68,7 @@ def read(source: str, output: str, limit: int | None = None, allow: Sequence[str
         store.split(prefix)
     try:
         if path.lower().endswith(manifest.FORMATS):
-            return _from_manifest(source, limit, allow)
+            return _from_manifest(source, limit, allow, taken)
         return _from_folder(source, output, limit)
     except store.STORAGE_ERRORS as error:
         raise ConfigurationError(f"--input {source}: {store.explain(error)}") from error
@@ -77,13 +82,13 @@ def _from_folder(source: str, output: str, limit: int | None) -> Listing:
     # A prefix ends at a folder's border: s3://bucket/call does not mean s3://bucket/callback/.
     single = not source.endswith("/") and files.isfile(path)
     found = iter([(path, files.info(path))]) if single else store.walk(source)
-    written = tuple(f"{store.split(output)[1].rstrip('/')}/{name}/" for name in WRITTEN)
+    beside = f"{store.split(output)[1].rstrip('/')}/" if store.split(output)[0] == scheme else None
     skipped: Counter[str] = Counter()
     unlisted: list[str] = []
     rows: list[Row] = []
     tables: list[pa.Table] = []
     for name, info in found:
-        if store.split(output)[0] == scheme and name.startswith(written):
+        if beside and name.startswith(beside) and _written_by_us(name.removeprefix(beside)):
             continue
         if isinstance(info, str):
             skipped[info] += 1
@@ -109,7 +114,12 @@ def _from_folder(source: str, output: str, limit: int | None) -> Listing:
     return Listing(recordings, manifest.no_columns(len(recordings)), skipped, unlisted)
 
 
-def _from_manifest(source: str, limit: int | None, allow: Sequence[str]) -> Listing:
+def _written_by_us(name: str) -> bool:
+    """Whether a path below an output is one of a run's or an evaluation's."""
+    return name.startswith(WRITTEN) or bool(_TABLE.match(name))
+
+
+def _from_manifest(source: str, limit: int | None, allow: Sequence[str], taken: Collection[str]) -> Listing:
     scheme, path = store.split(source)
     parsed = manifest.parse(store.read(source), source)
     entries = parsed.entries[:limit]
@@ -125,7 +135,7 @@ def _from_manifest(source: str, limit: int | None, allow: Sequence[str]) -> List
             own = list(ids.unique(some, pool.map(look_up, some)))
             tables.append(pa.Table.from_pylist([row for _, row in own], RECORDING))
             kept += [entry for entry, _ in own]
-    extra = manifest.extra_columns(parsed, kept)
+    extra = manifest.extra_columns(parsed, kept, taken)
     recordings = pa.concat_tables(tables)
     parts = recordings.select(["uri", "range_start_s", "range_end_s"]).filter(pc.is_null(recordings["failure_code"]))
     aliases = len(parts) - len(parts.group_by(parts.column_names).aggregate([]))

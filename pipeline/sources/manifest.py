@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import ConfigurationError
-from pipeline.schema import TRANSCRIPT
 from pipeline.settings import primary_language
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
@@ -77,8 +76,8 @@ def parse(data: bytes, name: str) -> Manifest:
     return Manifest([_checked(row, number) for number, row in enumerate(rows, 1)], types)
 
 
-def extra_columns(manifest: Manifest, entries: Sequence[Entry]) -> pa.Table:
-    """The manifest's own columns for some of its entries, under names that no column of ours has.
+def extra_columns(manifest: Manifest, entries: Sequence[Entry], taken: Collection[str]) -> pa.Table:
+    """The manifest's own columns for some of its entries, under names that are not `taken` by columns of ours.
 
     A column whose values are of more than one type, or of one that Parquet cannot hold, is kept as JSON text.
     """
@@ -86,7 +85,7 @@ def extra_columns(manifest: Manifest, entries: Sequence[Entry]) -> pa.Table:
     arrays: dict[str, pa.Array] = {}
     for name in names:
         free = name.encode("utf-8", "backslashreplace").decode()
-        while free in TRANSCRIPT.names or free in arrays or (free != name and free in names):
+        while free in taken or free in arrays or (free != name and free in names):
             free = f"manifest_{free}"
         arrays[free] = _column([entry.values.get(name) for entry in entries], manifest.types.get(name))
     return pa.table(arrays) if arrays else no_columns(len(entries))

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pytest
 
 from pipeline.audio import prepare
-from pipeline.schema import HYPOTHESIS, RECORDING, FailureCode, Flag
+from pipeline.schema import RECORDING, FailureCode, Flag
 from pipeline.settings import Audio, Segmentation, Settings
 from pipeline.tasks.transcribe import assemble
+from pipeline.tasks.transcribe.schema import HYPOTHESIS
 from tests import hostile
 from tests.conftest import CANARY
 

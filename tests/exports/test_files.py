@@ -103,7 +103,7 @@ def test_a_bucket_of_transcripts_becomes_files(demo_run: JobRun, s3: str, capsys
     assert store.read("s3://test/files/recordings/odd/silence.txt") == b""
 
 
-def test_split_channels_export_a_conversation(tmp_path: Path) -> None:
+def test_split_channels_export_a_conversation(shared_ray: None, tmp_path: Path) -> None:
     call = DEMO / "recordings/calls/0003 stereo.wav"
     out = tmp_path / "out"
     arguments = ["--input", str(call), "--output", str(out), "--channels", "split", *SCRIPTED]
@@ -116,7 +116,7 @@ def test_split_channels_export_a_conversation(tmp_path: Path) -> None:
     assert transcribe.main(arguments) == 0, "and again there is nothing to do"
 
 
-def test_the_newest_transcript_counts(speech_wav: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_newest_transcript_counts(shared_ray: None, speech_wav: Callable[..., Path], tmp_path: Path) -> None:
     recording, out, files = speech_wav("in/a.wav"), tmp_path / "out", tmp_path / "files"
     arguments = ["--input", str(recording.parent), "--output", str(out), *SCRIPTED]
     assert transcribe.main([*arguments, "--channels", "split"]) == 0

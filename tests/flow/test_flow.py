@@ -61,7 +61,7 @@ def test_what_does_not_fit_is_refused(
         decide(*(available if isinstance(available, list) else [available]), **engine)
 
 
-def test_elastic_engines_need_a_device_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_elastic_engines_need_a_device_where_there_is_no_gpu(no_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "local")
     with pytest.raises(ConfigurationError, match=r"name --engine\.device"):
         device(Engine(elastic=True, count=4))
@@ -98,7 +98,7 @@ def test_gpus_per_engine_follow_weights_and_memory(
     assert words in " ".join(said)
 
 
-def test_a_look_for_a_cluster_keeps_the_jobs_own_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_look_for_a_cluster_keeps_the_jobs_own_end(no_ray: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     own = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:

@@ -7,8 +7,8 @@ import pytest
 
 from pipeline import identity
 from pipeline.ledger import done
-from pipeline.ledger.done import Standing
-from pipeline.schema import RECORDING, TRANSCRIPT
+from pipeline.ledger.done import Status
+from pipeline.schema import KEYS, RECORDING
 
 
 def recording(name: str, **more: Any) -> dict[str, Any]:
@@ -22,39 +22,39 @@ def row(name: str, **more: Any) -> dict[str, Any]:
 
 
 def table(rows: list[dict[str, Any]]) -> pa.Table:
-    schema = pa.schema([TRANSCRIPT.field(name) for name in done.COLUMNS])
+    schema = KEYS
     return pa.Table.from_pylist(rows, schema)
 
 
 @pytest.mark.parametrize(
-    ("wanted", "written", "standing"),
+    ("wanted", "written", "status"),
     [
-        (recording("a"), [], Standing.NEW),
-        (recording("a"), [row("b")], Standing.NEW),
-        (recording("a"), [row("a")], Standing.DONE),
-        (recording("a"), [row("a", failure_code="not_media")], Standing.DONE),
-        (recording("a"), [row("a", failure_code="storage_error")], Standing.FAILED_BEFORE),
-        (recording("a"), [row("a"), row("a", failure_code="storage_error")], Standing.FAILED_BEFORE),
+        (recording("a"), [], Status.NEW),
+        (recording("a"), [row("b")], Status.NEW),
+        (recording("a"), [row("a")], Status.DONE),
+        (recording("a"), [row("a", failure_code="not_media")], Status.DONE),
+        (recording("a"), [row("a", failure_code="storage_error")], Status.FAILED_BEFORE),
+        (recording("a"), [row("a"), row("a", failure_code="storage_error")], Status.FAILED_BEFORE),
         # What stands newest for a place decides, for readers and for the next run.
-        (recording("a"), [row("a"), row("a", fingerprint="g")], Standing.SETTINGS_CHANGED),
-        (recording("a"), [row("a", fingerprint="g"), row("a")], Standing.DONE),
-        (recording("a"), [row("a"), row("a", content_version="v2")], Standing.CONTENT_CHANGED),
-        (recording("a"), [row("a"), row("a", content_version="v2", fingerprint="g")], Standing.CONTENT_CHANGED),
+        (recording("a"), [row("a"), row("a", fingerprint="g")], Status.SETTINGS_CHANGED),
+        (recording("a"), [row("a", fingerprint="g"), row("a")], Status.DONE),
+        (recording("a"), [row("a"), row("a", content_version="v2")], Status.CONTENT_CHANGED),
+        (recording("a"), [row("a"), row("a", content_version="v2", fingerprint="g")], Status.CONTENT_CHANGED),
         # Two ids of one file are two recordings.
-        (recording("a", place="id:a"), [row("a", place="id:a"), row("b", uri="a", place="id:b")], Standing.DONE),
-        (recording("a"), [row("a", fingerprint="g")], Standing.SETTINGS_CHANGED),
-        (recording("a"), [row("a", content_version="v0")], Standing.CONTENT_CHANGED),
-        (recording("new", uri="a"), [row("old", uri="a", content_version="v0")], Standing.CONTENT_CHANGED),
-        (recording("a", range_start_s=1.5), [row("a")], Standing.NEW),
-        (recording("a", range_start_s=1.5), [row("a", range_start_s=1.5)], Standing.DONE),
-        (recording("a", language="fr"), [row("a")], Standing.CONTENT_CHANGED),
-        (recording("a", language="fr"), [row("a", declared_language="fr")], Standing.DONE),
-        (recording("a"), [row("a", channel=0)], Standing.NEW),
+        (recording("a", place="id:a"), [row("a", place="id:a"), row("b", uri="a", place="id:b")], Status.DONE),
+        (recording("a"), [row("a", fingerprint="g")], Status.SETTINGS_CHANGED),
+        (recording("a"), [row("a", content_version="v0")], Status.CONTENT_CHANGED),
+        (recording("new", uri="a"), [row("old", uri="a", content_version="v0")], Status.CONTENT_CHANGED),
+        (recording("a", range_start_s=1.5), [row("a")], Status.NEW),
+        (recording("a", range_start_s=1.5), [row("a", range_start_s=1.5)], Status.DONE),
+        (recording("a", language="fr"), [row("a")], Status.CONTENT_CHANGED),
+        (recording("a", language="fr"), [row("a", declared_language="fr")], Status.DONE),
+        (recording("a"), [row("a", channel=0)], Status.NEW),
     ],
 )
-def test_standing(wanted: dict[str, Any], written: list[dict[str, Any]], standing: Standing) -> None:
-    found = done.standing(pa.Table.from_pylist([wanted], RECORDING), table(written), "f")
-    assert found.to_pylist() == [standing.value]
+def test_status(wanted: dict[str, Any], written: list[dict[str, Any]], status: Status) -> None:
+    found = done.status(pa.Table.from_pylist([wanted], RECORDING), table(written), "f")
+    assert found.to_pylist() == [status.value]
 
 
 def test_the_last_failure_counts() -> None:
@@ -79,5 +79,5 @@ def test_rows_of_earlier_versions_have_places_too() -> None:
         row("u", recording_id="part", range_start_s=1.0),
     ]
     old = table(rows).drop_columns(["place"])
-    assert done.with_place(old)["place"].to_pylist() == ["u", "u", "id:mine", "id:part"]
-    assert done.with_place(table(rows)).equals(table(rows))
+    assert done.with_keys(old)["place"].to_pylist() == ["u", "u", "id:mine", "id:part"]
+    assert done.with_keys(table(rows)).equals(table(rows))

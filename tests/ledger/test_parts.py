@@ -3,6 +3,7 @@ from __future__ import annotations
 import glob
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.ledger import parts
 from pipeline.ledger.parts import Output, check
-from pipeline.schema import SEGMENT, TRANSCRIPT
+from pipeline.tasks.transcribe.schema import SEGMENT, TRANSCRIPT
 from tests.conftest import ROOT
 
+TABLES = ["segments", "transcripts"]
 BEGUN = {"input": "in", "fingerprint": "f"}
 SINCE = {"started_at": "0"}
 
@@ -36,49 +38,53 @@ def segment(recording_id: str) -> dict[str, Any]:
     return row | facts | {"speech_s": 1.0, "overlap_s": 0.0}
 
 
+def part(*ids: str, segments: Sequence[dict[str, Any]] = (), run_id: str = "one") -> dict[str, pa.Table]:
+    return {"segments": pa.Table.from_pylist(list(segments), SEGMENT), "transcripts": transcripts(*ids, run_id=run_id)}
+
+
 def begin(place: str, run_id: str = "one", **facts: Any) -> Output:
     check(place)
-    opened = Output(place, run_id)
+    opened = Output(place, run_id, TABLES)
     opened.start(BEGUN | SINCE | facts, list(BEGUN))
     return opened
 
 
 def finish(opened: Output, at: str = "1") -> None:
-    opened.publish(BEGUN | {"run_id": opened.run_id, "finished_at": at, "transcripts": opened.transcripts})
+    opened.publish(BEGUN | {"run_id": opened.run_id, "finished_at": at, **opened.files})
 
 
 def test_parts_count_once_their_report_is_there(place: str) -> None:
     opened = begin(place)
-    opened.write([segment("a")], transcripts("a", "b"))
+    opened.write(part("a", "b", segments=[segment("a")]))
     assert parts.published(place, parts.reports(place)).num_rows == 0
     finish(opened)
     assert parts.published(place, parts.reports(place))["recording_id"].to_pylist() == ["a", "b"]
-    (name,) = opened.transcripts
+    (name,) = opened.files["transcripts"]
     assert name == "transcripts/run_id=one/part-000000.parquet"
     assert pq.read_schema(pa.BufferReader(store.read(f"{place}/{name}"))).equals(TRANSCRIPT)
-    assert parts.read_part(place, opened.segments[0]).schema.equals(SEGMENT)
+    assert parts.read_part(place, opened.files["segments"][0]).schema.equals(SEGMENT)
     with pytest.raises(ConfigurationError, match="one: a run of this name is finished"):
-        Output(place, "one").start(BEGUN, [])
+        Output(place, "one", TABLES).start(BEGUN, [])
 
 
-def test_a_stopped_run_is_taken_up_where_it_ended(place: str) -> None:
+def test_a_stopped_run_is_resumed_where_it_ended(place: str) -> None:
     first = begin(place)
-    first.write([segment("a")], transcripts("a"))
+    first.write(part("a", segments=[segment("a")]))
     store.create(f"{place}/segments/run_id=one/part-000001-dead.parquet", b"killed before its transcripts came")
     assert parts.stopped(place, parts.reports(place), BEGUN) == "one"
     assert parts.stopped(place, parts.reports(place), BEGUN | {"fingerprint": "g"}) is None
     again = begin(place)
-    ((segments, rows),) = again.catch_up()
-    assert (segments.num_rows, rows["recording_id"].to_pylist()) == (1, ["a"])
-    again.write([segment("b")], transcripts("b"))
+    (tables,) = again.catch_up()
+    assert (tables["segments"].num_rows, tables["transcripts"]["recording_id"].to_pylist()) == (1, ["a"])
+    again.write(part("b", segments=[segment("b")]))
     finish(again)
     assert parts.stopped(place, parts.reports(place), BEGUN) is None
     assert parts.published(place, parts.reports(place))["recording_id"].to_pylist() == ["a", "b"]
-    assert len(again.segments) == 2
-    assert not any("dead" in name for name in again.segments)
+    assert len(again.files["segments"]) == 2
+    assert not any("dead" in name for name in again.files["segments"])
 
 
-def test_a_run_begun_with_other_settings_is_not_taken_up(place: str) -> None:
+def test_a_run_begun_with_other_settings_is_not_resumed(place: str) -> None:
     begin(place)
     with pytest.raises(ConfigurationError, match="began with another fingerprint"):
         begin(place, fingerprint="g")
@@ -86,22 +92,22 @@ def test_a_run_begun_with_other_settings_is_not_taken_up(place: str) -> None:
 
 def test_two_drivers_of_one_run_commit_a_part_once(place: str) -> None:
     first, second = begin(place), begin(place)
-    first.write([], transcripts("a"))
+    first.write(part("a"))
     with pytest.raises(FileExistsError):
-        second.write([], transcripts("a", "b"))
-    ((_, theirs),) = second.catch_up()
-    assert theirs["recording_id"].to_pylist() == ["a"]
-    second.write([], transcripts("b"))
+        second.write(part("a", "b"))
+    (theirs,) = second.catch_up()
+    assert theirs["transcripts"]["recording_id"].to_pylist() == ["a"]
+    second.write(part("b"))
     assert list(first.catch_up())
     finish(first)
     assert second.publish({"finished_at": "2"})["finished_at"] == "1"
     with pytest.raises(JobError, match="finished by another driver"):
-        second.write([], transcripts("c"))
+        second.write(part("c"))
     assert parts.published(place, parts.reports(place))["recording_id"].to_pylist() == ["a", "b"]
 
 
-def test_what_a_later_run_has_done_is_not_taken_up_again(place: str) -> None:
-    begin(place, "stopped").write([], transcripts("a"))
+def test_what_a_later_run_has_done_is_not_resumed_again(place: str) -> None:
+    begin(place, "stopped").write(part("a"))
     finish(begin(place, "whole", started_at="1"), at="2")
     assert parts.stopped(place, parts.reports(place), BEGUN) is None
     begin(place, "anew", started_at="3")
@@ -112,7 +118,7 @@ def test_what_a_later_run_has_done_is_not_taken_up_again(place: str) -> None:
 def test_readers_see_published_rows_alone(tmp_path: Path) -> None:
     for run_id in ("one", "two", "stopped"):
         opened = begin(str(tmp_path), run_id)
-        opened.write([], transcripts(run_id, run_id=run_id))
+        opened.write(part(run_id, run_id=run_id))
         if run_id != "stopped":
             finish(opened)
     docs = (ROOT / "docs" / "tables.md").read_text("utf-8").replace("out/", f"{tmp_path}/")

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from pipeline.ledger import report
-from pipeline.log import Log
+from pipeline.log import Log, duration
+from pipeline.tasks.transcribe import numbers
 
 
 @pytest.mark.parametrize(
@@ -20,18 +21,20 @@ from pipeline.log import Log
     ],
 )
 def test_durations_read_well(seconds: float, words: str) -> None:
-    assert report.duration(seconds) == words
+    assert duration(seconds) == words
 
 
 def test_a_tally_adds_up() -> None:
-    tally = report.Tally()
+    tally = report.Tally(numbers.Numbers(), "transcripts")
     good = {"outcome": "ok", "failure_code": None, "language": "en", "duration_s": 100.0, "flags": ["little_text"]}
     window = {"start_s": 3.0, "end_s": 52.0, "overlap_s": 1.0, "padded_s": 60.0, "token_count": 9}
     silent = {"padded_s": None}
-    spoken = {"speech_s": 40.0, "windowed_s": 40.0, "transcribed_s": 30.0}
-    tally.add(good | spoken, [window | {"attempts": ["whole", "split"]}, silent])
+    spoken = {"channel": None, "speech_s": 40.0, "windowed_s": 40.0, "transcribed_s": 30.0}
+    silence = spoken | {"speech_s": 0.0, "windowed_s": 0.0, "transcribed_s": 0.0}
+    segments = [window | {"attempts": ["whole", "split"]}, silent]
+    tally.add({"transcripts": [good | spoken], "segments": segments})
     bad = {"outcome": "failed", "failure_code": "not_media", "language": None, "duration_s": None, "flags": []}
-    tally.add(bad | dict.fromkeys(spoken, 0.0), [silent])
+    tally.add({"transcripts": [bad | silence], "segments": [silent]})
     facts = tally.facts(wall_s=10.0)
     assert facts["recordings"] == facts["ok"] + facts["partial"] + facts["failed"] == 2
     assert facts["failures"] == {"not_media": 1}
@@ -43,15 +46,17 @@ def test_a_tally_adds_up() -> None:
 
 
 def test_the_summary_shows_what_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    tally = report.Tally()
+    tally = report.Tally(numbers.Numbers(), "transcripts")
     about = {"numbers": tally.facts(1.0), "first_rows_s": 0.0, "output": "s3://b/out", "run_id": "r", "not_reached": 0}
+    about["tables"] = ["segments", "transcripts"]
+    lines = numbers.summary(about["numbers"])
     log = Log()
-    report.print_summary(about, log)
+    report.print_summary(about, lines, log)
     said = capsys.readouterr().err
     assert "s3://b/out/transcripts/run_id=r/" in said
     assert "0 ok, 0 partial, 0 failed" in said
     log.as_json = True
-    report.print_summary(about, log)
+    report.print_summary(about, lines, log)
     line = json.loads(capsys.readouterr().err)
     assert (line["message"], line["run_id"], line["recordings"]) == ("finished", "r", 0)
 
@@ -63,7 +68,7 @@ def test_progress_without_a_terminal_is_a_line_now_and_then(
     log = Log()
     log.as_json = as_json
     watch = report.Watch(10, log)
-    tally = report.Tally()
+    tally = report.Tally(numbers.Numbers(), "transcripts")
     watch.show(tally)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(report, "PLAIN_INTERVAL_S", -1.0)

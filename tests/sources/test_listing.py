@@ -126,7 +126,7 @@ def as_parquet(path: Path) -> Path:
 
 @pytest.mark.parametrize("write", [as_jsonl, as_csv, as_parquet])
 def test_every_row_of_a_manifest_has_its_say(write: Callable[[Path], Path], folder: Path) -> None:
-    listed = listing.read(str(write(folder / "list")), "out")
+    listed = listing.read(str(write(folder / "list")), "out", taken=["text"])
     found = rows(listed)
     assert listed.repeated == 1
     assert len(found) + listed.repeated == 12

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigurationError
-from pipeline.schema import TRANSCRIPT
 from pipeline.sources import manifest
+from pipeline.tasks.transcribe.schema import TRANSCRIPT
 
 
 def jsonl(*rows: Any) -> manifest.Manifest:
@@ -64,7 +64,7 @@ def test_csv_as_spreadsheets_write_it() -> None:
     parsed = manifest.parse(text.encode(), "list.csv")
     assert [entry.name for entry in parsed.entries] == ["a b.wav", "c.wav", None]
     assert parsed.entries[2].error == "row 3: 5 fields, but the header has 4"
-    extra = manifest.extra_columns(parsed, parsed.entries[:2])
+    extra = manifest.extra_columns(parsed, parsed.entries[:2], TRANSCRIPT.names)
     assert extra.to_pylist() == [{"note": "one, two\nthree"}, {"note": None}]
     long = manifest.parse(f"uri,note\na,{'x' * 200_000}\n".encode(), "list.csv")
     assert len(long.entries[0].values["note"]) == 200_000
@@ -93,7 +93,7 @@ def test_columns_of_any_type_are_carried() -> None:
         {"uri": "b", "n": 2, "mixed": "x", "deep": None, "empty": {}, "big": -1, "half": "ok", "manifest_text": "u"},
     ]
     parsed = jsonl(*rows)
-    extra = manifest.extra_columns(parsed, parsed.entries)
+    extra = manifest.extra_columns(parsed, parsed.entries, TRANSCRIPT.names)
     first, second = extra.to_pylist()
     assert (first["n"], first["mixed"], second["mixed"]) == (1, "1", '"x"')
     assert (first["deep"], first["empty"], first["big"]) == ({"x": [1]}, "{}", str(2**70))
@@ -124,7 +124,7 @@ def test_every_row_is_an_entry_and_every_column_can_be_written(rows: list[dict[s
     parsed = jsonl(*rows)
     assert [entry.number for entry in parsed.entries] == list(range(1, len(rows) + 1))
     assert all(entry.error or entry.name for entry in parsed.entries)
-    extra = manifest.extra_columns(parsed, parsed.entries)
+    extra = manifest.extra_columns(parsed, parsed.entries, TRANSCRIPT.names)
     assert len(extra) == len(rows)
     assert not set(extra.column_names) & set(TRANSCRIPT.names)
     pq.write_table(extra, pa.BufferOutputStream())

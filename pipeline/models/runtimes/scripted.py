@@ -11,12 +11,13 @@ import time
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 
 from pipeline import __version__
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.families.scripted import FAMILY
+from pipeline.models.families.scripted import FAMILY, NO_SCRIPT
 from pipeline.models.protocol import Hypothesis, LanguageScorer, LanguageScores, Request, RequestError, Runtime
 from pipeline.settings import Settings
 
@@ -24,15 +25,17 @@ NUMBERS = np.random.default_rng(0).integers(1 << 44, 1 << 48, 2_000).tolist()  #
 
 
 class ScriptedModel:
-    """`VOXTRAL_SCRIPT` in the environment: `delay=SECONDS`, `slots=NUMBER` (of requests at once), `fail` (every
-    request), `broken` (at the start; `broken=FILE`: only the model that makes the file), `stuck` (at the start), `gpus`
-    and `clock` (the text says which GPUs it has, and when it was done), `hang=LENGTH` and `die=LENGTH` (at windows of
-    so many seconds, as their text says; `die=any`)."""
+    """Its script is a file of words with commas between: `delay=SECONDS`, `slots=NUMBER` (of requests at once), `fail`
+    (every request), `broken` (at the start; `broken=FILE`: only the model that makes the file), `stuck` (at the start),
+    `gpus` and `clock` (the text says which GPUs it has, and when it was done), `hang=LENGTH` and `die=LENGTH` (at
+    windows of so many seconds, as their text says; `die=any`)."""
 
     abilities = FAMILY.abilities
 
-    def __init__(self) -> None:
-        parts = [part.split("=", 1) for part in os.environ.get("VOXTRAL_SCRIPT", "").split(",") if part]
+    def __init__(self, model: str) -> None:
+        """`model` is the path of the file; NO_SCRIPT: it does nothing of the kind."""
+        script = "" if model == NO_SCRIPT else Path(model).read_text()
+        parts = [part.split("=", 1) for part in script.strip().split(",") if part]
         self._script: dict[str, str] = {part[0]: part[-1] for part in parts}
         self._slots = asyncio.Semaphore(int(self._script.get("slots", 1_000)))
         if "broken" in self._script and self._is_first(self._script["broken"]):
@@ -85,8 +88,8 @@ class ScriptedModel:
 
 
 def start(settings: Settings, checkpoint: Checkpoint, in_ray: bool) -> ScriptedModel:
-    """A model at once; only its script changes what it does."""
-    return ScriptedModel()
+    """A model that is ready at once, unless its script says otherwise."""
+    return ScriptedModel(settings.engine.model)
 
 
 RUNTIME = Runtime(version=lambda: __version__, start=start, uses_gpus=False)

@@ -1,52 +1,22 @@
-"""Segments into transcripts: gather what belongs to a recording, and join it into one row."""
+"""From segments to transcripts."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import pyarrow as pa
-
-from pipeline.schema import DECLARED, TRANSCRIPT, FailureCode, Flag, Outcome
+from pipeline.schema import FailureCode, Flag, Outcome
 from pipeline.settings import Guards
 from pipeline.tasks.transcribe import language
 from pipeline.tasks.transcribe.guards import letters
 from pipeline.tasks.transcribe.language import MIXED_SHARE
 from pipeline.tasks.transcribe.overlaps import concatenate, join
+from pipeline.tasks.transcribe.schema import DECLARED, TRANSCRIPT
 
 SEGMENT_NAMES = [field.name for field in TRANSCRIPT.field("segments").type.value_type]
 
 Row = dict[str, Any]
-
-
-class Assembly:
-    """Gathers HYPOTHESIS rows, which come in any order, until a recording has all of its segments.
-
-    It holds the text of unfinished recordings only, of which there are as many as the pipeline has in flight.
-    """
-
-    def __init__(self) -> None:
-        self._segments: dict[str, dict[int, Row]] = defaultdict(dict)
-        self._counts: dict[str, int] = {}
-
-    def add(self, hypotheses: pa.Table) -> Iterator[tuple[str, list[Row]]]:
-        """Take rows in; yield (recording_id, its segments in order) for each recording that is now complete."""
-        for row in hypotheses.to_pylist():
-            recording_id = row["recording_id"]
-            # A stage that Ray ran twice gives a segment twice; one is kept.
-            self._segments[recording_id][row["segment_index"]] = row
-            if row["segment_count"] is not None:
-                self._counts[recording_id] = row["segment_count"]
-            if len(self._segments[recording_id]) == self._counts.get(recording_id):
-                del self._counts[recording_id]
-                segments = self._segments.pop(recording_id)
-                yield recording_id, [segments[index] for index in sorted(segments)]
-
-    def unfinished(self) -> Iterator[tuple[str, list[Row]]]:
-        """What is left when nothing more comes: recordings that miss segments."""
-        for recording_id, segments in self._segments.items():
-            yield recording_id, [segments[index] for index in sorted(segments)]
 
 
 def settle(segments: Sequence[Row]) -> list[Row]:

@@ -1,4 +1,4 @@
-"""What changes a transcript, as one hash: recordings are done again where it differs.
+"""What changes a transcript: recordings are done again where it differs.
 
 It holds what is resolved, not how it was said (`auto`, an order, a default), and nothing that leaves texts as they are:
 where a model lies, how many engines run it, who runs it. The runtime and its version and that of this package are
@@ -7,19 +7,12 @@ columns of the tables instead; TRANSCRIPTION_VERSION is raised when a change of 
 
 from __future__ import annotations
 
-import hashlib
-import json
 from typing import Any
 
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.settings import Settings
 
 TRANSCRIPTION_VERSION = 1
-
-
-def fingerprint(settings: Settings, checkpoint: Checkpoint) -> str:
-    """The hash of `facts`: 16 hexadecimal digits."""
-    return hashlib.sha256(json.dumps(facts(settings, checkpoint), sort_keys=True).encode()).hexdigest()[:16]
 
 
 def facts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:

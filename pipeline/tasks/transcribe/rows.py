@@ -1,4 +1,4 @@
-"""Windows and their transcriptions as typed values; the tables around them are those of pipeline.schema."""
+"""Windows and the answers to them as typed values; the tables around them are pipeline.schema.WINDOW and HYPOTHESIS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.audio import segment
-from pipeline.schema import HYPOTHESIS
+from pipeline.tasks.transcribe.schema import HYPOTHESIS
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Transcription:
+class Answer:
     """The columns of a HYPOTHESIS row that do not come from its WINDOW row, or may be changed.
 
     `text` is None where transcription failed, and "" where nobody speaks. Columns that are None say nothing: no model
@@ -62,12 +62,12 @@ class Transcription:
 
 
 _READ = ["start_s", "end_s", "speech_s", "spans", "overlap_s", "language", "failure_code", "failure_detail"]
-_WRITTEN = pa.schema([HYPOTHESIS.field(field.name) for field in fields(Transcription)])
+_WRITTEN = pa.schema([HYPOTHESIS.field(field.name) for field in fields(Answer)])
 
 
-def failed(window: Window, failure: Failure) -> Transcription:
-    """That of a window without text."""
-    return Transcription(None, window.language, failure.code, failure.detail)
+def failed(window: Window, failure: Failure) -> Answer:
+    """The answer for a window that has no text."""
+    return Answer(None, window.language, failure.code, failure.detail)
 
 
 def windows_of(table: pa.Table) -> list[Window]:
@@ -85,8 +85,8 @@ def windows_of(table: pa.Table) -> list[Window]:
     return found
 
 
-def hypotheses(table: pa.Table, transcriptions: Sequence[Transcription]) -> pa.Table:
-    """The HYPOTHESIS rows of a WINDOW table and its rows' transcriptions, in order."""
-    written = pa.Table.from_pylist([asdict(transcription) for transcription in transcriptions], _WRITTEN)
+def hypotheses(table: pa.Table, answers: Sequence[Answer]) -> pa.Table:
+    """The HYPOTHESIS rows of a WINDOW table and the answers to its rows, in order."""
+    written = pa.Table.from_pylist([asdict(answer) for answer in answers], _WRITTEN)
     columns = [written[name] if name in _WRITTEN.names else table[name] for name in HYPOTHESIS.names]
     return pa.Table.from_arrays(columns, HYPOTHESIS.names).cast(HYPOTHESIS)

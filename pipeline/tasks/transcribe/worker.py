@@ -14,16 +14,15 @@ from dataclasses import replace
 import pyarrow as pa
 
 from pipeline.audio import segment
-from pipeline.models.abilities import Ability, Requirements
 from pipeline.models.protocol import Hypothesis, LanguageScores, Model, Request, RequestError
-from pipeline.schema import DECLARED, FailureCode, Flag
+from pipeline.schema import FailureCode, Flag
 from pipeline.settings import Settings
 from pipeline.tasks.transcribe import guards, language
 from pipeline.tasks.transcribe.guards import Attempt
 from pipeline.tasks.transcribe.overlaps import concatenate, join
-from pipeline.tasks.transcribe.rows import Failure, Transcription, Window, failed, hypotheses, windows_of
+from pipeline.tasks.transcribe.rows import Answer, Failure, Window, failed, hypotheses, windows_of
+from pipeline.tasks.transcribe.schema import DECLARED
 
-REQUIRED = Requirements("transcribe", (Ability.TRANSCRIBE, Ability.FIND_LANGUAGE))
 UNSURE_SHARE = 0.1  # of probability, from which on the second likeliest language is tried too
 NO_SCORES = LanguageScores({})
 
@@ -44,11 +43,11 @@ class Transcribe:
         """All windows of the batch go to the model at once; it batches them as it sees fit."""
         return hypotheses(windows, await asyncio.gather(*map(self._one, windows_of(windows))))
 
-    async def _one(self, window: Window) -> Transcription:
+    async def _one(self, window: Window) -> Answer:
         if window.failure:
             return failed(window, window.failure)
         if not window.speech:
-            return Transcription("", window.language)
+            return Answer("", window.language)
         try:
             return await self._transcribe(window.speech, window.language)
         except RequestError as error:
@@ -56,7 +55,7 @@ class Transcribe:
         finally:
             self.finished += 1
 
-    async def _transcribe(self, window: segment.Window, declared: str | None) -> Transcription:
+    async def _transcribe(self, window: segment.Window, declared: str | None) -> Answer:
         """Transcribe a window, again in other ways as long as its text is suspicious, and tag its language."""
         scores, request, first = await self._first(Request(window.samples, declared))
         scripts = [declared] if declared else self._settings.language.expected
@@ -86,7 +85,7 @@ class Transcribe:
         allowed = [*self._settings.language.expected, *filter(None, [declared])]
         if other := language.unexpected(text, allowed):
             flags.append(Flag.UNEXPECTED_LANGUAGE)
-        return Transcription(
+        return Answer(
             text=text,
             language=declared if text and declared else tag.language if tag else None,
             language_probability=tag.probability if tag else None,

@@ -1,16 +1,12 @@
 from __future__ import annotations
 
-import random
 from typing import Any
 
-import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from pipeline.schema import HYPOTHESIS
 from pipeline.settings import Guards
 from pipeline.tasks.transcribe import assemble
+from pipeline.tasks.transcribe.schema import HYPOTHESIS
 
 
 def segment(index: int, text: str | None, **more: Any) -> dict[str, Any]:
@@ -112,34 +108,6 @@ def test_language_is_weighed_by_speech_and_probability() -> None:
     declared = {"language": "de", "language_probability": None, "language_source": "declared"}
     row = assemble.transcript([segment(0, "x", **declared)], Guards())
     assert (row["language"], row["language_probability"], row["language_source"]) == ("de", None, "declared")
-
-
-@given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.randoms(use_true_random=False), st.integers(1, 5))
-def test_every_recording_comes_out_once_in_order_whatever_the_order_of_its_segments(
-    counts: list[int], shuffle: random.Random, batch: int
-) -> None:
-    rows = []
-    for number, count in enumerate(counts):
-        own = [segment(index, f"{number}.{index}") | {"recording_id": str(number)} for index in range(count)]
-        rows += [*own[:-1], last(own[-1])]
-    shuffle.shuffle(rows)
-    assembly = assemble.Assembly()
-    found: dict[str, list[str]] = {}
-    for at in range(0, len(rows), batch):
-        for recording_id, segments in assembly.add(pa.Table.from_pylist(rows[at : at + batch], HYPOTHESIS)):
-            assert recording_id not in found
-            found[recording_id] = [s["text"] for s in segments]
-    assert found == {str(n): [f"{n}.{index}" for index in range(count)] for n, count in enumerate(counts)}
-    assert not list(assembly.unfinished())
-
-
-def test_a_repeated_segment_is_kept_once_and_a_lost_one_is_noticed() -> None:
-    assembly = assemble.Assembly()
-    rows = [segment(0, "one"), segment(0, "one"), last(segment(2, "three"))]
-    assert not list(assembly.add(pa.Table.from_pylist(rows, HYPOTHESIS)))
-    ((recording_id, segments),) = assembly.unfinished()
-    assert recording_id == "a"
-    assert [s["text"] for s in segments] == ["one", "three"]
 
 
 def test_a_recording_whose_speech_gave_little_text_is_flagged() -> None:

@@ -7,14 +7,16 @@ import pytest
 
 from pipeline import settings
 from pipeline.models.checkpoint import Checkpoint, fit
-from pipeline.tasks.transcribe.fingerprint import facts, fingerprint
+from pipeline.planning import fingerprint
+from pipeline.tasks.transcribe.fingerprint import facts
+from pipeline.tasks.transcribe.task import Transcription
 
 MODEL = Checkpoint("m", "voxtral", "r", 30.0)
 
 
 def mark(*arguments: str, model: Checkpoint = MODEL) -> str:
     given = ["--input", "in", "--output", "out", "--engine.device", "gpu", *arguments]
-    return fingerprint(fit(settings.load(given), model), model)
+    return fingerprint(Transcription(), fit(settings.load(given), model), model)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.schema import HYPOTHESIS, WINDOW
-from pipeline.tasks.transcribe.rows import Failure, Transcription, failed, hypotheses, windows_of
+from pipeline.schema import WINDOW
+from pipeline.tasks.transcribe.rows import Answer, Failure, failed, hypotheses, windows_of
+from pipeline.tasks.transcribe.schema import HYPOTHESIS
 
 BASE = {"recording_id": "a", "channel": 1, "segment_index": 0, "start_s": 0.5, "end_s": 1.5, "speech_s": 0.75}
 SPOKEN = BASE | {
@@ -47,7 +48,7 @@ def test_a_window_without_samples_has_no_speech(changes: dict[str, Any], failure
 def test_a_hypothesis_keeps_the_columns_of_its_window() -> None:
     windows = table(SPOKEN, SPOKEN | {"segment_index": 1, "segment_count": 2, "duration_s": 9.0})
     answers = [
-        Transcription("ja", "nl", language_probability=0.5, flags=["no_text"], attempts=["whole"]),
+        Answer("ja", "nl", language_probability=0.5, flags=["no_text"], attempts=["whole"]),
         failed(windows_of(windows)[1], Failure("engine_died", "two")),
     ]
     done = hypotheses(windows, answers)
@@ -62,6 +63,6 @@ def test_a_hypothesis_keeps_the_columns_of_its_window() -> None:
 
 def test_chunked_windows_stay_in_order() -> None:
     windows = pa.concat_tables([table(SPOKEN | {"segment_index": at}) for at in range(3)])
-    answers = [Transcription(str(at), None) for at in range(len(windows_of(windows)))]
+    answers = [Answer(str(at), None) for at in range(len(windows_of(windows)))]
     done = hypotheses(windows, answers).to_pylist()
     assert [(row["segment_index"], row["text"]) for row in done] == [(0, "0"), (1, "1"), (2, "2")]

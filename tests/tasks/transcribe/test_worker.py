@@ -11,9 +11,10 @@ import pytest
 
 from pipeline.models.abilities import Abilities
 from pipeline.models.protocol import Hypothesis, LanguageScorer, LanguageScores, Request, RequestError
-from pipeline.schema import HYPOTHESIS, WINDOW
+from pipeline.schema import WINDOW
 from pipeline.settings import Segmentation, Settings
 from pipeline.tasks.transcribe import worker
+from pipeline.tasks.transcribe.schema import HYPOTHESIS
 
 NEEDS_LANGUAGE = Abilities(30.0, needs_language=True, language_methods=("token",))
 SETTINGS = Settings(input="in", output="out", segmentation=Segmentation(max_window_s=6.0, max_pause_s=2.0))

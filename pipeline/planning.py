@@ -1,0 +1,153 @@
+"""What a run would do: what there is, less what is done, and whether anything is wrong before an engine starts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import __version__, estimate, flow, models, store, tasks
+from pipeline.audio import confined
+from pipeline.errors import ConfigurationError
+from pipeline.ledger import done, parts
+from pipeline.ledger.done import Status
+from pipeline.ledger.parts import Output
+from pipeline.ledger.report import Tally
+from pipeline.models.checkpoint import Checkpoint, fit, inspect
+from pipeline.schema import KEYS, FailureCode
+from pipeline.settings import Settings
+from pipeline.sources import listing
+from pipeline.tasks.protocol import Task
+
+SAME = ("task", "input", "limit", "fingerprint", "retry")  # facts that the drivers of one run share
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do: the rows of `listing` that `todo` marks.
+
+    `why` counts the recordings by Status. `resumed` tells whether an earlier driver of the same run was stopped;
+    `tally` has counted the recordings that it has done.
+    """
+
+    settings: Settings
+    task: Task
+    checkpoint: Checkpoint
+    about: Row
+    output: Output
+    listing: listing.Listing
+    todo: pa.Array
+    why: Counter[str]
+    tally: Tally
+    resumed: bool
+    speed: estimate.Speed | None  # of one engine, as far as it is known
+
+    @property
+    def count(self) -> int:
+        return pc.sum(self.todo).as_py() or 0
+
+    def estimate(self) -> tuple[float, estimate.Estimate | None]:
+        """Seconds of audio to do, about, and what they take where the speed is known."""
+        seconds = float(estimate.seconds_each(self.listing.recordings.filter(self.todo), self.settings.audio).sum())
+        return seconds, self.estimate_of(seconds)
+
+    def estimate_of(self, seconds: float) -> estimate.Estimate | None:
+        """What so much audio takes, where the speed is known."""
+        if not self.speed:
+            return None
+        return estimate.Estimate(
+            seconds, self.speed, self.settings.engine.count or 1, self.settings.price_per_engine_hour
+        )
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing to do, and no report that a stopped run still owes."""
+        return not self.count and not self.tally.recordings
+
+
+def plan(settings: Settings) -> Plan:
+    """Look at everything that can be wrong before an engine is started, and at what there is to do.
+
+    Raises:
+        ConfigurationError: model, input, output or tools are not as they should be.
+    """
+    confined.check_tools()
+    task, checkpoint = tasks.load(settings.task), inspect(settings.engine)
+    models.require(task.name, task.requires, checkpoint)
+    settings = fit(settings, checkpoint)
+    engine = settings.engine.model_copy(update={"device": flow.device(settings.engine)})
+    settings = settings.model_copy(update={"engine": engine})
+    runtime, runtime_version = models.runtime(checkpoint)
+    began = datetime.now(UTC)
+    about: Row = {
+        "task": task.name,
+        "input": store.join(*store.split(settings.input)),
+        "limit": settings.limit,
+        "fingerprint": fingerprint(task, settings, checkpoint),
+        "retry": [str(code) for code in settings.retry],
+        "model": settings.engine.model,
+        "model_revision": checkpoint.revision,
+        "runtime": runtime,
+        "runtime_version": runtime_version,
+        "pipeline_version": __version__,
+        "started_at": began.isoformat(),
+    }
+    *_, of_recordings = task.tables
+    parts.check(settings.output)
+    taken = task.tables[of_recordings].names
+    found = listing.read(settings.input, settings.output, settings.limit, settings.allow, taken)
+    try:
+        reports, same = parts.reports(settings.output), {name: about[name] for name in SAME}
+        earlier = parts.of_task(reports, task.name)
+        run_id = settings.run_id or parts.stopped(settings.output, reports, same) or began.strftime("%Y%m%dT%H%M%S.%fZ")
+        output, tally, own = (
+            Output(settings.output, run_id, list(task.tables)),
+            Tally(task.numbers(), of_recordings),
+            [],
+        )
+        output.refuse_published()
+        if resumed := output.began_with(same):
+            for part in output.catch_up():
+                own.append(done.with_keys(part[of_recordings]).select(KEYS.names))
+                tally.add_part(part)
+        rows = parts.published(settings.output, earlier)
+    except store.READ_ERRORS as error:
+        raise ConfigurationError(
+            f"--output {settings.output}: its earlier runs cannot be read ({store.explain(error)})"
+        ) from error
+    status = done.status(found.recordings, rows, about["fingerprint"])
+    todo = pc.invert(pc.is_in(status, value_set=pa.array([Status.DONE.value])))
+    if settings.retry:
+        codes = [str(code) for code in (FailureCode if "failed" in settings.retry else settings.retry)]
+        todo = pc.is_in(done.last_failure(found.recordings, rows), value_set=pa.array(codes))
+    if own:
+        todo = pc.and_not(todo, done.written(found.recordings, pa.concat_tables(own)))
+    return Plan(
+        settings,
+        task,
+        checkpoint,
+        about | {"run_id": run_id, "output": output.uri, "settings": settings.model_dump(mode="json")},
+        output,
+        found,
+        todo,
+        Counter(map(str, status.to_pylist())),
+        tally,
+        resumed,
+        estimate.Speed(settings.engine_speed)
+        if settings.engine_speed
+        else estimate.measured(earlier, about["model"], about["model_revision"]),
+    )
+
+
+def fingerprint(task: Task, settings: Settings, checkpoint: Checkpoint) -> str:
+    """A hash of what changes a row of a task: recordings are done again where it differs. 16 hexadecimal digits."""
+    facts = json.dumps({"task": task.name, **task.fingerprint(settings, checkpoint)}, sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]

@@ -1,0 +1,55 @@
+"""The task of transcription, as runs see it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from pipeline.models.abilities import Ability
+from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.protocol import Model
+from pipeline.settings import Settings
+from pipeline.tasks.transcribe import assemble, fingerprint, worker
+from pipeline.tasks.transcribe import numbers as transcript_numbers
+from pipeline.tasks.transcribe.schema import HYPOTHESIS, SEGMENT, TRANSCRIPT
+
+Row = dict[str, Any]
+
+
+class Transcription:
+    """Every window's text and language; segments, and the transcripts that they make."""
+
+    name: ClassVar[str] = "transcribe"
+    requires: ClassVar[Sequence[Ability]] = (Ability.TRANSCRIBE, Ability.FIND_LANGUAGE)
+    tables: ClassVar[Mapping[str, pa.Schema]] = {"segments": SEGMENT, "transcripts": TRANSCRIPT}
+    answers: ClassVar[pa.Schema] = HYPOTHESIS
+
+    def fingerprint(self, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, Any]:
+        return fingerprint.facts(settings, checkpoint)
+
+    def worker(self, model: Model, settings: Settings) -> worker.Transcribe:
+        return worker.Transcribe(model, settings)
+
+    def engine_died(self, windows: pa.Table, deaths: int) -> pa.Table:
+        return worker.engine_died(windows, deaths)
+
+    def rows(
+        self, recording: Row, answers: Sequence[Row], settings: Settings, complete: bool
+    ) -> Mapping[str, Sequence[Row]]:
+        recording_id, segments = recording["recording_id"], assemble.settle(answers)
+        transcripts = assemble.transcripts(recording_id, segments, settings.guards, complete)
+        return {
+            "segments": [
+                segment | recording | {"recording_id": assemble.channel_id(recording_id, segment["channel"])}
+                for segment in segments
+            ],
+            "transcripts": [recording | transcript for transcript in transcripts],
+        }
+
+    def numbers(self) -> transcript_numbers.Numbers:
+        return transcript_numbers.Numbers()
+
+    def summary(self, numbers: Row) -> list[tuple[str, str]]:
+        return transcript_numbers.summary(numbers)

@@ -1,0 +1,130 @@
+"""From answers, as they come from the engines, to committed parts."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import flow
+from pipeline.ledger.parts import AlreadyPublished
+from pipeline.planning import Plan
+from pipeline.schema import PROVENANCE
+
+RECORDINGS_PER_PART = 10_000  # a part is written earlier when flush_interval_s has passed
+
+Row = dict[str, Any]
+
+
+class Assembly:
+    """Gathers the answers for windows, which come in any order, until a recording has all of them.
+
+    It holds those of unfinished recordings only, of which there are as many as the pipeline has in flight.
+    """
+
+    def __init__(self) -> None:
+        self._answers: dict[str, dict[int, Row]] = defaultdict(dict)
+        self._counts: dict[str, int] = {}
+
+    def add(self, answers: pa.Table) -> Iterator[tuple[str, list[Row]]]:
+        """Take rows in; yield (recording_id, its answers in order) for each recording that is now complete."""
+        for row in answers.to_pylist():
+            recording_id = row["recording_id"]
+            # A stage that Ray ran twice gives an answer twice; one is kept.
+            self._answers[recording_id][row["segment_index"]] = row
+            if row["segment_count"] is not None:
+                self._counts[recording_id] = row["segment_count"]
+            if len(self._answers[recording_id]) == self._counts.get(recording_id):
+                del self._counts[recording_id]
+                own = self._answers.pop(recording_id)
+                yield recording_id, [own[index] for index in sorted(own)]
+
+    def unfinished(self) -> Iterator[tuple[str, list[Row]]]:
+        """What is left when nothing more comes: recordings that miss answers."""
+        for recording_id, own in self._answers.items():
+            yield recording_id, [own[index] for index in sorted(own)]
+
+
+class Writer:
+    """Turns answers into rows of the task's tables, and commits them part by part."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self._tally, self._task = plan, plan.tally, plan.task
+        *_, self._of_recordings = self._task.tables
+        self._assembly = Assembly()
+        listing = plan.listing
+        self._row_of = {row_id: at for at, row_id in enumerate(listing.recordings["recording_id"].to_pylist())}
+        self._waiting = {str(row_id) for row_id in listing.recordings.filter(plan.todo)["recording_id"].to_pylist()}
+        self._schemas = dict(self._task.tables)
+        self._schemas[self._of_recordings] = pa.schema([*self._schemas[self._of_recordings], *listing.extra.schema])
+        self._provenance = {field.name: plan.about[field.name] for field in PROVENANCE if field.name in plan.about}
+        self._finished: dict[str, Mapping[str, Sequence[Row]]] = {}  # the rows of each table, to be committed
+        self._flushed = time.monotonic()
+
+    def add(self, answers: pa.Table) -> None:
+        """Take in what an engine has answered."""
+        for recording_id, own in self._assembly.add(answers):
+            self._finish(recording_id, own)
+
+    def flush_if_due(self) -> None:
+        """Commit what is finished, if it is much, or if it has waited for flush_interval_s."""
+        overdue = time.monotonic() - self._flushed > self._plan.settings.flush_interval_s
+        if len(self._finished) >= RECORDINGS_PER_PART or (overdue and self._finished):
+            self.flush()
+
+    def finish(self) -> None:
+        """Write what is left. A recording that never came back is a failure with a row like any other."""
+        for recording_id, answers in list(self._assembly.unfinished()):
+            self._finish(recording_id, answers, complete=False)
+        for recording_id in list(self._waiting):
+            self._finish(recording_id, [], complete=False)
+        self.flush()
+
+    def flush(self) -> None:
+        """Commit what is finished, but for what another driver of the run has committed meanwhile."""
+        while self._finished:
+            try:
+                self._plan.output.write({name: self._table(name) for name in self._schemas})
+                self._finished = {}
+            except FileExistsError:
+                self._drop_committed()
+            except AlreadyPublished:
+                self._drop_committed()
+                if self._finished or self._waiting:
+                    raise
+        self._flushed = time.monotonic()
+
+    def _table(self, name: str) -> pa.Table:
+        rows = [row for tables in self._finished.values() for row in tables[name]]
+        return pa.Table.from_pylist(rows, self._schemas[name])
+
+    def _drop_committed(self) -> None:
+        """Leave out what another driver has committed."""
+        for tables in self._plan.output.catch_up():
+            recordings = tables[self._of_recordings]
+            theirs = set(recordings["recording_id"].to_pylist())
+            ours = theirs & self._finished.keys()  # counted already
+            counted = pc.is_in(recordings["recording_id"], value_set=pa.array(ours, pa.string()))
+            others = {name: table.slice(0, 0) if ours else table for name, table in tables.items()}
+            self._tally.add_part(others | {self._of_recordings: recordings.filter(pc.invert(counted))})
+            self._finished = {key: rows for key, rows in self._finished.items() if key not in ours}
+            self._waiting -= theirs
+
+    def _finish(self, recording_id: str, answers: list[Row], complete: bool = True) -> None:
+        if recording_id not in self._waiting:  # a stage that Ray ran twice
+            return
+        self._waiting.remove(recording_id)
+        at = self._row_of[recording_id]
+        recording = self._plan.listing.recordings.slice(at, 1).to_pylist()[0]
+        extra = self._plan.listing.extra.slice(at, 1).to_pylist()[0] if self._plan.listing.extra.num_columns else {}
+        read = next((row["content_version"] for row in answers if row["segment_count"] is not None), None)
+        known = {key: recording[key] for key in ("recording_id", "place", "uri", "range_start_s", "range_end_s")}
+        known |= {"declared_language": recording["language"], "content_version": read or recording["content_version"]}
+        rows = self._task.rows(known | self._provenance | extra, answers, self._plan.settings, complete)
+        whole = self._tally.add(rows)
+        flow.count_recording(whole["outcome"], whole["failure_code"], whole["duration_s"] or 0.0)
+        self._finished[recording_id] = rows
