@@ -95,8 +95,8 @@ SPANS = pa.list_(pa.struct([pa.field("start_s", pa.float64()), pa.field("end_s",
 
 # One row per window, on its way to an engine. The last window of a recording alone carries `segment_count`,
 # `duration_s` and `content_version`, that of the content that was read: a recording is complete when that row and as
-# many segments as it says have arrived. The last window of each channel carries `heard_s`, all speech that the voice
-# activity detector heard in it, and `recording_flags`, what is suspicious about its decoding.
+# many segments as it says have arrived. The last window of each channel carries `channel_speech_s`, all speech that the
+# voice activity detector found in it, and `recording_flags`, what is suspicious about its decoding.
 # A window without samples does not go to an engine: it failed, or nothing is said in it.
 _WINDOW_FIELDS = [
     pa.field("recording_id", pa.string(), nullable=False),
@@ -113,14 +113,14 @@ _WINDOW_FIELDS = [
     pa.field("segment_count", pa.int32()),
     pa.field("duration_s", pa.float64()),
     pa.field("content_version", pa.string()),
-    pa.field("heard_s", pa.float64()),
+    pa.field("channel_speech_s", pa.float64()),
     pa.field("recording_flags", pa.list_(pa.string())),
 ]
 WINDOW = pa.schema([*_WINDOW_FIELDS, pa.field("samples", pa.binary())])  # int16 little-endian mono 16 kHz
 # What every task's answers begin with: a window without its samples.
 ANSWERED = pa.schema(_WINDOW_FIELDS)
 # Those that say something of the whole recording or channel.
-OF_RECORDING = ("segment_count", "duration_s", "content_version", "heard_s", "recording_flags")
+OF_RECORDING = ("segment_count", "duration_s", "content_version", "channel_speech_s", "recording_flags")
 
 # Where a row comes from; on every row of every table.
 PROVENANCE = [

@@ -6,69 +6,89 @@ Trouble with a recording becomes a window without samples, and never leaves as a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline import rows
 from pipeline.audio import fetch, media, segment, timestamps, vad
 from pipeline.errors import RecordingError
+from pipeline.rows import Recording, Span, Window
 from pipeline.schema import SAMPLE_RATE_HZ, WINDOW, FailureCode, Flag
 from pipeline.settings import Settings
 
 MAX_CHANNELS = 32  # to split: each is decoded apart
 WINDOWS_PER_TABLE = 8  # 8 MB of 30 s windows: what a decode worker holds before it hands them on
 
-Row = dict[str, Any]
-
 
 def prepare(recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
     """RECORDING rows -> WINDOW rows: fetch, decode, find speech, cut. At least one window for every recording."""
-    for recording in recordings.to_pylist():
-        rows: list[Row] = []
-        for row in _numbered(_windows(recording, settings), recording):
-            rows.append(row)
-            if len(rows) == WINDOWS_PER_TABLE:
-                yield pa.Table.from_pylist(rows, WINDOW)
-                rows = []
-        if rows:
-            yield pa.Table.from_pylist(rows, WINDOW)
+    for recording in rows.read(recordings, Recording):
+        some: list[Window] = []
+        for window in _numbered(_windows(recording, settings), recording):
+            some.append(window)
+            if len(some) == WINDOWS_PER_TABLE:
+                yield rows.table(some, WINDOW)
+                some = []
+        if some:
+            yield rows.table(some, WINDOW)
 
 
-def _numbered(rows: Iterable[Row], recording: Row) -> Iterator[Row]:
+def decode_died(given: Iterable[pa.Table], recording: pa.Table, kills: int) -> Iterator[pa.Table]:
+    """The WINDOW rows of a RECORDING row that decode workers died of: those that came before, and one that failed."""
+    (row,) = rows.read(recording, Recording)
+    count, end_s = 0, row.range_start_s or 0.0
+    for table in given:
+        count, end_s = count + len(table), max(end_s, pc.max(table["end_s"]).as_py())
+        yield table
+    error = RecordingError(FailureCode.DECODE_DIED, f"{kills} decode workers died of it")
+    (last,) = _numbered([_failed(end_s, None, error), _Whole(end_s or None, row.content_version)], row)
+    yield rows.table([replace(last, segment_index=count, segment_count=count + 1)], WINDOW)
+
+
+@dataclass(frozen=True, slots=True)
+class _Whole:
+    """What is known of a recording when it has been read: how long it is, and which content it had."""
+
+    duration_s: float | None
+    content_version: str | None
+
+
+def _numbered(found: Iterable[Window | _Whole], recording: Recording) -> Iterator[Window]:
     """Give each window its number, and the last one the facts of the whole recording."""
-    common = {"recording_id": recording["recording_id"], "language": recording["language"]}
-    held, count, last = None, 0, {}
-    nothing: Row = {"speech_s": 0.0, "overlap_s": 0.0, "spans": []}
-    for row in rows:
-        if "duration_s" in row:  # not a window: facts of the whole recording
-            last = row
+    held, count, whole = None, 0, _Whole(None, None)
+    for window in found:
+        if isinstance(window, _Whole):
+            whole = window
             continue
         if held is not None:
             yield held
-        held = common | nothing | {"segment_index": count} | row
+        of_recording = {"recording_id": recording.recording_id, "language": recording.language}
+        held = replace(window, segment_index=count, **of_recording)
         count += 1
     assert held is not None, "every recording has at least one window"
-    yield held | {"segment_count": count} | last
+    facts = {"duration_s": whole.duration_s, "content_version": whole.content_version}
+    yield replace(held, segment_count=count, **facts)
 
 
-def _windows(recording: Row, settings: Settings) -> Iterator[Row]:
-    """The windows of one recording, channel by channel, then the facts of the whole recording. Trouble is a
-    window without samples."""
-    start_s, end_s = recording["range_start_s"] or 0.0, recording["range_end_s"]
-    stated_end_s, reached_s, version = None, start_s, recording["content_version"]
+def _windows(recording: Recording, settings: Settings) -> Iterator[Window | _Whole]:
+    """The windows of one recording, channel by channel, then the facts of the whole recording. Trouble is a window
+    without samples, up to where the header says that the recording ends."""
+    start_s, end_s = recording.range_start_s or 0.0, recording.range_end_s
+    stated_end_s, reached_s, version = None, start_s, recording.content_version
     try:
-        if recording["failure_code"]:
-            raise RecordingError(FailureCode(recording["failure_code"]), recording["failure_detail"])
-        listed, max_bytes = (recording["content_version"], recording["size_bytes"]), settings.audio.max_object_gb * 1e9
-        with fetch.local_copy(recording["uri"], *listed, max_bytes) as copy:
+        if recording.failure_code:
+            raise RecordingError(FailureCode(recording.failure_code), recording.failure_detail or "")
+        listed, max_bytes = (recording.content_version, recording.size_bytes), settings.audio.max_object_gb * 1e9
+        with fetch.local_copy(recording.uri, *listed, max_bytes) as copy:
             path, version = copy.path, copy.content_version
             facts = media.probe(path, settings.audio)
             stated_s = facts.duration_s if facts.duration_is_stated else None
             stated_end_s = min(end_s or stated_s, stated_s) if stated_s else None
             if stated_s and start_s >= stated_s:
-                detail = f"start_s {start_s} lies behind the end of the recording, {stated_s:.2f} s"
+                detail = f"start_s {start_s} is not before the end of the recording, {stated_s:.2f} s"
                 raise RecordingError(FailureCode.INVALID_ROW, detail)
             if settings.channels == "split" and not 1 <= facts.channels <= MAX_CHANNELS:
                 detail = f"{facts.channels} channels; --channels split takes 1 to {MAX_CHANNELS}"
@@ -76,38 +96,38 @@ def _windows(recording: Row, settings: Settings) -> Iterator[Row]:
             for channel in [None] if settings.channels == "mix" else range(facts.channels):
                 clock = _Clock(start_s)
                 blocks = clock.counting(media.decode(path, settings.audio, start_s, end_s, channel, flags=clock.flags))
-                for row in _channel(blocks, clock, stated_end_s, settings):
-                    yield row | {"channel": channel}
+                for window in _channel(blocks, clock, stated_end_s, settings):
+                    yield replace(window, channel=channel)
                 reached_s = max(reached_s, clock.end_s)
     except RecordingError as error:
         yield _failed(reached_s, stated_end_s, error)
     except Exception as error:
         yield _failed(reached_s, stated_end_s, _fault(error))
-    yield {"duration_s": reached_s - start_s if reached_s > start_s else None, "content_version": version}
+    yield _Whole(reached_s - start_s if reached_s > start_s else None, version)
 
 
 def _channel(
     blocks: Iterable[np.ndarray], clock: _Clock, stated_end_s: float | None, settings: Settings
-) -> Iterator[Row]:
+) -> Iterator[Window]:
     """The windows of one channel; where it holds no speech, one without samples; where it is broken, one that failed.
 
-    The last one carries `heard_s` and `recording_flags`.
+    The last one carries `channel_speech_s` and `recording_flags`.
     """
     start_s, held = clock.end_s, None
     segmenter = segment.Segmenter(vad.Detector(), settings.segmentation, start_s)
     failure: RecordingError | None = None
     try:
-        for window in segmenter.windows(blocks):
+        for found in segmenter.windows(blocks):
             if held:
                 yield held
-            held = {
-                "start_s": window.start_s,
-                "end_s": min(window.end_s, clock.end_s),
-                "speech_s": window.speech_s,
-                "spans": [{"start_s": start, "end_s": min(end, clock.end_s)} for start, end in window.spans],
-                "overlap_s": window.overlap_s,
-                "samples": window.samples.tobytes(),
-            }
+            held = Window(
+                start_s=found.start_s,
+                end_s=min(found.end_s, clock.end_s),
+                speech_s=found.speech_s,
+                spans=[Span(start_s=start, end_s=min(end, clock.end_s)) for start, end in found.spans],
+                overlap_s=found.overlap_s,
+                samples=found.samples.tobytes(),
+            )
         failure = clock.failure
         if not failure and clock.end_s == start_s:
             failure = RecordingError(FailureCode.DECODE_ERROR, "ffmpeg found no audio samples in it")
@@ -115,12 +135,12 @@ def _channel(
     except Exception as error:
         failure = _fault(error)
     if not held and clock.end_s > start_s:
-        held = {"start_s": start_s, "end_s": clock.end_s}
+        held = Window(start_s=start_s, end_s=clock.end_s)
     if held and failure:
         yield held
     last = _failed(clock.end_s, stated_end_s, failure) if failure else held
     assert last is not None
-    yield last | {"heard_s": round(segmenter.speech_s, 3), "recording_flags": sorted(clock.flags)}
+    yield replace(last, channel_speech_s=round(segmenter.speech_s, 3), recording_flags=sorted(clock.flags))
 
 
 class _Clock:
@@ -157,23 +177,6 @@ def _fault(error: Exception) -> RecordingError:
     return RecordingError(FailureCode.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
 
 
-def _failed(start_s: float, end_s: float | None, error: RecordingError) -> Row:
-    return {
-        "start_s": start_s,
-        "end_s": max(start_s, end_s or 0.0),
-        "failure_code": error.code.value,
-        "failure_detail": error.detail,
-    }
-
-
-def decode_died(given: Iterable[pa.Table], recording: pa.Table, kills: int) -> Iterator[pa.Table]:
-    """The WINDOW rows of a RECORDING row that decode workers died of: those that came before, and one that failed."""
-    (row,) = recording.to_pylist()
-    count, end_s = 0, row["range_start_s"] or 0.0
-    for table in given:
-        count, end_s = count + len(table), max(end_s, pc.max(table["end_s"]).as_py())
-        yield table
-    error = RecordingError(FailureCode.DECODE_DIED, f"{kills} decode workers died of it")
-    rows = [_failed(end_s, None, error), {"duration_s": end_s or None, "content_version": row["content_version"]}]
-    (last,) = _numbered(rows, row)
-    yield pa.Table.from_pylist([last | {"segment_index": count, "segment_count": count + 1}], WINDOW)
+def _failed(start_s: float, end_s: float | None, error: RecordingError) -> Window:
+    end_s = max(start_s, end_s or 0.0)
+    return Window(start_s=start_s, end_s=end_s, failure_code=error.code.value, failure_detail=error.detail)

@@ -149,6 +149,6 @@ def test_split_channels_are_windows_of_their_own(speech_wav: Callable[..., Path]
     rows = prepare(SETTINGS.model_copy(update={"channels": "split"}), uri=str(path))
     *spoken, silent = rows
     assert {row["channel"] for row in spoken} == {0}
-    assert spoken[-1]["heard_s"] == pytest.approx(sum(row["speech_s"] for row in spoken), abs=0.01)
-    assert (silent["channel"], silent["samples"], silent["heard_s"]) == (1, None, 0.0)
+    assert spoken[-1]["channel_speech_s"] == pytest.approx(sum(row["speech_s"] for row in spoken), abs=0.01)
+    assert (silent["channel"], silent["samples"], silent["channel_speech_s"]) == (1, None, 0.0)
     assert {row["channel"] for row in prepare(uri=str(path))} == {None}

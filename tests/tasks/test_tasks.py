@@ -88,7 +88,7 @@ def test_two_drivers_of_a_run_commit_each_recording_once(tmp_path: Path) -> None
     first.flush()
     second.add(answers(plans[1]))
     second.finish()
-    done = {"finished_at": "1", "tables": ["speech"], "numbers": plans[1].tally.facts(1.0)}
+    done = {"finished_at": "1", "engines": 1, "tables": ["speech"], "numbers": plans[1].tally.facts(1.0)}
     plans[1].output.publish(plans[1].about | done | plans[1].output.files)
     first.add(answers(plans[0]).slice(2, 2))
     first.finish()  # there is nothing left for it

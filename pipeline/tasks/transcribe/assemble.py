@@ -74,7 +74,7 @@ def transcript(segments: Sequence[Row], guards: Guards, complete: bool = True) -
     total_s = sum(one["speech_s"] for one in languages)
     return {
         "duration_s": max((s["duration_s"] for s in segments if s["duration_s"] is not None), default=None),
-        "speech_s": round(sum(segment["heard_s"] or 0.0 for segment in segments), 3),
+        "speech_s": round(sum(segment["channel_speech_s"] or 0.0 for segment in segments), 3),
         "windowed_s": round(windowed_s, 3),
         "transcribed_s": round(sum(segment["speech_s"] for segment in segments if segment["text"]), 3),
         "text": text,

@@ -13,7 +13,7 @@ def segment(index: int, text: str | None, **more: Any) -> dict[str, Any]:
     facts = {"recording_id": "a", "segment_index": index, "start_s": 5.0 * index, "end_s": 5.0 * index + 4}
     empty = dict.fromkeys(HYPOTHESIS.names) | {
         "speech_s": 3.0,
-        "heard_s": 3.0,
+        "channel_speech_s": 3.0,
         "overlap_s": 0.0,
         "spans": [],
         "text": text,
@@ -72,9 +72,9 @@ def test_scripts_without_spaces_are_joined_without(texts: list[str], text: str) 
 def test_a_dense_script_is_not_little_text() -> None:
     # 33 characters in 9 s: four syllables a second, which is usual Chinese.
     text = "今天天气很好我们一起去公园散步然后回家吃饭再看一部电影睡觉休息吧"
-    row = assemble.transcript([last(segment(0, text, speech_s=9.0, heard_s=9.0))], Guards())
+    row = assemble.transcript([last(segment(0, text, speech_s=9.0, channel_speech_s=9.0))], Guards())
     assert "little_text" not in row["flags"]
-    short = assemble.transcript([last(segment(0, text[:9], speech_s=9.0, heard_s=9.0))], Guards())
+    short = assemble.transcript([last(segment(0, text[:9], speech_s=9.0, channel_speech_s=9.0))], Guards())
     assert "little_text" in short["flags"]
 
 
@@ -137,8 +137,8 @@ def test_words_of_an_overlap_come_once() -> None:
 
 def test_channels_have_transcripts_of_their_own_and_a_conversation() -> None:
     rows = [
-        said(0, "hello", channel=0, start_s=1.0, heard_s=2.0),
-        said(1, "goodbye", channel=0, start_s=9.0, heard_s=None),
+        said(0, "hello", channel=0, start_s=1.0, channel_speech_s=2.0),
+        said(1, "goodbye", channel=0, start_s=9.0, channel_speech_s=None),
         last(said(2, "hi there", channel=1, start_s=4.0)),
     ]
     conversation, left, right = assemble.transcripts("a", rows, Guards())
