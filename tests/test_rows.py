@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+import pyarrow as pa
 import pytest
 
 from pipeline import rows
@@ -10,7 +11,7 @@ from pipeline.schema import RECORDING, WINDOW
 
 
 @pytest.mark.parametrize(("kind", "schema"), [(Recording, RECORDING), (Window, WINDOW)])
-def test_a_dataclass_has_the_columns_of_its_schema(kind: type, schema: object) -> None:
+def test_a_dataclass_has_the_columns_of_its_schema(kind: type, schema: pa.Schema) -> None:
     assert {field.name for field in fields(kind)} == set(schema.names)
 
 

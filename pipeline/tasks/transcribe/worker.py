@@ -11,16 +11,19 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 
+import numpy as np
 import pyarrow as pa
 
+from pipeline import rows
 from pipeline.audio import segment
 from pipeline.models.protocol import Hypothesis, LanguageScores, Model, Request, RequestError
+from pipeline.rows import Window
 from pipeline.schema import FailureCode, Flag
 from pipeline.settings import Settings
 from pipeline.tasks.transcribe import guards, language
+from pipeline.tasks.transcribe.answers import Answer, hypotheses
 from pipeline.tasks.transcribe.guards import Attempt
 from pipeline.tasks.transcribe.overlaps import concatenate, join
-from pipeline.tasks.transcribe.rows import Answer, Failure, Window, failed, hypotheses, windows_of
 from pipeline.tasks.transcribe.schema import DECLARED
 
 UNSURE_SHARE = 0.1  # of probability, from which on the second likeliest language is tried too
@@ -41,17 +44,20 @@ class Transcribe:
 
     async def __call__(self, windows: pa.Table) -> pa.Table:
         """All windows of the batch go to the model at once; it batches them as it sees fit."""
-        return hypotheses(windows, await asyncio.gather(*map(self._one, windows_of(windows))))
+        return hypotheses(windows, await asyncio.gather(*map(self._one, rows.read(windows, Window))))
 
     async def _one(self, window: Window) -> Answer:
-        if window.failure:
-            return failed(window, window.failure)
-        if not window.speech:
+        if window.failure_code:
+            return Answer(None, window.language, window.failure_code, window.failure_detail)
+        if window.samples is None:  # nobody speaks
             return Answer("", window.language)
+        samples = np.frombuffer(window.samples, dtype="<i2")
+        spans = tuple((span["start_s"], span["end_s"]) for span in window.spans)
+        speech = segment.Window(window.start_s, window.end_s, window.speech_s, spans, window.overlap_s, samples)
         try:
-            return await self._transcribe(window.speech, window.language)
+            return await self._transcribe(speech, window.language)
         except RequestError as error:
-            return failed(window, Failure(FailureCode.ENGINE_ERROR, str(error)))
+            return Answer(None, window.language, FailureCode.ENGINE_ERROR, str(error))
         finally:
             self.finished += 1
 
@@ -168,8 +174,8 @@ class Transcribe:
 
 def engine_died(windows: pa.Table, deaths: int) -> pa.Table:
     """The HYPOTHESIS rows of WINDOW rows that engines died of."""
-    failure = Failure(FailureCode.ENGINE_DIED, f"{deaths} engines died of it")
-    return hypotheses(windows, [failed(window, failure) for window in windows_of(windows)])
+    failure = FailureCode.ENGINE_DIED, f"{deaths} engines died of it"
+    return hypotheses(windows, [Answer(None, language, *failure) for language in windows["language"].to_pylist()])
 
 
 def _joined(pieces: Sequence[Hypothesis], overlaps_s: Sequence[float]) -> Hypothesis:

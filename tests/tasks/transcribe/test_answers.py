@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
 from pipeline.schema import WINDOW
-from pipeline.tasks.transcribe.rows import Answer, Failure, failed, hypotheses, windows_of
+from pipeline.tasks.transcribe.answers import Answer, hypotheses
 from pipeline.tasks.transcribe.schema import HYPOTHESIS
 
 BASE = {"recording_id": "a", "channel": 1, "segment_index": 0, "start_s": 0.5, "end_s": 1.5, "speech_s": 0.75}
@@ -15,7 +14,7 @@ SPOKEN = BASE | {
     "overlap_s": 0.25,
     "spans": [{"start_s": 0.5, "end_s": 1.25}],
     "language": "de",
-    "heard_s": 7.0,
+    "channel_speech_s": 7.0,
     "samples": np.array([1, -2, 3], "<i2").tobytes(),
 }
 
@@ -24,32 +23,11 @@ def table(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), WINDOW)
 
 
-def test_a_window_is_read_whole() -> None:
-    (window,) = windows_of(table(SPOKEN))
-    assert window.speech is not None
-    assert window.speech.samples.tolist() == [1, -2, 3]
-    assert (window.speech.start_s, window.speech.end_s, window.speech.speech_s) == (0.5, 1.5, 0.75)
-    assert (window.speech.spans, window.speech.overlap_s) == (((0.5, 1.25),), 0.25)
-    assert (window.language, window.failure) == ("de", None)
-
-
-@pytest.mark.parametrize(
-    ("changes", "failure"),
-    [
-        ({"samples": None}, None),
-        ({"samples": None, "failure_code": "truncated", "failure_detail": "x"}, Failure("truncated", "x")),
-    ],
-)
-def test_a_window_without_samples_has_no_speech(changes: dict[str, Any], failure: Failure | None) -> None:
-    (window,) = windows_of(table(SPOKEN | changes))
-    assert (window.speech, window.failure) == (None, failure)
-
-
 def test_a_hypothesis_keeps_the_columns_of_its_window() -> None:
     windows = table(SPOKEN, SPOKEN | {"segment_index": 1, "segment_count": 2, "duration_s": 9.0})
     answers = [
         Answer("ja", "nl", language_probability=0.5, flags=["no_text"], attempts=["whole"]),
-        failed(windows_of(windows)[1], Failure("engine_died", "two")),
+        Answer(None, "de", "engine_died", "two"),
     ]
     done = hypotheses(windows, answers)
     assert done.schema == HYPOTHESIS
@@ -63,6 +41,6 @@ def test_a_hypothesis_keeps_the_columns_of_its_window() -> None:
 
 def test_chunked_windows_stay_in_order() -> None:
     windows = pa.concat_tables([table(SPOKEN | {"segment_index": at}) for at in range(3)])
-    answers = [Answer(str(at), None) for at in range(len(windows_of(windows)))]
+    answers = [Answer(str(at), None) for at in range(3)]
     done = hypotheses(windows, answers).to_pylist()
     assert [(row["segment_index"], row["text"]) for row in done] == [(0, "0"), (1, "1"), (2, "2")]
