@@ -9,15 +9,15 @@ from __future__ import annotations
 import sys
 
 from jobs import shell, transcribe
-from pipeline import planning, settings
+from pipeline import command_line, planning
 from pipeline.errors import ConfigurationError
 from pipeline.log import Log
 
 REGRESSION = 3
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the job; returns the exit status."""
+def main(arguments: list[str] | None = None, kind: str = "Evaluation") -> int:
+    """Run the job with settings of a class of pipeline.evaluate; returns the exit status."""
 
     def job(log: Log) -> int:
         try:
@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise ConfigurationError(
                 f"scoring needs the package {missing.name}: pip install --no-deps -r requirements/evaluate.txt"
             ) from missing
-        wanted = settings.load(sys.argv[1:] if arguments is None else arguments, evaluate.Evaluation)
+        wanted = command_line.load(sys.argv[1:] if arguments is None else arguments, getattr(evaluate, kind))
         log.as_json = wanted.log_format == "json"
         what = evaluate.prepare(wanted)
         for problem in what.problems:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from jobs import shell
-from pipeline import settings
+from pipeline import command_line
 from pipeline.exports import files
 from pipeline.log import Log
 
@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the job; returns the exit status."""
 
     def job(log: Log) -> int:
-        wanted = settings.load(sys.argv[1:] if arguments is None else arguments, files.Export)
+        wanted = command_line.load(sys.argv[1:] if arguments is None else arguments, files.Export)
         written = files.export(wanted)
         counts = ", ".join(f"{written[kind]} {kind}" for kind in wanted.formats)
         log.say(f"{counts} files in {wanted.output}")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from jobs import shell, transcribe
-from pipeline import nightly, planning, run, settings
+from pipeline import command_line, nightly, planning, run
 from pipeline.ledger import report
 from pipeline.log import Log, duration
 
@@ -17,7 +17,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the job; returns the exit status."""
 
     def job(log: Log) -> int:
-        wanted = settings.load(sys.argv[1:] if arguments is None else arguments, nightly.Nightly)
+        wanted = command_line.load(sys.argv[1:] if arguments is None else arguments, nightly.Nightly)
         log.as_json = wanted.log_format == "json"
         if wanted.dry_run:
             _plan(wanted, log)

@@ -20,12 +20,13 @@ def run(work: Callable[[Log], int]) -> int:
     log = Log()
     kept = signal.signal(signal.SIGTERM, _terminate)
     try:
-        return work(log)
+        with log.libraries():
+            return work(log)
     except (ConfigurationError, JobError) as error:
         log.say(f"error: {error}", style="red", level="error")
         return 2 if isinstance(error, ConfigurationError) else 1
     except KeyboardInterrupt as end:
-        log.say("interrupted: the same command goes on where it stopped", level="warning")
+        log.say("interrupted; run the same command again to continue", level="warning")
         return 128 + (signal.SIGTERM if isinstance(end, _Terminated) else signal.SIGINT)
     finally:
         signal.signal(signal.SIGTERM, kept)

@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 from jobs import shell
-from pipeline import planning, run, settings
+from pipeline import command_line, planning, run, settings
 from pipeline.errors import JobError
 from pipeline.estimate import Estimate
 from pipeline.ledger import report
@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the job; returns the exit status."""
 
     def job(log: Log) -> int:
-        wanted = settings.load(sys.argv[1:] if arguments is None else arguments)
+        wanted = command_line.load(sys.argv[1:] if arguments is None else arguments)
         log.as_json = wanted.log_format == "json"
         plan = planning.plan(wanted)
         facts = carry_out(plan, log)

@@ -15,7 +15,6 @@ import pyarrow as pa
 
 from pipeline.audio import fetch, media
 from pipeline.errors import RecordingError
-from pipeline.schema import PASSING
 from pipeline.settings import Audio
 
 SAMPLE = 64  # recordings that are looked into at most
@@ -130,4 +129,4 @@ def _whole_s(uri: str, limits: Audio) -> float | None:
         with fetch.ends_of(uri) as (path, complete):
             return media.probe(path, limits).duration_s
     except RecordingError as error:
-        return 0.0 if complete and error.code not in PASSING else None
+        return 0.0 if complete and not error.transient else None

@@ -41,19 +41,24 @@ COLUMNS = pa.schema(
 OF_A_CORPUS = ("configs", "sample", "one_per_sentence", "declare_language")  # settings
 NAMED = 10  # of the recordings that are not scored; the report names all
 Row = dict[str, Any]
+DatasetName = Literal["manifest", "fleurs", "common-voice", "mls"]
 
 
 class Evaluation(Settings):
     """Transcribe recordings that have references, and score the transcripts: error rates by language with confidence
     intervals, a page with charts, tables, and the difference from an earlier evaluation.
 
-    It is the job of jobs.transcribe, with all its settings, and scoring behind it. Started again, it transcribes only
-    what is not done yet with this model and these settings.
+    It has all settings of jobs.transcribe. Started again, it transcribes only what is not done yet with them.
+
+    Examples:
+
+        python -m jobs.evaluate --input references.csv --output s3://bucket/evaluation
+        python -m jobs.evaluate --dataset common-voice --configs en,de --input /data/common-voice --output evaluation/
     """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m jobs.evaluate")
 
-    dataset: Literal["manifest", "fleurs", "common-voice", "mls"] = "manifest"
+    dataset: DatasetName = "manifest"
     """What --input holds: a manifest with references; or a corpus as it is downloaded: FLEURS (tsv and tar.gz, or
     Parquet; also hf://datasets/google/fleurs), Common Voice (tsv and clips), Multilingual LibriSpeech."""
     configs: tuple[str, ...] = ()
@@ -79,6 +84,22 @@ class Evaluation(Settings):
     max_regression: float = Field(default=1.0, ge=0)
     """Exit with status 3 when the error rate of a language, or their mean, lies more than this above the baseline and
     that is no accident (p < 0.05). [percentage points]"""
+
+
+class FleursEvaluation(Evaluation):
+    """Score transcripts of FLEURS: jobs.evaluate for this corpus, which comes from the hub unless --input names it.
+
+    Examples:
+
+        python -m jobs.evaluate_fleurs --configs en_us,de_de --output s3://bucket/evaluation --input /data/fleurs
+    """
+
+    model_config = SettingsConfigDict(cli_prog_name="python -m jobs.evaluate_fleurs")
+
+    input: str = "hf://datasets/google/fleurs"
+    """Where FLEURS is: on the hub, or a folder or bucket prefix with tsv and tar.gz, or Parquet."""
+    dataset: DatasetName = "fleurs"
+    """What --input holds."""
 
 
 @dataclass(frozen=True)

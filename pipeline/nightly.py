@@ -39,6 +39,12 @@ class Nightly(Settings):
     that an older model or older settings did. The newest come first, within a budget; nothing else is touched.
 
     It is the job of jobs.transcribe, with all its settings. Put it on a schedule; a second one at the same time stops.
+
+    Examples:
+
+        python -m jobs.nightly --input s3://bucket/calls/ --output s3://bucket/transcripts --dry-run
+        python -m jobs.nightly --input s3://bucket/calls/ --output s3://bucket/transcripts \\
+            --max-engine-hours 16 --max-hours 8
     """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m jobs.nightly")

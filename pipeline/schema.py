@@ -36,8 +36,8 @@ class FailureCode(StrEnum):
     INTERNAL_ERROR = "internal_error"  # a fault of ours: please report it
 
 
-# Failures that say nothing of the recording itself: the next run tries again.
-PASSING = (
+# Failures that say nothing of the recording: the next run tries again. See errors.TransientError.
+TRANSIENT = (
     FailureCode.FORBIDDEN,
     FailureCode.STORAGE_ERROR,
     FailureCode.ENGINE_ERROR,

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
-import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_origin
 
 import pycountry
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, field_validator
-from pydantic_core import ErrorDetails
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import from_json
 from pydantic_extra_types.language_code import LanguageAlpha2
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from pipeline.errors import ConfigurationError
 from pipeline.models import registry
 from pipeline.schema import FailureCode
 
@@ -29,14 +33,16 @@ def primary_language(tag: Any) -> LanguageAlpha2:
     """The ISO 639-1 code of a BCP 47 tag, which is its primary subtag: "en-US" and "eng" -> "en".
 
     Raises:
-        ValueError: it has none.
+        ValueError: it has none; the message names the code where the tag is a language's English name.
     """
     try:
         code = re.split("[-_]", tag.strip())[0].lower()
         found = pycountry.languages.get(alpha_3=code) if len(code) == 3 else None
         return _ALPHA2.validate_python(getattr(found, "alpha_2", code))
     except (AttributeError, ValidationError) as error:
-        raise ValueError(f"language {tag!r:.80} is not an ISO 639-1 code such as en, or a tag of one") from error
+        named = pycountry.languages.get(name=str(tag).strip().title())
+        wanted = getattr(named, "alpha_2", "use ISO 639-1, such as en")
+        raise ValueError(f"{tag!s:.80} is not a language code: {wanted}") from error
 
 
 if TYPE_CHECKING:
@@ -46,8 +52,23 @@ else:
 LanguageCode = Annotated[LanguageAlpha2, BeforeValidator(primary_language)]
 
 
+def _as_list(cls: type[BaseModel], value: Any, info: ValidationInfo) -> Any:
+    """Lists may be written a,b (or as JSON: ["a", "b"]) in flags, environment and YAML alike."""
+    annotation = cls.model_fields[info.field_name or ""].annotation
+    if not isinstance(value, str) or get_origin(annotation) is not tuple:
+        return value
+    if value.lstrip().startswith("["):
+        try:
+            return from_json(value)
+        except ValueError as error:
+            raise ValueError(f"{value:.80} is not a list: write a,b") from error
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    _lists = field_validator("*", mode="before")(_as_list)
 
 
 class Audio(_Frozen):
@@ -174,27 +195,49 @@ class Engine(_Frozen):
         return {"cpu": "float32", "gpu": "bfloat16"}[self.device] if self.dtype == "auto" else self.dtype
 
 
-# How every job reads its flags and environment.
-JOB_CONFIG = SettingsConfigDict(
-    frozen=True,
-    extra="forbid",
-    use_attribute_docstrings=True,
-    cli_kebab_case=True,
-    cli_implicit_flags=True,
-    cli_hide_none_type=True,
-    cli_avoid_json=True,
-    cli_exit_on_error=False,
-)
+class JobSettings(BaseSettings):
+    """How every job reads its flags, its environment and its YAML file; see command_line.load."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        enable_decoding=False,  # `_as_list` does it
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_avoid_json=True,
+    )
+
+    _lists = field_validator("*", mode="before")(_as_list)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load` passes the YAML file's content as arguments: it comes last. Flags come first by themselves.
+        return env_settings, init_settings
 
 
-class Settings(BaseSettings):
+class Settings(JobSettings):
     """Transcribe a bucket of recordings into a table of transcripts.
 
-    Settings are taken from these flags, then from the environment (VOXTRAL_ENGINE__MODEL=...), then from the YAML
-    file named by --config. Object storage takes endpoint, region and credentials from the usual AWS settings.
+    Object storage takes endpoint, region and credentials from the usual AWS settings.
+
+    Examples:
+
+        python -m jobs.transcribe --input recordings/ --output transcripts/ \\
+            --engine.model openai/whisper-small --engine.device cpu
+        python -m jobs.transcribe --input s3://bucket/calls/ --output s3://bucket/transcripts --dry-run
+        python -m jobs.transcribe --input s3://bucket/calls/ --output s3://bucket/transcripts \\
+            --language.expected en,es --channels split --limit 100
     """
 
-    model_config = JOB_CONFIG | SettingsConfigDict(
+    model_config = SettingsConfigDict(
         env_prefix="VOXTRAL_", env_nested_delimiter="__", cli_prog_name="python -m jobs.transcribe"
     )
 
@@ -207,7 +250,7 @@ class Settings(BaseSettings):
     """Where the tables are written: a bucket prefix or a directory."""
     config: Path | None = None
     """A YAML file with any of these settings."""
-    run_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")
+    run_id: str | None = None
     """Name of this run in the output. Default: the time it started."""
     dry_run: bool = False
     """Say what would be done, and stop."""
@@ -241,52 +284,9 @@ class Settings(BaseSettings):
     language: Language = Language()
     guards: Guards = Guards()
 
+    @field_validator("run_id")
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # `load` passes the YAML file's content as arguments: it comes last. Flags come first by themselves.
-        return env_settings, init_settings
-
-
-Job = TypeVar("Job", bound=BaseSettings)
-
-
-def load(arguments: Sequence[str], kind: type[Job] = Settings) -> Job:
-    """A job's settings from command line arguments, environment and YAML file; `--help` prints and exits.
-
-    Raises:
-        ConfigurationError: naming each setting that is missing, unknown or out of its limits.
-    """
-    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--config", default=os.environ.get("VOXTRAL_CONFIG"))
-    path = finder.parse_known_args(arguments)[0].config if "config" in kind.model_fields else None
-    from_file: dict[str, Any] = {}
-    try:
-        if path:
-            from_file = yaml.safe_load(Path(path).read_text("utf-8")) or {}
-            if not isinstance(from_file, dict) or not set(from_file) <= set(kind.model_fields):
-                raise ConfigurationError(f"--config {path}: expected settings by name, found {from_file!r:.80}")
-        return kind(_cli_parse_args=list(arguments), **from_file)  # pyright: ignore[reportCallIssue]
-    except OSError as error:
-        raise ConfigurationError(f"--config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"--config {path}: not YAML: {' '.join(str(error).split())}") from error
-    except SettingsError as error:
-        raise ConfigurationError(f"{str(error).removeprefix('error parsing CLI: ')} (see --help)") from error
-    except ValidationError as error:
-        raise ConfigurationError("; ".join(map(_explain, error.errors()))) from error
-
-
-def _explain(problem: ErrorDetails) -> str:
-    name = ".".join(str(part) for part in problem["loc"]).replace("_", "-")
-    if problem["type"] == "missing":
-        return f"--{name} is missing"
-    if problem["type"] == "extra_forbidden":
-        return f"there is no setting {name}"
-    return f"--{name} {problem['input']!r:.80}: {problem['msg']}"
+    def _names_a_file(cls, run_id: str | None) -> str | None:
+        if run_id is not None and not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,99}", run_id):
+            raise ValueError(f"{run_id} cannot name a run: use at most 100 letters, digits, and after the first . _ -")
+        return run_id

@@ -26,9 +26,9 @@ from ray.cluster_utils import Cluster
 from demo.run import ENGINE as DEMO_ENGINE
 from pipeline import planning, store
 from pipeline.audio import prepare
+from pipeline.command_line import load
 from pipeline.models.families.scripted import NO_SCRIPT
 from pipeline.models.runtimes.scripted import ScriptedModel
-from pipeline.settings import load
 from pipeline.tasks.transcribe.worker import Transcribe
 from tests.conftest import DEMO, ROOT, SCRIPTED, JobRun, published, wait_for
 

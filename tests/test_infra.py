@@ -17,7 +17,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pipeline import settings
+from pipeline import command_line
 from pipeline.flow import metrics
 from pipeline.nightly import Nightly
 from tests.conftest import ROOT
@@ -150,7 +150,7 @@ def test_the_entrypoint_is_a_command_that_the_job_takes() -> None:
     job = dict(manifests())["rayjob.yaml/RayJob"]["spec"]
     env, _, python, option, module, *arguments = shlex.split(job["entrypoint"])
     assert (env, python, option, module) == ("env", "python", "-m", "jobs.nightly")
-    wanted = settings.load(arguments, Nightly)
+    wanted = command_line.load(arguments, Nightly)
     groups = {group["groupName"]: group for group in job["rayClusterSpec"]["workerGroupSpecs"]}
     engines = groups["engines"]
     (container,) = engines["template"]["spec"]["containers"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import subprocess
 import sys
@@ -35,6 +36,15 @@ def test_exit_statuses(error: BaseException | None, status: int, capsys: pytest.
     assert len(lines) == (error is not None)
     if status in (1, 2):
         assert (lines[0]["message"], lines[0]["level"]) == ("error: why", "error")
+
+
+def test_warnings_of_libraries_are_shown_while_a_job_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(log: Log) -> int:
+        logging.getLogger("botocore.retries").warning("throttled")
+        return 0
+
+    assert shell.run(work) == 0
+    assert capsys.readouterr().err == "warning (botocore.retries): throttled\n"
 
 
 def test_a_terminated_job_keeps_what_is_finished(

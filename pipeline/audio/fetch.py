@@ -15,7 +15,7 @@ import fsspec
 
 from pipeline import store
 from pipeline.audio import confined
-from pipeline.errors import RecordingError
+from pipeline.errors import RecordingError, TransientError, failure
 from pipeline.schema import FailureCode
 
 FETCH_TRIES = 3  # of an object that changes meanwhile
@@ -52,7 +52,7 @@ def local_copy(
         yield LocalCopy(Path(path), before)
         with _as_recording_error(uri):
             if store.content_version(store.filesystem(scheme).info(path)) != before:
-                raise RecordingError(FailureCode.STORAGE_ERROR, f"{uri}: it changed while it was read")
+                raise TransientError(FailureCode.STORAGE_ERROR, f"{uri}: it changed while it was read")
         return
     with tempfile.TemporaryDirectory(prefix="voxtral-") as folder:
         suffix = PurePosixPath(path).suffix
@@ -76,7 +76,7 @@ def _fetch(uri: str, copy: Path, version: str | None, size_bytes: int | None, ma
         expected = _facts(files, path)
         if expected[0] == version:
             return version
-    raise RecordingError(FailureCode.STORAGE_ERROR, f"{uri}: it changed {FETCH_TRIES} times while it was fetched")
+    raise TransientError(FailureCode.STORAGE_ERROR, f"{uri}: it changed {FETCH_TRIES} times while it was fetched")
 
 
 @contextmanager
@@ -113,7 +113,7 @@ def _check_room(uri: str, size_bytes: int, folder: Path, max_bytes: float) -> No
     if size_bytes + SPARE_BYTES > free:
         room = f"where {free / 1e9:,.2f} GB are free (TMPDIR names another place)"
         detail = f"{uri}: {size_bytes / 1e9:,.2f} GB do not fit below {folder.parent}, {room}"
-        raise RecordingError(FailureCode.STORAGE_ERROR, detail)
+        raise TransientError(FailureCode.STORAGE_ERROR, detail)
 
 
 def _facts(files: fsspec.AbstractFileSystem, path: str) -> tuple[str | None, int]:
@@ -133,4 +133,4 @@ def _as_recording_error(uri: str) -> Iterator[None]:
     try:
         yield
     except store.STORAGE_ERRORS as error:
-        raise RecordingError(store.failure_code(error), f"{uri}: {store.explain(error)}") from error
+        raise failure(store.failure_code(error), f"{uri}: {store.explain(error)}") from error

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from pipeline import rows
 from pipeline.audio import fetch, media, segment, timestamps, vad
-from pipeline.errors import RecordingError
+from pipeline.errors import RecordingError, TransientError, failure
 from pipeline.rows import Recording, Span, Window
 from pipeline.schema import SAMPLE_RATE_HZ, WINDOW, FailureCode, Flag
 from pipeline.settings import Settings
@@ -80,7 +80,7 @@ def _windows(recording: Recording, settings: Settings) -> Iterator[Window | _Who
     stated_end_s, reached_s, version = None, start_s, recording.content_version
     try:
         if recording.failure_code:
-            raise RecordingError(FailureCode(recording.failure_code), recording.failure_detail or "")
+            raise failure(FailureCode(recording.failure_code), recording.failure_detail or "")
         listed, max_bytes = (recording.content_version, recording.size_bytes), settings.audio.max_object_gb * 1e9
         with fetch.local_copy(recording.uri, *listed, max_bytes) as copy:
             path, version = copy.path, copy.content_version
@@ -115,7 +115,7 @@ def _channel(
     """
     start_s, held = clock.end_s, None
     segmenter = segment.Segmenter(vad.Detector(), settings.segmentation, start_s)
-    failure: RecordingError | None = None
+    trouble: RecordingError | None = None
     try:
         for found in segmenter.windows(blocks):
             if held:
@@ -128,17 +128,17 @@ def _channel(
                 overlap_s=found.overlap_s,
                 samples=found.samples.tobytes(),
             )
-        failure = clock.failure
-        if not failure and clock.end_s == start_s:
-            failure = RecordingError(FailureCode.DECODE_ERROR, "ffmpeg found no audio samples in it")
-        failure = failure or _early_end(clock.end_s, stated_end_s, start_s, settings)
+        trouble = clock.failure
+        if not trouble and clock.end_s == start_s:
+            trouble = RecordingError(FailureCode.DECODE_ERROR, "ffmpeg found no audio samples in it")
+        trouble = trouble or _early_end(clock.end_s, stated_end_s, start_s, settings)
     except Exception as error:
-        failure = _fault(error)
+        trouble = _fault(error)
     if not held and clock.end_s > start_s:
         held = Window(start_s=start_s, end_s=clock.end_s)
-    if held and failure:
+    if held and trouble:
         yield held
-    last = _failed(clock.end_s, stated_end_s, failure) if failure else held
+    last = _failed(clock.end_s, stated_end_s, trouble) if trouble else held
     assert last is not None
     yield replace(last, channel_speech_s=round(segmenter.speech_s, 3), recording_flags=sorted(clock.flags))
 
@@ -174,7 +174,7 @@ def _early_end(end_s: float, stated_end_s: float | None, start_s: float, setting
 
 
 def _fault(error: Exception) -> RecordingError:
-    return RecordingError(FailureCode.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+    return TransientError(FailureCode.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
 
 
 def _failed(start_s: float, end_s: float | None, error: RecordingError) -> Window:

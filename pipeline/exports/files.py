@@ -11,14 +11,14 @@ from typing import Any, Literal
 
 from pathvalidate import sanitize_filename
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.exports import captions
 from pipeline.ledger import parts
 from pipeline.schema import Outcome
-from pipeline.settings import JOB_CONFIG
+from pipeline.settings import JobSettings
 from pipeline.tasks.transcribe.task import Transcription
 
 WRITES_AT_ONCE = 16
@@ -30,20 +30,25 @@ Row = dict[str, Any]
 Place = tuple[str, int | None]  # of a recording, and its channel
 
 
-class Export(BaseSettings):
+class Export(JobSettings):
     """Write transcripts as subtitles, text and JSON: one file for each recording, in the folders of the input.
 
     The newest published transcript of each recording counts. Failed recordings have a JSON file alone.
+
+    Examples:
+
+        python -m jobs.export --input s3://bucket/transcripts --output s3://bucket/captions
+        python -m jobs.export --input transcripts/ --output captions/ --formats srt,vtt
     """
 
-    model_config = JOB_CONFIG | SettingsConfigDict(env_prefix="VOXTRAL_EXPORT_", cli_prog_name="python -m jobs.export")
+    model_config = SettingsConfigDict(env_prefix="VOXTRAL_EXPORT_", cli_prog_name="python -m jobs.export")
 
     input: str
     """What a transcription job wrote: its --output."""
     output: str
     """Where the files go: a bucket prefix or a directory. Files of the same name are replaced."""
     formats: tuple[Literal["srt", "vtt", "txt", "json"], ...] = Field(default=("srt", "vtt", "txt", "json"))
-    """What to write."""
+    """Which files to write."""
     run_id: str | None = None
     """Take this run alone."""
 

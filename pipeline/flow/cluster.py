@@ -16,6 +16,7 @@ from ray.exceptions import AuthenticationError
 from pipeline.errors import ConfigurationError
 from pipeline.flow.actors import EngineActor
 from pipeline.flow.gpus import placed
+from pipeline.log import through_root
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.settings import Engine, Settings
 
@@ -45,7 +46,7 @@ def cluster(
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     if not settings.verbose:
         os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    level = logging.INFO if settings.verbose else logging.ERROR
+    level = logging.INFO if settings.verbose else logging.WARNING
     joined = ray.is_initialized()
     if not joined:
         try:
@@ -59,9 +60,9 @@ def cluster(
         except (RuntimeError, ValueError) as error:
             raise ConfigurationError(f"no Ray cluster: {error}".splitlines()[0]) from error
     try:
-        for name in ("ray.data", "ray"):
-            # What goes wrong is said by us, in one line.
-            logging.getLogger(name).setLevel(level if settings.verbose else logging.CRITICAL)
+        through_root("ray.data", "ray", level=level)
+        # The cause of an error is in our own message, in one line.
+        logging.getLogger("ray.data.exceptions").setLevel(level if settings.verbose else logging.CRITICAL)
         settings = settings.model_copy(update={"engine": placed(settings.engine, checkpoint, say)})
         engine = decide(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])
         yield settings.model_copy(update={"engine": engine})

@@ -2,7 +2,7 @@
 
 A recording keeps its `place` when its content changes. Of the rows with one place the newest counts, for readers and
 for the next run alike: a recording is done when the newest row of its place has its content, time range, declared
-language and fingerprint (Task.fingerprint), unless that row is a failure that may pass by itself (schema.PASSING).
+language and fingerprint (Task.fingerprint), unless that row is a failure that may pass by itself (schema.TRANSIENT).
 """
 
 # pyright: reportCallIssue=false, reportArgumentType=false
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import identity
-from pipeline.schema import KEYS, PASSING
+from pipeline.schema import KEYS, TRANSIENT
 
 
 class Status(StrEnum):
@@ -63,7 +63,7 @@ def status(recordings: pa.Table, rows: pa.Table, fingerprint: str) -> pa.Array:
     """The Status of each RECORDING row beside rows that have KEYS, in the order of publication."""
     found, same = _found(recordings, rows)
     own = pc.and_(same, pc.fill_null(pc.equal(found["fingerprint"], fingerprint), False))
-    passing = pc.is_in(found["failure_code"], value_set=pa.array([code.value for code in PASSING]))
+    passing = pc.is_in(found["failure_code"], value_set=pa.array([code.value for code in TRANSIENT]))
     tests = {
         Status.DONE: pc.and_not(own, passing),
         Status.FAILED_BEFORE: own,

@@ -244,7 +244,7 @@ JOIN = """
 from pipeline import flow
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.errors import ConfigurationError
-from pipeline.settings import load
+from pipeline.command_line import load
 try:
     wanted = load(["--input", "/in", "--output", "/out", "--engine.model", "none", "--engine.device", "cpu"])
     with flow.cluster(wanted, Checkpoint("m", "scripted", "r", 30.0)):

@@ -21,8 +21,8 @@ def jsonl(*rows: Any) -> manifest.Manifest:
 @pytest.mark.parametrize(
     ("row", "words"),
     [
-        ({"uri": "a", "language": "jp"}, "language 'jp' is not an ISO 639-1 code"),
-        ({"uri": "a", "language": 7}, "language 7"),
+        ({"uri": "a", "language": "jp"}, "jp is not a language code: use ISO 639-1, such as en"),
+        ({"uri": "a", "language": 7}, "7 is not a language code"),
         ({"uri": "a\0b"}, "characters that no name can have"),
         ({"uri": "\ud800"}, "characters that no name can have"),
         ({"uri": ["a"]}, "no uri or path"),

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic_settings import SettingsConfigDict
 
 from jobs import shell
-from pipeline import planning, run, settings, tasks
+from pipeline import command_line, planning, run, settings, tasks
 from pipeline.log import Log
 from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
@@ -114,7 +114,7 @@ tasks.TASKS["speech"] = "tests.tasks.speech:SpeechSeconds"
 
 def main(arguments: list[str]) -> int:
     def job(log: Log) -> int:
-        run.execute(planning.plan(settings.load(arguments, SpeechSettings)), log)
+        run.execute(planning.plan(command_line.load(arguments, SpeechSettings)), log)
         return 0
 
     return shell.run(job)

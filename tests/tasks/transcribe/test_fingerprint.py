@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import settings
+from pipeline import command_line, settings
 from pipeline.models.checkpoint import Checkpoint, fit
 from pipeline.planning import fingerprint
 from pipeline.tasks.transcribe.fingerprint import facts
@@ -16,7 +16,7 @@ MODEL = Checkpoint("m", "voxtral", "r", 30.0)
 
 def mark(*arguments: str, model: Checkpoint = MODEL) -> str:
     given = ["--input", "in", "--output", "out", "--engine.device", "gpu", *arguments]
-    return fingerprint(Transcription(), fit(settings.load(given), model), model)
+    return fingerprint(Transcription(), fit(command_line.load(given), model), model)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def names(facts: dict[str, Any], before: str = "") -> list[str]:
 
 
 def test_all_that_is_in_it() -> None:
-    given = settings.load(["--input", "in", "--output", "out", "--engine.device", "cpu"])
+    given = command_line.load(["--input", "in", "--output", "out", "--engine.device", "cpu"])
     assert names(facts(fit(given, MODEL), MODEL)) == [
         "transcription_version",
         "family",
