@@ -6,145 +6,32 @@ own. bench.gpu does the same with the shapes of the released models on a GPU.
 
 from __future__ import annotations
 
-import asyncio
-import multiprocessing
 import os
 import sys
 import tempfile
-import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import astuple, dataclass, field
+from collections.abc import Sequence
+from dataclasses import astuple
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench import counting
-from pipeline.models.checkpoint import Checkpoint, fit, inspect
-from pipeline.models.protocol import Utterance
-from pipeline.models.runtimes.vllm import VllmEngine
-from pipeline.schema import SAMPLE_RATE_HZ
-from pipeline.settings import Engine, Language, Settings
+from bench.speech import DEMO, clips
+from bench.trials import Trial, checkpoint, measure, noise, small_shapes
 
-if TYPE_CHECKING:
-    from vllm import RequestOutput, SamplingParams
-
-WARM_UP = 16  # windows
 NOISE_WINDOWS, CHUNK_S = 200, 30.0
-WORDS = 200, 400  # ids that stand for text in the demo's vocabulary, and no special ones in any
-
-
-@dataclass(frozen=True)
-class Trial:
-    """One engine: our settings of it, vLLM's own in their place, and what it is asked of each window.
-
-    `tokens_per_s` forces a text of so many tokens per second of audio, whatever the model says. `ask`: the language,
-    too. `plain`: text alone, without the probabilities and the watch for loops that guards want. `deaf`: a prompt of as
-    many tokens of text instead of audio, for what the encoder costs.
-    """
-
-    name: str
-    engine: Mapping[str, Any]
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    tokens_per_s: float | None = None
-    ask: bool = False
-    plain: bool = False
-    deaf: bool = False
-
-
-@dataclass(frozen=True)
-class Speed:
-    """What came of a trial; per second of the steady state. `counts` are of all its windows."""
-
-    audio_s: float
-    tokens: float
-    start_s: float
-    counts: counting.Counts
-
-
-class _Bent(VllmEngine):
-    """Does what a trial asks for."""
-
-    def __init__(self, trial: Trial, settings: Settings, checkpoint: Checkpoint) -> None:
-        overrides: dict[str, Any] = {"scheduler_cls": counting.SCHEDULER} | dict(trial.overrides)
-        super().__init__(settings, checkpoint, **overrides)
-        self._trial, self._rng = trial, np.random.default_rng(0)
-        if trial.deaf:
-            self._family.prompt = self._text
-
-    def _text(self, ids: Sequence[int], audio: np.ndarray, audio_id: int) -> dict[str, Any]:
-        return {"prompt_token_ids": self._rng.integers(*WORDS, len(ids)).tolist()}
-
-    async def _generate(
-        self, audio: np.ndarray, utterance: Utterance, ids: Sequence[int], params: SamplingParams
-    ) -> RequestOutput:
-        if self._trial.tokens_per_s is not None and params.detokenize:  # not a question
-            params.max_tokens = params.min_tokens = max(1, round(self._trial.tokens_per_s * utterance.duration_s))
-            params.ignore_eos, params.repetition_detection = True, None
-        if self._trial.plain and params.detokenize:
-            params.logprobs = params.repetition_detection = None
-        return await super()._generate(audio, utterance, ids, params)
-
-
-async def _run(trial: Trial, windows: Sequence[np.ndarray], counts: Path) -> Speed:
-    started = time.monotonic()
-    os.environ[counting.COUNTS] = str(counts)
-    # The demo's model was not taught to answer in words.
-    language = Language.model_validate({"expected": ["en", "es", "fr", "de"], "witnesses": ["score"]})
-    settings = Settings(input="none", output="none", engine=Engine(**trial.engine), language=language)
-    checkpoint = inspect(settings.engine)
-    settings = fit(settings, checkpoint)
-    engine = _Bent(trial, settings, checkpoint)
-    start_s = time.monotonic() - started
-    done: list[tuple[float, int]] = []
-    room = asyncio.Semaphore(2 * settings.engine.max_num_seqs)
-
-    async def one(samples: np.ndarray) -> None:
-        async with room:
-            utterance = Utterance(samples)
-            if trial.ask:
-                hypothesis, _ = await asyncio.gather(engine.transcribe(utterance), engine.listen(utterance))
-            else:
-                hypothesis = await engine.transcribe(utterance)
-        done.append((time.monotonic(), hypothesis.token_count))
-
-    try:
-        await asyncio.gather(*map(one, windows[:WARM_UP]))
-        done.clear()
-        await asyncio.gather(*map(one, windows[WARM_UP:]))
-    finally:
-        engine.shutdown()
-    low, high = len(done) // 10, len(done) * 9 // 10
-    seconds = done[high][0] - done[low][0]
-    window_s = sum(map(len, windows)) / len(windows) / SAMPLE_RATE_HZ
-    tokens = sum(tokens for _, tokens in done[low:high])
-    return Speed((high - low) * window_s / seconds, tokens / seconds, start_s, counting.read(counts))
-
-
-def _measure(trial: Trial, windows: str) -> Speed:
-    with np.load(windows) as kept, tempfile.TemporaryDirectory() as folder:
-        return asyncio.run(_run(trial, [kept[name] for name in kept.files], Path(folder) / "counts.json"))
-
-
-def measure(trial: Trial, windows: str) -> Speed:
-    """Run a trial in a process of its own, over the int16 arrays of an npz file."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_measure, trial, windows).result()
 
 
 def settings_sweep(folder: Path) -> None:
     """vLLM's settings, and what the parts of a window cost."""
-    from bench.speech import DEMO, clips
-
     engine = {"model": str(DEMO / "model"), "device": "cpu"}
     trials = [
         Trial("as the job has it", engine),
         Trial("one token of text: encoder and prefill alone", engine, tokens_per_s=0.0),
-        Trial("the same without audio: prefill of text alone", engine, tokens_per_s=0.0, deaf=True),
-        Trial("without probabilities and watch for loops", engine, plain=True),
+        Trial("the same without audio: prefill of text alone", engine, tokens_per_s=0.0, without_audio=True),
+        Trial("without probabilities and loop detection", engine, plain=True),
         Trial("language asked", engine, ask=True),
         Trial("no chunked prefill", engine, {"enable_chunked_prefill": False}),
         Trial("max_num_seqs 16", engine | {"max_num_seqs": 16}),
@@ -164,9 +51,7 @@ def settings_sweep(folder: Path) -> None:
 
 def question_sweep(folder: Path) -> None:
     """What the question for the language costs where windows are as long as the released models': 30 s."""
-    from bench import gpu
-
-    engine = {"model": str(gpu.checkpoint(folder / "model", gpu.small_shapes(CHUNK_S))), "device": "cpu"}
+    engine = {"model": str(checkpoint(folder / "model", small_shapes(CHUNK_S))), "device": "cpu"}
     settings: dict[str, dict[str, Any]] = {
         "": {},
         ", first come, first served": {"scheduling_policy": "fcfs"},
@@ -181,7 +66,7 @@ def question_sweep(folder: Path) -> None:
 
     asked = [trial(f"language asked{name}", own, True) for name, own in settings.items()]
     trials = [trial("one token of text", {}, False), *asked, trial("one token of text, again", {}, False)]
-    windows = gpu.noise(folder / "noise.npz", NOISE_WINDOWS, CHUNK_S)
+    windows = noise(folder / "noise.npz", NOISE_WINDOWS, CHUNK_S)
     sweep("windows of 30 s, the demo's shapes with random weights", trials, windows)
 
 

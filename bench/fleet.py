@@ -20,8 +20,8 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from bench.memory import Peaks
-from bench.quality import NEVER
+from bench.harness import NO_RETRIES
+from bench.peaks import Peaks
 from bench.speech import DEMO, clips, write
 from pipeline import flow
 from pipeline.models.checkpoint import fit, inspect
@@ -60,7 +60,7 @@ def measure(engines: int, service_s: float, seconds: float, folder: Path) -> tup
     )
     checkpoint = inspect(settings.engine)
     # Without second attempts: the texts are not those of the speech.
-    settings = fit(settings.model_copy(update={"guards": settings.guards.model_copy(update=NEVER)}), checkpoint)
+    settings = fit(settings.model_copy(update={"guards": settings.guards.model_copy(update=NO_RETRIES)}), checkpoint)
     found = listing.read(settings.input, settings.output).recordings
     count = round(engines * SLOTS / service_s * seconds / WINDOWS)
     recordings = pa.concat_tables([found] * -(-count // len(found))).slice(0, count)

@@ -13,58 +13,21 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.engine import Trial, measure
 from bench.roofline import GPUS, SHAPES, Gpu, Work, cost
+from bench.trials import Trial, checkpoint, measure, noise, small_shapes
 from pipeline.models.checkpoint import inspect
-from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine
 
 TOKENS_PER_S = 3.0
-ENCODER_FRAMES_PER_S = 50  # Whisper's: mel frames of 10 ms, two by two
-MODEL = Path(__file__).parents[1] / "demo/model"
 Setting = tuple[str, int, int, int]  # numbers, tensor parallel, max_num_seqs, max_num_batched_tokens
 MODELS = {"small": "Voxtral-Small-24B-2507", "mini": "Voxtral-Mini-3B-2507"}
-
-
-def checkpoint(folder: Path, shapes: dict[str, Any]) -> Path:
-    """A folder that vLLM takes for a checkpoint of these shapes, but for the weights. The vocabulary is the demo's: its
-    tokens are the first of the model's."""
-    folder.mkdir()
-    encoder = shapes["multimodal"]["whisper_model_args"]["encoder_args"]
-    own = {"rope_theta": 1e8, "norm_eps": 1e-5, "max_position_embeddings": 32_768}
-    params = json.loads(json.dumps(own | shapes))
-    params["multimodal"]["whisper_model_args"]["encoder_args"].setdefault("vocab_size", shapes["vocab_size"])
-    tokenizer = json.loads((MODEL / "tekken.json").read_text("utf-8"))
-    mels = encoder["audio_encoding_args"]
-    tokenizer["audio"]["audio_encoding_config"]["num_mel_bins"] = mels["num_mel_bins"]
-    tokenizer["audio"]["chunk_length_s"] = encoder["max_source_positions"] / ENCODER_FRAMES_PER_S
-    (folder / "params.json").write_text(json.dumps(params), "utf-8")
-    (folder / "tekken.json").write_text(json.dumps(tokenizer), "utf-8")
-    return folder
-
-
-def small_shapes(chunk_s: float = 6.0) -> dict[str, Any]:
-    """Shapes for a CPU: those of the demo's model."""
-    shapes = json.loads((MODEL / "params.json").read_text("utf-8"))
-    encoder = shapes["multimodal"]["whisper_model_args"]["encoder_args"]
-    encoder["max_source_positions"] = int(chunk_s * ENCODER_FRAMES_PER_S)
-    return shapes
-
-
-def noise(path: Path, count: int, seconds: float) -> str:
-    """Write so many int16 windows of noise into an npz file; its name."""
-    rng, length = np.random.default_rng(0), int(seconds * SAMPLE_RATE_HZ)
-    np.savez(path, *(rng.integers(-3000, 3000, length, dtype=np.int16) for _ in range(count)))
-    return str(path)
 
 
 def main() -> None:

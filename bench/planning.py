@@ -6,13 +6,11 @@ so many rows. Nothing is transcribed. Each is measured in a process of its own.
 
 from __future__ import annotations
 
-import multiprocessing
 import resource
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
+from bench.harness import in_own_process
 from bench.speech import write
 from pipeline import estimate, nightly, planning, store
 from pipeline.nightly import Nightly
@@ -87,8 +86,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
     table = Table("", "seconds", "peak MB", "of it before", title="planning")
     for name, what in ((f"a night over {count:,} objects", night), (f"a manifest of {count:,} rows", manifest)):
-        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-            table.add_row(name, *(f"{value:,.0f}" for value in pool.submit(measure, what, count).result()))
+        table.add_row(name, *(f"{value:,.0f}" for value in in_own_process(measure, what, count)))
     Console(width=110).print(table)
 
 

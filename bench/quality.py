@@ -15,9 +15,10 @@ import math
 import shutil
 import tempfile
 from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jiwer
 import pyarrow as pa
@@ -25,23 +26,16 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import speech
+from bench.harness import NO_RETRIES, demo_language, fitted
 from pipeline import models
 from pipeline.audio import prepare
-from pipeline.models.checkpoint import fit, inspect
-from pipeline.models.protocol import Engine, Heard, Hypothesis, Utterance
+from pipeline.models.checkpoint import inspect
+from pipeline.models.protocol import Hypothesis, LanguageScorer, LanguageScores, Model, Request
 from pipeline.schema import RECORDING
-from pipeline.settings import Engine as EngineSettings
-from pipeline.settings import Language, Settings
+from pipeline.settings import Engine, Language, Settings
 from pipeline.tasks.transcribe import assemble, worker
 
-# Guards that nothing trips: no second attempts.
-NEVER = {
-    "min_chars_per_s": 0.0,
-    "max_chars_per_s": 1e9,
-    "max_compression_ratio": 1e9,
-    "min_mean_logprob": -1e9,
-    "min_speech_s": 1e9,
-}
+T = TypeVar("T")
 PAUSES_S = (0.5, 1.0, 2.0, 30.0)
 WORDS = jiwer.Compose(
     [
@@ -93,42 +87,47 @@ def total(scores: list[Score]) -> Score:
 
 
 class Remembering:
-    """An engine that answers at once what it was asked before: policies share many windows."""
+    """A model that answers at once what it was asked before: policies share many windows."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine, self._known = engine, {}
-        self.needs_language = engine.needs_language
+    def __init__(self, model: Model) -> None:
+        self._model, self._known = model, {}
+        self.abilities = model.abilities
 
-    async def listen(self, utterance: Utterance) -> Heard:
-        return await self._once("listen", utterance)
+    def language_scorer(self, expected: Sequence[str], methods: Sequence[str]) -> LanguageScorer:
+        score = self._model.language_scorer(expected, methods)
 
-    async def transcribe(self, utterance: Utterance) -> Hypothesis:
-        return await self._once("transcribe", utterance)
+        async def once(request: Request) -> LanguageScores:
+            return await self._once("score", score, request)
+
+        return once
+
+    async def transcribe(self, request: Request) -> Hypothesis:
+        return await self._once("transcribe", self._model.transcribe, request)
 
     def shutdown(self) -> None:
-        self._engine.shutdown()
+        self._model.shutdown()
 
-    async def _once(self, way: str, utterance: Utterance) -> Any:
-        digest = hashlib.sha1(utterance.samples.tobytes()).hexdigest()
-        key = (way, digest, utterance.language, utterance.temperature)
+    async def _once(self, way: str, answer: Callable[[Request], Awaitable[T]], request: Request) -> T:
+        digest = hashlib.sha1(request.samples.tobytes()).hexdigest()
+        key = (way, digest, request.language, request.temperature)
         if key not in self._known:
-            self._known[key] = await getattr(self._engine, way)(utterance)
+            self._known[key] = await answer(request)
         return self._known[key]
 
 
-async def transcribe(path: Path, engine: Engine, settings: Settings) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+async def transcribe(path: Path, model: Model, settings: Settings) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """One file through the corridor without Ray; its transcript and its segments."""
     recording = pa.Table.from_pylist([{"recording_id": path.stem, "uri": str(path)}], RECORDING)
-    stage = worker.Transcribe(engine, settings)
+    stage = worker.Transcribe(model, settings)
     tables = await asyncio.gather(*(stage(table) for table in prepare.prepare(recording, settings)))
     segments = assemble.settle(pa.concat_tables(tables).to_pylist())
     return assemble.transcript(segments, settings.guards), segments
 
 
-async def measure(recordings: list[speech.Recording], engine: Engine, settings: Settings) -> Score:
+async def measure(recordings: list[speech.Recording], model: Model, settings: Settings) -> Score:
     """All recordings of one language through one policy."""
     score, chunk_s = Score(), inspect(settings.engine).chunk_s
-    answers = await asyncio.gather(*(transcribe(recording.path, engine, settings) for recording in recordings))
+    answers = await asyncio.gather(*(transcribe(recording.path, model, settings) for recording in recordings))
     for (row, segments), recording in zip(answers, recordings, strict=True):
         found = jiwer.process_words(recording.reference, row["text"] or "", WORDS, WORDS)
         score.errors += found.substitutions + found.deletions + found.insertions
@@ -140,9 +139,9 @@ async def measure(recordings: list[speech.Recording], engine: Engine, settings: 
                 continue
             score.windows += 1
             score.padded_s += segment["padded_s"]
-            heard_s = segment["end_s"] - segment["start_s"] + segment["overlap_s"]
-            score.first_padded_s += math.ceil(heard_s / chunk_s - 1e-6) * chunk_s
-            score.window_s += heard_s
+            window_s = segment["end_s"] - segment["start_s"] + segment["overlap_s"]
+            score.first_padded_s += math.ceil(window_s / chunk_s - 1e-6) * chunk_s
+            score.window_s += window_s
             score.retried += len(segment["attempts"]) > 1
             score.kept_again += segment["kept_attempt"] != "whole"
             if segment["text"]:
@@ -159,17 +158,10 @@ def most_spoken(recording: speech.Recording, segment: dict[str, Any]) -> str:
     return max(shares, key=lambda language: shares[language])
 
 
-def settings_for(model: str, max_num_seqs: int, language: Language) -> Settings:
-    """Defaults, with what the checkpoint asks for."""
-    engine = EngineSettings(model=model, device="cpu", max_num_seqs=max_num_seqs)
-    settings = Settings(input="none", output="none", engine=engine, language=language)
-    return fit(settings, inspect(engine))
-
-
 async def compare(title: str, settings: Settings, clips: list[speech.Clip], seconds: float) -> Table:
     """One table: every policy, on every language's joined recording."""
     console = Console(width=180)
-    engine = Remembering(models.start(settings, inspect(settings.engine)))
+    model = Remembering(models.start(settings, inspect(settings.engine)))
     languages = list(dict.fromkeys(clip.language for clip in clips))
     table = Table(title=title)
     columns = ("windows", "WER", *languages, "slot fill", "spent again", "coverage", "retried (kept)", "language right")
@@ -182,19 +174,19 @@ async def compare(title: str, settings: Settings, clips: list[speech.Clip], seco
         own = [clip for clip in clips if clip.language == language]
         alone[language] = [speech.single(clip, folder / f"{language}-{at}.wav") for at, clip in enumerate(own)]
         joined[language] = [speech.joined(own, seconds, folder / f"{language}.wav", seed=1)]
-    off = settings.guards.model_copy(update=NEVER)
+    off = settings.guards.model_copy(update=NO_RETRIES)
     for pause_s, recordings in [(0.5, alone), *((pause_s, joined) for pause_s in PAUSES_S)]:
         for guards in (off, settings.guards):
             segmentation = settings.segmentation.model_copy(update={"max_pause_s": pause_s})
             policy = settings.model_copy(update={"segmentation": segmentation, "guards": guards})
-            scores = [await measure(recordings[language], engine, policy) for language in languages]
+            scores = [await measure(recordings[language], model, policy) for language in languages]
             name = "one by one" if recordings is alone else f"pauses up to {pause_s:g} s"
             name += "" if guards is off else ", retried"
             mean = sum(score.wer for score in scores) / len(scores)
             cells = [f"{mean:.1%}", *(f"{score.wer:.1%}" for score in scores), *total(scores).cells()]
             table.add_row(name, *cells)
             console.print(name, *cells, highlight=False)
-    engine.shutdown()
+    model.shutdown()
     shutil.rmtree(folder)
     return table
 
@@ -207,9 +199,7 @@ async def main() -> None:
     wanted = parser.parse_args()
     console = Console(width=180)
     clips = speech.clips(speech.DEMO / "held_out")
-    # The demo's model was not taught to answer questions in words.
-    language = Language.model_validate({"expected": ["en", "es", "fr", "de"], "witnesses": ["score", "text"]})
-    settings = settings_for(str(speech.DEMO / "model"), 64, language)
+    settings = fitted(Engine(model=str(speech.DEMO / "model"), device="cpu"), demo_language("score", "text"))
     console.print(await compare("demo checkpoint, windows of 6 s", settings, clips, wanted.seconds))
     if missing := speech.missing():
         console.print(f"skipped: real speech ({missing})")
@@ -217,7 +207,8 @@ async def main() -> None:
     languages = wanted.languages.split(",")
     clips = [clip for clip in speech.clips(speech.REAL) if clip.language in languages]
     clips.sort(key=lambda clip: languages.index(clip.language))
-    settings = settings_for(speech.WHISPER, 16, Language.model_validate({"expected": languages}))
+    engine = Engine(model=speech.WHISPER, device="cpu", max_num_seqs=16)
+    settings = fitted(engine, Language.model_validate({"expected": languages}))
     console.print(await compare("Whisper, windows of 30 s", settings, clips, wanted.seconds))
 
 

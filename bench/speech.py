@@ -29,7 +29,7 @@ NOTES_HZ = (262, 294, 330, 349, 392, 440, 494, 523)  # C major
 
 @dataclass(frozen=True)
 class Clip:
-    """One utterance: int16 samples at 16 kHz, what is said in it, and the language."""
+    """One clip: int16 samples at 16 kHz, what is said in it, and the language."""
 
     samples: np.ndarray
     reference: str

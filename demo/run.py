@@ -31,7 +31,7 @@ ENGINE = [
     "cpu",
     "--language.expected",
     "en,es,fr,de",
-    "--language.witnesses",
+    "--language.methods",
     "score,text",
 ]
 

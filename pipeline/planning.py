@@ -81,6 +81,7 @@ def plan(settings: Settings) -> Plan:
     """
     confined.check_tools()
     task, checkpoint = tasks.load(settings.task), inspect(settings.engine)
+    models.require(task.name, task.requires, checkpoint)
     settings = fit(settings, checkpoint)
     engine = settings.engine.model_copy(update={"device": flow.device(settings.engine)})
     settings = settings.model_copy(update={"engine": engine})

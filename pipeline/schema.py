@@ -65,7 +65,7 @@ class Flag(StrEnum):
     OTHER_SCRIPT = "other_script"  # letters of none of the languages that it may have
     LOW_CONFIDENCE = "low_confidence"  # mean_logprob below guards.min_mean_logprob
     NO_SPEECH = "no_speech"  # low confidence, and the model doubts that anybody speaks: its text is dropped
-    LANGUAGE_DISPUTED = "language_disputed"  # the witnesses of the language disagree
+    LANGUAGE_DISPUTED = "language_disputed"  # the methods that find the language disagree
     UNEXPECTED_LANGUAGE = "unexpected_language"  # its text is in none of the languages that were expected
     TIMESTAMPS_CORRECTED = "timestamps_corrected"  # of a recording: wrong timestamps were ignored
     LONG_GAPS = "long_gaps"  # of a recording: its timestamps leave more silence than it has audio

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_origin
 
 import pycountry
 from pydantic import (
@@ -21,6 +21,7 @@ from pydantic_core import from_json
 from pydantic_extra_types.language_code import LanguageAlpha2
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipeline.models import registry
 from pipeline.schema import FailureCode
 
 # The languages of Voxtral's model card.
@@ -44,6 +45,10 @@ def primary_language(tag: Any) -> LanguageAlpha2:
         raise ValueError(f"{tag!s:.80} is not a language code: {wanted}") from error
 
 
+if TYPE_CHECKING:
+    FamilyName = str
+else:
+    FamilyName = Literal["auto", *registry.FAMILIES]
 LanguageCode = Annotated[LanguageAlpha2, BeforeValidator(primary_language)]
 
 
@@ -133,10 +138,10 @@ class Language(_Frozen):
 
     expected: tuple[LanguageCode, ...] = Field(default=LANGUAGES, min_length=1)
     """ISO 639-1 codes (or BCP 47 tags) among which the language is found. Name as few as you can."""
-    witnesses: tuple[Literal["score", "words", "token", "text"], ...] = ("score", "words", "token", "text")
-    """What is asked; their mean decides. `score`: the probability of Voxtral's prompt lang:xx. `words`: Voxtral's
-    answer to a question. `token`: Whisper's language token, which is always asked. `text`: a language identifier on
-    the transcript."""
+    methods: tuple[Literal["score", "words", "token", "text"], ...] = ("score", "words", "token", "text")
+    """Ways to find the language; the mean of those that the model has decides. `score`: the probability of Voxtral's
+    prompt lang:xx. `words`: Voxtral's answer to a question. `token`: Whisper's language token, which is always used.
+    `text`: a language identifier on the transcript."""
 
     @field_validator("expected")
     @classmethod
@@ -151,9 +156,9 @@ class Engine(_Frozen):
     """A Hugging Face name (openai/whisper-large-v3, too), or a folder with the model's files."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face model."""
-    family: Literal["auto", "voxtral", "whisper", "scripted"] = "auto"
-    """What kind of model it is. `auto` reads the checkpoint; `scripted` computes nothing and serves tests: the model is
-    a file that says how it behaves (engines/scripted.py), or `none`."""
+    family: FamilyName = "auto"
+    """The model's family. `auto` reads it from the checkpoint; `scripted` computes nothing and serves tests: the
+    model is a file that says how it behaves (pipeline/models/runtimes/scripted.py), or `none`."""
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """`auto`: gpu where the cluster has any, else cpu."""
     tensor_parallel_size: int | None = Field(default=None, ge=1)

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from bench import gpu
-from bench.engine import Trial, measure
 from bench.roofline import GPUS, SHAPES, Work, cost
+from bench.trials import Trial, checkpoint, measure, noise, small_shapes
 from tests.conftest import DEMO
 
 
@@ -46,8 +45,8 @@ def test_two_gpus_are_twice_as_fast_at_best_and_nothing_is_faster_than_its_memor
 
 @pytest.mark.slow
 def test_the_gpu_script_runs_without_weights(tmp_path: Path) -> None:
-    model = gpu.checkpoint(tmp_path / "tiny", gpu.small_shapes())
-    windows = gpu.noise(tmp_path / "windows.npz", 40, 6.0)
+    model = checkpoint(tmp_path / "tiny", small_shapes())
+    windows = noise(tmp_path / "windows.npz", 40, 6.0)
     engine = {"model": str(model), "device": "cpu", "max_num_seqs": 8}
     speed = measure(Trial("tiny", engine, {"load_format": "dummy"}, tokens_per_s=3.0), windows)
     assert speed.audio_s > 0

@@ -27,8 +27,8 @@ from demo.run import ENGINE as DEMO_ENGINE
 from pipeline import planning, store
 from pipeline.audio import prepare
 from pipeline.command_line import load
-from pipeline.models.checkpoint import NO_SCRIPT
-from pipeline.models.runtimes.scripted import ScriptedEngine
+from pipeline.models.families.scripted import NO_SCRIPT
+from pipeline.models.runtimes.scripted import ScriptedModel
 from pipeline.tasks.transcribe.worker import Transcribe
 from tests.conftest import DEMO, ROOT, SCRIPTED, JobRun, published, wait_for
 
@@ -136,7 +136,7 @@ def texts(output: str, count: int) -> dict[str, str]:
 def calm(place: str) -> dict[str, str]:
     """The texts of the recordings at a place, by recording, without Ray and without a hurry."""
     plan = planning.plan(load(["--input", place, "--output", "unused", *SCRIPTED]))
-    transcribe = Transcribe(ScriptedEngine(NO_SCRIPT), plan.settings)
+    transcribe = Transcribe(ScriptedModel(NO_SCRIPT), plan.settings)
     heard: dict[str, str] = {}
     for recording in plan.listing.recordings.to_batches(max_chunksize=1):
         (uri,) = recording["uri"].to_pylist()

@@ -10,21 +10,22 @@ import numpy as np
 import pytest
 
 from bench import quality, speech
+from bench.harness import demo_language, fitted
 from bench.quality import Score
 from pipeline import models
 from pipeline.models.checkpoint import inspect
-from pipeline.settings import Language, Settings
+from pipeline.settings import Engine, Language, Settings
 from tests.conftest import run_job
 
 DEMO_LANGUAGES = ["en", "es", "fr", "de"]
 
 
 async def scores(settings: Settings, *measured: list[speech.Recording]) -> list[Score]:
-    engine = models.start(settings, inspect(settings.engine))
+    model = models.start(settings, inspect(settings.engine))
     try:
-        return [await quality.measure(recordings, engine, settings) for recordings in measured]
+        return [await quality.measure(recordings, model, settings) for recordings in measured]
     finally:
-        engine.shutdown()
+        model.shutdown()
 
 
 @pytest.mark.slow
@@ -38,8 +39,7 @@ def test_long_recordings_lose_nothing_against_their_clips(tmp_path: Path) -> Non
         for language in DEMO_LANGUAGES
     ]
     mixed = [speech.mixed(clips, 600.0, tmp_path / "mixed.wav", seed=2)]
-    language = Language.model_validate({"expected": DEMO_LANGUAGES, "witnesses": ["score", "text"]})
-    settings = quality.settings_for(str(speech.DEMO / "model"), 64, language)
+    settings = fitted(Engine(model=str(speech.DEMO / "model"), device="cpu"), demo_language("score", "text"))
     one_by_one, long, changing = asyncio.run(scores(settings, alone, joined, mixed))
     assert long.wer <= one_by_one.wer + 0.005
     assert long.rightly / long.tagged >= 0.98
@@ -52,7 +52,7 @@ def test_long_recordings_lose_nothing_against_their_clips(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 @pytest.mark.skipif(bool(speech.missing()), reason=f"no real speech to measure with: {speech.missing()}")
-def test_whisper_hears_a_long_recording_as_it_hears_its_clips(tmp_path: Path) -> None:
+def test_whisper_transcribes_a_long_recording_as_well_as_its_clips(tmp_path: Path) -> None:
     clips = [clip for clip in speech.clips(speech.REAL) if clip.language == "en"]
     alone = [speech.single(clip, tmp_path / f"{at}.wav") for at, clip in enumerate(clips)]
     joined = [speech.joined(clips, 100.0, tmp_path / "joined.wav", seed=1)]
@@ -65,7 +65,8 @@ def test_whisper_hears_a_long_recording_as_it_hears_its_clips(tmp_path: Path) ->
     }.items():
         speech.write(tmp_path / f"{name}.wav", samples.astype(np.int16))
         quiet.append(speech.Recording(tmp_path / f"{name}.wav", "", []))
-    settings = quality.settings_for(speech.WHISPER, 16, Language.model_validate({"expected": DEMO_LANGUAGES}))
+    engine = Engine(model=speech.WHISPER, device="cpu", max_num_seqs=16)
+    settings = fitted(engine, Language.model_validate({"expected": DEMO_LANGUAGES}))
     one_by_one, long, nothing = asyncio.run(scores(settings, alone, joined, quiet))
     assert one_by_one.wer < 0.25
     assert long.wer <= one_by_one.wer + 0.05  # one language and 300 words: the bench has the mean of five
@@ -82,6 +83,6 @@ def test_the_job_runs_whisper(tmp_path: Path) -> None:
     arguments = ["--engine.model", speech.WHISPER, "--engine.device", "cpu", "--language.expected", "de,en"]
     done = run_job(["--input", str(tmp_path), *arguments], str(tmp_path / "out"))
     texts = {Path(row["uri"]).stem: row["text"] for row in done.transcripts}
-    said, heard = [clip.reference for clip in clips], [texts[f"in-{at}"] for at in range(len(clips))]
-    assert jiwer.wer(said, heard, quality.WORDS, quality.WORDS) < 0.4
+    said, found = [clip.reference for clip in clips], [texts[f"in-{at}"] for at in range(len(clips))]
+    assert jiwer.wer(said, found, quality.WORDS, quality.WORDS) < 0.4
     assert {row["language"] for row in done.transcripts} == {"de"}

@@ -71,7 +71,7 @@ def test_languages_are_tagged(demo_run: JobRun) -> None:
     rows = [row for row in demo_run.transcripts if "/held_out/" in row["uri"]]
     right = [row["language"] == wanted[row["uri"].rsplit("/", 1)[1]] for row in rows]
     assert np.mean(right) >= 0.95
-    assert all(0.25 <= row["language_probability"] <= 1 and row["language_source"] == "witnesses" for row in rows)
+    assert all(0.25 <= row["language_probability"] <= 1 and row["language_source"] == "identified" for row in rows)
 
 
 def test_silence_gives_no_words_and_no_failure(demo_run: JobRun) -> None:

@@ -1,6 +1,6 @@
 """Measure the demo checkpoint through the real engine: `make demo-check`.
 
-Word error rate and language accuracy on demo/held_out, whose voices training never heard; and whether vLLM says what
+Word error rate and language accuracy on demo/held_out, whose voices training did not have; and whether vLLM says what
 the training code says on the same audio.
 """
 
@@ -23,50 +23,51 @@ from demo.training.train import decode
 from pipeline import models
 from pipeline.audio import media
 from pipeline.models.checkpoint import fit, inspect
-from pipeline.models.protocol import Utterance
+from pipeline.models.protocol import Request
 from pipeline.settings import Audio, Engine, Language, Settings
 
 HERE = Path(__file__).parents[1]
 
 
-def training_code_texts(utterances: Sequence[np.ndarray]) -> list[str]:
-    """What the training code's model says of int16 utterances of at most one chunk each."""
+def training_code_texts(windows: Sequence[np.ndarray]) -> list[str]:
+    """What the training code's model says of int16 samples of at most one chunk each."""
     model = SmallVoxtral()
     model.load_state_dict(load_file(HERE / "model/consolidated.safetensors"))
     model.eval()
-    waveforms = torch.zeros(len(utterances), CHUNK_S * SAMPLE_RATE_HZ)
-    for at, samples in enumerate(utterances):
+    waveforms = torch.zeros(len(windows), CHUNK_S * SAMPLE_RATE_HZ)
+    for at, samples in enumerate(windows):
         waveforms[at, : len(samples)] = torch.from_numpy(samples / np.float32(32768))
     return [decode(ids) for ids in model.transcribe(waveforms)]
 
 
-async def engine_answers(utterances: Sequence[np.ndarray]) -> list[tuple[str, str]]:
+async def engine_answers(windows: Sequence[np.ndarray]) -> list[tuple[str, str]]:
     """Text and language that the engine finds in them; the language by the model's own score alone."""
     settings = Settings(
         input="none",
         output="none",
         engine=Engine(model=str(HERE / "model"), device="cpu"),
-        language=Language(expected=tuple(map(LanguageAlpha2, DIGITS)), witnesses=("score",)),
+        language=Language(expected=tuple(map(LanguageAlpha2, DIGITS)), methods=("score",)),
     )
     checkpoint = inspect(settings.engine)
     settings = fit(settings, checkpoint)
-    engine = models.start(settings, checkpoint)
+    model = models.start(settings, checkpoint)
+    score = model.language_scorer(settings.language.expected, settings.language.methods)
 
     async def answer(samples: np.ndarray) -> tuple[str, str]:
-        score = (await engine.listen(Utterance(samples))).languages["score"]
-        return (await engine.transcribe(Utterance(samples))).text, max(score, key=lambda language: score[language])
+        shares = (await score(Request(samples))).languages["score"]
+        return (await model.transcribe(Request(samples))).text, max(shares, key=lambda language: shares[language])
 
     try:
-        return await asyncio.gather(*(answer(samples) for samples in utterances))
+        return await asyncio.gather(*(answer(samples) for samples in windows))
     finally:
-        engine.shutdown()
+        model.shutdown()
 
 
 def main() -> None:
     clips = [json.loads(line) for line in (HERE / "held_out/manifest.jsonl").read_text("utf-8").splitlines()]
-    utterances = [np.concatenate(list(media.decode(HERE / "held_out" / clip["path"], Audio()))) for clip in clips]
-    answers = asyncio.run(engine_answers(utterances))
-    expected = training_code_texts(utterances)
+    windows = [np.concatenate(list(media.decode(HERE / "held_out" / clip["path"], Audio()))) for clip in clips]
+    answers = asyncio.run(engine_answers(windows))
+    expected = training_code_texts(windows)
     for language in DIGITS:
         own = [at for at, clip in enumerate(clips) if clip["language"] == language]
         wer = jiwer.wer([clips[at]["reference"] for at in own], [answers[at][0] for at in own])

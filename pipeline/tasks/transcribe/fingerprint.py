@@ -31,6 +31,6 @@ def facts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
         "max_duration_s": settings.audio.max_duration_s,
         "channels": settings.channels,
         "segmentation": settings.segmentation.model_dump(),
-        "language": {"expected": sorted(language.expected), "witnesses": sorted(set(language.witnesses))},
+        "language": {"expected": sorted(language.expected), "methods": sorted(set(language.methods))},
         "guards": settings.guards.model_dump(),
     }

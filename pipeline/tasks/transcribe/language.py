@@ -1,4 +1,4 @@
-"""Which language is it? Witnesses give distributions over the expected languages; one rule combines them."""
+"""Which language is it? Each method gives a distribution over the expected languages; one rule combines them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
+IDENTIFIED = "identified"  # language_source where no manifest declares it
 MIN_CHARS = 12  # of text below which its language cannot be told
 # When a text is called one of another language than those expected. Of 247 texts of 20 characters and more in nine
 # languages none was called another one at this probability; of 29 sentences in eleven others 22 were.
@@ -20,7 +21,7 @@ MIXED_SHARE = 0.1  # of the speech that a second language holds in a recording t
 
 @dataclass(frozen=True, slots=True)
 class Tag:
-    """A language (ISO 639-1), its probability, whether every witness would have said so, and all languages' shares."""
+    """A language (ISO 639-1), its probability, whether all methods agree on it, and all languages' shares."""
 
     language: str
     probability: float
@@ -28,8 +29,9 @@ class Tag:
     shares: Mapping[str, float]
 
 
-def text_witness(text: str, expected: Sequence[str]) -> dict[str, float]:
-    """The language of a text, by its letters (py3langid); none of them for a text too short to tell."""
+def of_text(text: str, expected: Sequence[str]) -> dict[str, float]:
+    """The probability of each expected language, by the letters of a text (py3langid). Empty where the text is too
+    short, or where py3langid does not know all of the languages."""
     if len(text) < MIN_CHARS:
         return {}
     identifier = _identifier(tuple(expected))
@@ -59,29 +61,29 @@ def _identifier(expected: tuple[str, ...]) -> LanguageIdentifier | None:
     return identifier
 
 
-def combine(witnesses: Iterable[Mapping[str, float]], expected: Sequence[str]) -> Tag | None:
-    """The mean of the witnesses' distributions decides. One that cannot tell (is empty) counts as undecided.
+def combine(distributions: Iterable[Mapping[str, float]], expected: Sequence[str]) -> Tag | None:
+    """The mean of the methods' distributions decides. An empty one counts as undecided.
 
-    So a language that one witness alone is sure of has a probability near one half, and disagreement shows as a low
-    one. None where no witness can tell.
+    So a language that one method alone is sure of has a probability near one half, and disagreement shows as a low one.
+    None where all are empty.
     """
-    said = list(witnesses)
-    if not any(said):
+    given = list(distributions)
+    if not any(given):
         return None
     undecided = {language: 1 / len(expected) for language in expected}
-    mean = {x: sum((one or undecided).get(x, 0.0) for one in said) / len(said) for x in expected}
+    mean = {x: sum((one or undecided).get(x, 0.0) for one in given) / len(given) for x in expected}
     language = max(mean, key=lambda x: mean[x])
-    agreed = all(max(one, key=lambda x: one[x]) == language for one in said if one)
+    agreed = all(max(one, key=lambda x: one[x]) == language for one in given if one)
     return Tag(language, min(1.0, mean[language]), agreed, mean)
 
 
 def in_context(segments: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The same segments of a recording, each one's language weighed with that of the others: who spoke Dutch before
-    and after has hardly spoken German between.
+    """The same segments of a recording, each one's language weighed with that of the others: a speaker of Dutch before
+    and after hardly spoke German between.
 
     A segment's shares are multiplied by the mean of the other segments' (by their speech, with PRIOR_S of all
-    languages alike). So doubt is settled by the recording, a lone segment stays as it was, and a change of language
-    that the witnesses are sure of stands.
+    languages alike). So the recording settles doubt, a lone segment stays as it was, and a change of language
+    that the methods are sure of stays.
     """
     rows = [dict(segment) for segment in segments]
     tagged = [

@@ -1,4 +1,4 @@
-"""Texts of windows into one: spaces where their script has any, and words that two windows heard kept once."""
+"""Texts of windows into one: spaces where their script has any, and words of an overlap kept once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORD = re.compile(rf"\s*(?:[{_UNSPACED}]|[^\s{_UNSPACED}]+)")
 
 
 def join(before: str, after: str, overlap_s: float) -> tuple[str, str]:
-    """Remove from the end of `before` and the start of `after` what doubles; both heard `overlap_s` of sound.
+    """Remove from the end of `before` and the start of `after` what doubles; both hold the same `overlap_s` of sound.
 
     The end of the one is aligned with the start of the other, word by word (case and punctuation aside). What lies
     behind the last match in `before` is a word that the cut broke, as is what lies before the first match in

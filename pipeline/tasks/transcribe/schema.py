@@ -15,7 +15,7 @@ _HYPOTHESIS_FIELDS = [
     pa.field("text", pa.string()),
     pa.field("language_probability", pa.float32()),
     pa.field("language_source", pa.string()),
-    pa.field("language_shares", LANGUAGE_SHARES),  # what its own witnesses say
+    pa.field("language_shares", LANGUAGE_SHARES),  # of this window alone
     pa.field("unexpected_language", pa.string()),  # of its text, where that is in none of those expected
     pa.field("no_speech_probability", pa.float32()),
     pa.field("finish_reason", pa.string()),

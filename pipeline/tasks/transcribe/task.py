@@ -7,8 +7,9 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.protocol import Engine
+from pipeline.models.protocol import Model
 from pipeline.settings import Settings
 from pipeline.tasks.transcribe import assemble, fingerprint, worker
 from pipeline.tasks.transcribe import numbers as transcript_numbers
@@ -21,14 +22,15 @@ class Transcription:
     """Every window's text and language; segments, and the transcripts that they make."""
 
     name: ClassVar[str] = "transcribe"
+    requires: ClassVar[Sequence[Ability]] = (Ability.TRANSCRIBE, Ability.FIND_LANGUAGE)
     tables: ClassVar[Mapping[str, pa.Schema]] = {"segments": SEGMENT, "transcripts": TRANSCRIPT}
     answers: ClassVar[pa.Schema] = HYPOTHESIS
 
     def fingerprint(self, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, Any]:
         return fingerprint.facts(settings, checkpoint)
 
-    def worker(self, engine: Engine, settings: Settings) -> worker.Transcribe:
-        return worker.Transcribe(engine, settings)
+    def worker(self, model: Model, settings: Settings) -> worker.Transcribe:
+        return worker.Transcribe(model, settings)
 
     def engine_died(self, windows: pa.Table, deaths: int) -> pa.Table:
         return worker.engine_died(windows, deaths)

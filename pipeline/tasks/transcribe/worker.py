@@ -9,135 +9,147 @@ import asyncio
 import math
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline import rows
 from pipeline.audio import segment
-from pipeline.models.protocol import Engine, EngineError, Heard, Hypothesis, Utterance
+from pipeline.models.protocol import Hypothesis, LanguageScores, Model, Request, RequestError
+from pipeline.rows import Window
 from pipeline.schema import FailureCode, Flag
 from pipeline.settings import Settings
 from pipeline.tasks.transcribe import guards, language
+from pipeline.tasks.transcribe.answers import Answer, hypotheses
 from pipeline.tasks.transcribe.guards import Attempt
 from pipeline.tasks.transcribe.overlaps import concatenate, join
-from pipeline.tasks.transcribe.schema import DECLARED, HYPOTHESIS
+from pipeline.tasks.transcribe.schema import DECLARED
 
 UNSURE_SHARE = 0.1  # of probability, from which on the second likeliest language is tried too
-
-Row = dict[str, Any]
+NO_SCORES = LanguageScores({})
 
 
 class Transcribe:
     """WINDOW rows -> HYPOTHESIS rows, as many and in the same order. `finished` counts them."""
 
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._engine, self._settings, self.finished = engine, settings, 0
+    def __init__(self, model: Model, settings: Settings) -> None:
+        """For one loaded model.
+
+        Raises:
+            ConfigurationError: the model does not know an expected language.
+        """
+        self._model, self._settings, self.finished = model, settings, 0
+        self._score = model.language_scorer(settings.language.expected, settings.language.methods)
 
     async def __call__(self, windows: pa.Table) -> pa.Table:
-        """All windows of the batch go to the engine at once; it batches them as it sees fit."""
-        samples = windows["samples"]
-        rows = windows.drop_columns(["samples"]).to_pylist()
-        answers = await asyncio.gather(*(self._one(row, samples[at]) for at, row in enumerate(rows)))
-        return pa.Table.from_pylist([row | answer for row, answer in zip(rows, answers, strict=True)], HYPOTHESIS)
+        """All windows of the batch go to the model at once; it batches them as it sees fit."""
+        return hypotheses(windows, await asyncio.gather(*map(self._one, rows.read(windows, Window))))
 
-    async def _one(self, row: Row, samples: pa.BinaryScalar) -> Row:
-        if row["failure_code"]:
-            return {"text": None}
-        if not samples.is_valid:  # nothing is said in it
-            return {"text": ""}
-        heard = np.frombuffer(samples.as_buffer(), dtype="<i2")  # pyright: ignore[reportCallIssue, reportArgumentType]
-        spans = tuple((span["start_s"], span["end_s"]) for span in row["spans"])
-        window = segment.Window(row["start_s"], row["end_s"], row["speech_s"], spans, row["overlap_s"], heard)
+    async def _one(self, window: Window) -> Answer:
+        if window.failure_code:
+            return Answer(None, window.language, window.failure_code, window.failure_detail)
+        if window.samples is None:  # nobody speaks
+            return Answer("", window.language)
+        samples = np.frombuffer(window.samples, dtype="<i2")
+        spans = tuple((span["start_s"], span["end_s"]) for span in window.spans)
+        speech = segment.Window(window.start_s, window.end_s, window.speech_s, spans, window.overlap_s, samples)
         try:
-            return await self._hear(window, row["language"])
-        except EngineError as error:
-            return {"text": None, "failure_code": FailureCode.ENGINE_ERROR.value, "failure_detail": str(error)}
+            return await self._transcribe(speech, window.language)
+        except RequestError as error:
+            return Answer(None, window.language, FailureCode.ENGINE_ERROR, str(error))
         finally:
             self.finished += 1
 
-    async def _hear(self, window: segment.Window, declared: str | None) -> Row:
+    async def _transcribe(self, window: segment.Window, declared: str | None) -> Answer:
         """Transcribe a window, again in other ways as long as its text is suspicious, and tag its language."""
-        heard, utterance, first = await self._first(Utterance(window.samples, declared))
+        scores, request, first = await self._first(Request(window.samples, declared))
         scripts = [declared] if declared else self._settings.language.expected
         attempts: list[Attempt] = []
         try:
-            async for name, hypothesis in self._ways(window, utterance, first):
+            async for name, hypothesis in self._ways(window, request, first):
                 flags = guards.suspicions(
                     hypothesis,
                     window.speech_s + window.overlap_s,
-                    heard.no_speech_probability,
+                    scores.no_speech_probability,
                     scripts,
                     self._settings.guards,
                 )
                 attempts.append(Attempt(name, hypothesis, flags))
                 if not flags or Flag.NO_SPEECH in flags:
                     break
-        except EngineError:
+        except RequestError:
             if not attempts:
                 raise
         kept = guards.best(attempts)
         flags, text = list(kept.flags), kept.hypothesis.text
         if Flag.NO_SPEECH in flags:
             text = ""
-        tag = None if declared or not text else self._tag(heard, text)
+        tag = None if declared or not text else self._tag(scores, text)
         if tag and not tag.agreed:
             flags.append(Flag.LANGUAGE_DISPUTED)
         allowed = [*self._settings.language.expected, *filter(None, [declared])]
         if other := language.unexpected(text, allowed):
             flags.append(Flag.UNEXPECTED_LANGUAGE)
-        return asdict(kept.hypothesis) | {
-            "text": text,
-            "language": declared if text and declared else tag.language if tag else None,
-            "language_probability": tag.probability if tag else None,
-            "language_source": DECLARED if text and declared else "witnesses" if tag else None,
-            "unexpected_language": other,
-            "language_shares": [{"language": x, "share": share} for x, share in tag.shares.items()] if tag else None,
-            "no_speech_probability": heard.no_speech_probability,
-            "padded_s": sum(attempt.hypothesis.padded_s for attempt in attempts),
-            "flags": flags,
-            "retried_for": list(attempts[0].flags) if len(attempts) > 1 else [],
-            "attempts": [attempt.name for attempt in attempts],
-            "kept_attempt": kept.name,
-        }
+        return Answer(
+            text=text,
+            language=declared if text and declared else tag.language if tag else None,
+            language_probability=tag.probability if tag else None,
+            language_source=DECLARED if text and declared else language.IDENTIFIED if tag else None,
+            language_shares=[{"language": x, "share": share} for x, share in tag.shares.items()] if tag else None,
+            unexpected_language=other,
+            no_speech_probability=scores.no_speech_probability,
+            finish_reason=kept.hypothesis.finish_reason,
+            token_count=kept.hypothesis.token_count,
+            mean_logprob=kept.hypothesis.mean_logprob,
+            low_probability_share=kept.hypothesis.low_probability_share,
+            padded_s=sum(attempt.hypothesis.padded_s for attempt in attempts),
+            flags=flags,
+            retried_for=attempts[0].flags if len(attempts) > 1 else [],
+            attempts=[attempt.name for attempt in attempts],
+            kept_attempt=kept.name,
+        )
 
-    def _tag(self, heard: Heard, text: str) -> language.Tag | None:
-        witnesses, expected = list(heard.languages.values()), self._settings.language.expected
-        if "text" in self._settings.language.witnesses:
-            witnesses.append(language.text_witness(text, expected))
-        return language.combine(witnesses, expected)
+    def _tag(self, scores: LanguageScores, text: str) -> language.Tag | None:
+        distributions, expected = list(scores.languages.values()), self._settings.language.expected
+        if "text" in self._settings.language.methods:
+            distributions.append(language.of_text(text, expected))
+        return language.combine(distributions, expected)
 
-    async def _first(self, utterance: Utterance) -> tuple[Heard, Utterance, Hypothesis]:
-        """What the model hears, the utterance with the language that was prompted for its text, and the text."""
-        if self._engine.needs_language:  # it knows no speech from speech, too: heard even where one is declared
-            heard = await self._engine.listen(utterance)
-            if utterance.language:
-                return heard, utterance, await self._engine.transcribe(utterance)
-            return heard, *await self._likeliest(utterance, heard)
-        if utterance.language:
-            return Heard({}), utterance, await self._engine.transcribe(utterance)
-        # Both at once: asked one after the other, the audio would have left the engine's encoder cache between.
-        text, heard = await asyncio.gather(self._engine.transcribe(utterance), self._listen(utterance))
-        return heard, utterance, text
+    async def _first(self, request: Request) -> tuple[LanguageScores, Request, Hypothesis]:
+        """The language scores, the request with the language that was prompted for its text, and the text."""
+        abilities = self._model.abilities
+        if abilities.needs_language:
+            scores = await self._score(request) if abilities.detects_silence or not request.language else NO_SCORES
+            if request.language:
+                return scores, request, await self._model.transcribe(request)
+            return scores, *await self._likeliest(request, scores)
+        if request.language and not abilities.detects_silence:
+            return NO_SCORES, request, await self._model.transcribe(request)
+        # Both at once: asked one after the other, the audio would have left the model's encoder cache between.
+        text, scores = await asyncio.gather(self._model.transcribe(request), self._scores(request))
+        return scores, request, text
 
-    async def _listen(self, utterance: Utterance) -> Heard:
+    async def _scores(self, request: Request) -> LanguageScores:
         try:
-            return await self._engine.listen(utterance)
-        except EngineError:
-            return Heard({})  # the text is worth having without a tag
+            return await self._score(request)
+        except RequestError:
+            return NO_SCORES  # the text is worth having without a tag
 
-    async def _likeliest(self, utterance: Utterance, heard: Heard) -> tuple[Utterance, Hypothesis]:
-        """The utterance in the language that was heard, and its text.
+    async def _likeliest(self, request: Request, scores: LanguageScores) -> tuple[Request, Hypothesis]:
+        """The request in the likeliest language, and its text.
 
-        A model that is unsure is given its two likeliest. A text counts before none, since there is speech in the
-        window; of two texts the one with the higher probability of its language times that of its average token: the
-        probability of a whole text would be the lower, the longer it is.
+        A model that is unsure is given its two likeliest languages. An empty text loses, since there is speech in the
+        window; of two texts the one wins whose language's probability, times that of its average token, is the higher
+        (the probability of a whole text falls with its length).
         """
-        (shares,) = heard.languages.values()
+        tag = language.combine(scores.languages.values(), self._settings.language.expected)
+        if not tag:
+            raise RequestError("the model has to be told a language, and scored none")
+        shares = tag.shares
         likely = sorted(shares, key=lambda x: -shares[x])[:2]
-        ways = [replace(utterance, language=x) for x in likely if x == likely[0] or shares[x] >= UNSURE_SHARE]
-        tried = await asyncio.gather(*map(self._engine.transcribe, ways))
+        ways = [replace(request, language=x) for x in likely if x == likely[0] or shares[x] >= UNSURE_SHARE]
+        tried = await asyncio.gather(*map(self._model.transcribe, ways))
 
         def rank(at: int) -> tuple[bool, float]:
             return bool(tried[at].text), math.log(shares[likely[at]]) + (tried[at].mean_logprob or 0.0)
@@ -146,29 +158,24 @@ class Transcribe:
         return ways[best], replace(tried[best], padded_s=sum(one.padded_s for one in tried))
 
     async def _ways(
-        self, window: segment.Window, whole: Utterance, first: Hypothesis
+        self, window: segment.Window, whole: Request, first: Hypothesis
     ) -> AsyncIterator[tuple[str, Hypothesis]]:
-        """Ways to transcribe a window, the best first; that one is done."""
+        """Ways to transcribe a window, the best first; `first` is the text of that one."""
         yield "whole", first
         limits = self._settings.guards
         pieces = segment.split(window, self._settings.segmentation, limits.retry_max_pause_s)
         if len(pieces) > 1:
-            parts = [Utterance(piece.samples, whole.language) for piece in pieces]
-            heard = await asyncio.gather(*map(self._engine.transcribe, parts))
-            yield "split", _joined(heard, [piece.overlap_s for piece in pieces])
+            parts = [Request(piece.samples, whole.language) for piece in pieces]
+            answers = await asyncio.gather(*map(self._model.transcribe, parts))
+            yield "split", _joined(answers, [piece.overlap_s for piece in pieces])
         for temperature in limits.retry_temperatures:
-            yield f"temperature {temperature:g}", await self._engine.transcribe(replace(whole, temperature=temperature))
+            yield f"temperature {temperature:g}", await self._model.transcribe(replace(whole, temperature=temperature))
 
 
 def engine_died(windows: pa.Table, deaths: int) -> pa.Table:
     """The HYPOTHESIS rows of WINDOW rows that engines died of."""
-    rows = windows.drop_columns(["samples"]).to_pylist()
-    failure = {
-        "text": None,
-        "failure_code": FailureCode.ENGINE_DIED.value,
-        "failure_detail": f"{deaths} engines died of it",
-    }
-    return pa.Table.from_pylist([row | failure for row in rows], HYPOTHESIS)
+    failure = FailureCode.ENGINE_DIED, f"{deaths} engines died of it"
+    return hypotheses(windows, [Answer(None, language, *failure) for language in windows["language"].to_pylist()])
 
 
 def _joined(pieces: Sequence[Hypothesis], overlaps_s: Sequence[float]) -> Hypothesis:

@@ -19,7 +19,7 @@ def segment(index: int, text: str | None, **more: Any) -> dict[str, Any]:
         "text": text,
         "language": "en" if text else None,
     }
-    tag = {"language_probability": 0.9, "language_source": "witnesses"} if text else {}
+    tag = {"language_probability": 0.9, "language_source": "identified"} if text else {}
     failure = {"failure_code": "engine_error", "failure_detail": "why"} if text is None else {}
     return empty | facts | tag | failure | more
 
@@ -103,7 +103,7 @@ def test_language_is_weighed_by_speech_and_probability() -> None:
         segment(2, "", speech_s=50.0),
     ]
     row = assemble.transcript(rows, Guards())
-    assert (row["language"], row["language_source"]) == ("fr", "witnesses")
+    assert (row["language"], row["language_source"]) == ("fr", "identified")
     assert row["language_probability"] == pytest.approx(8 / 18)
     declared = {"language": "de", "language_probability": None, "language_source": "declared"}
     row = assemble.transcript([segment(0, "x", **declared)], Guards())

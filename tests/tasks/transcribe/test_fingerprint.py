@@ -26,7 +26,7 @@ def mark(*arguments: str, model: Checkpoint = MODEL) -> str:
         ["--engine.family", "voxtral"],
         ["--engine.dtype", "bfloat16"],
         ["--language.expected", "nl,it,en,es,fr,pt,hi,de"],
-        ["--language.witnesses", "text,score,words,token"],
+        ["--language.methods", "text,score,words,token"],
         ["--segmentation.max-window-s", "30"],
         ["--engine.max-num-seqs", "8", "--engine.tensor-parallel-size", "4", "--audio.workers", "2"],
     ],
@@ -45,7 +45,7 @@ def test_what_changes_texts_is_in_it() -> None:
         mark("--engine.max-tokens-per-s", "8"),
         mark("--audio.max-duration-s", "60"),
         mark("--language.expected", "en"),
-        mark("--language.witnesses", "text"),
+        mark("--language.methods", "text"),
         mark("--channels", "split"),
         mark("--guards.min-chars-per-s", "1"),
         mark("--segmentation.max-window-s", "20"),
@@ -73,7 +73,7 @@ def test_all_that_is_in_it() -> None:
         "channels",
         *(f"segmentation.{name}" for name in settings.Segmentation.model_fields),
         "language.expected",
-        "language.witnesses",
+        "language.methods",
         *(f"guards.{name}" for name in settings.Guards.model_fields),
     ]
     assert list(settings.Segmentation.model_fields) == [

@@ -24,30 +24,30 @@ DISTRIBUTION = st.lists(st.floats(0.01, 1.0), min_size=3, max_size=3).map(
     ],
 )
 def test_a_text_tells_its_language(text: str, code: str) -> None:
-    shares = language.text_witness(text, EXPECTED)
+    shares = language.of_text(text, EXPECTED)
     assert max(shares, key=lambda x: shares[x]) == code
     assert sum(shares.values()) == pytest.approx(1.0)
 
 
 def test_a_short_text_tells_nothing() -> None:
-    assert language.text_witness("ja", EXPECTED) == {}
-    assert language.text_witness("the weather was good", ["en", "xx"]) == {}, "a language it does not know"
+    assert language.of_text("ja", EXPECTED) == {}
+    assert language.of_text("the weather was good", ["en", "xx"]) == {}, "a language it does not know"
 
 
 @given(st.lists(st.one_of(DISTRIBUTION, st.just({})), min_size=1, max_size=3))
-def test_the_witnesses_mean_decides(witnesses: list[dict[str, float]]) -> None:
-    tag = language.combine(witnesses, EXPECTED)
-    if not any(witnesses):
+def test_the_mean_of_the_methods_decides(distributions: list[dict[str, float]]) -> None:
+    tag = language.combine(distributions, EXPECTED)
+    if not any(distributions):
         assert tag is None
         return
     assert tag is not None
     assert tag.language in EXPECTED
     assert 1 / 3 - 1e-9 <= tag.probability <= 1.0
-    if len({max(one, key=lambda x: one[x]) for one in witnesses if one}) > 1:
+    if len({max(one, key=lambda x: one[x]) for one in distributions if one}) > 1:
         assert not tag.agreed
 
 
-def test_one_witness_alone_is_never_trusted_whole() -> None:
+def test_one_method_alone_never_reaches_its_own_probability() -> None:
     sure = {"en": 1.0, "de": 0.0, "fr": 0.0}
     alone = language.combine([sure, {}], EXPECTED)
     assert alone is not None
@@ -78,7 +78,7 @@ def test_the_recording_settles_what_a_segment_leaves_open() -> None:
 
 
 @given(DISTRIBUTION, st.floats(0.1, 1000.0))
-def test_a_lone_segment_stays_as_its_witnesses_say(shares: dict[str, float], speech_s: float) -> None:
+def test_a_lone_segment_keeps_its_own_probabilities(shares: dict[str, float], speech_s: float) -> None:
     (row,) = language.in_context([shared(speech_s, **shares)])
     assert shares[row["language"]] == max(shares.values())
     assert row["language_probability"] == pytest.approx(max(shares.values()))

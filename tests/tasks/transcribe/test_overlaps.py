@@ -48,7 +48,7 @@ def test_what_two_windows_heard_becomes_one_text_again(words: list[str], draw: s
 @given(SENTENCE.filter(lambda words: len(words) >= 4), st.data())
 def test_a_word_broken_by_the_cut_goes(words: list[str], draw: st.DataObject) -> None:
     start = draw.draw(st.integers(0, len(words) - 4))
-    end = draw.draw(st.integers(start + 4, len(words)))  # two words at least that both heard whole
+    end = draw.draw(st.integers(start + 4, len(words)))  # two words at least that both have whole
     before, after = [*words[: end - 1], "brok"], ["oken", *words[start + 1 :]]
     joined = join(" ".join(before), " ".join(after), (end - start) / 3)
     assert [word for word in " ".join(joined).split() if word not in ("brok", "oken")] == words

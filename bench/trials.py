@@ -1,0 +1,157 @@
+"""One engine under measurement, with any of vLLM's settings, and Voxtral models of any shapes without weights."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench import counting
+from bench.harness import demo_language, fitted, in_own_process, steady
+from pipeline.models.checkpoint import Checkpoint, inspect
+from pipeline.models.protocol import Request
+from pipeline.models.runtimes.vllm import VllmModel
+from pipeline.schema import SAMPLE_RATE_HZ
+from pipeline.settings import Engine, Settings
+
+if TYPE_CHECKING:
+    from vllm import RequestOutput, SamplingParams
+
+MODEL = Path(__file__).parents[1] / "demo/model"
+ENCODER_FRAMES_PER_S = 50  # Whisper's: mel frames of 10 ms, two by two
+WARM_UP = 16  # windows
+WORDS = 200, 400  # ids that mean text in the demo's vocabulary, and no special ones in any
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One engine: our settings of it, vLLM's own in their place, and what it is asked of each window.
+
+    `tokens_per_s` forces a text of so many tokens per second of audio, whatever the model says. `ask`: the language,
+    too. `plain`: text alone, without the probabilities and the loop detection that guards want. `without_audio`: a
+    prompt of as many tokens of text instead of audio, for what the encoder costs.
+    """
+
+    name: str
+    engine: Mapping[str, Any]
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    tokens_per_s: float | None = None
+    ask: bool = False
+    plain: bool = False
+    without_audio: bool = False
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What came of a trial; per second of the steady state. `counts` are of all its windows."""
+
+    audio_s: float
+    tokens: float
+    start_s: float
+    counts: counting.Counts
+
+
+class _TrialModel(VllmModel):
+    """Does what a trial asks for."""
+
+    def __init__(self, trial: Trial, settings: Settings, checkpoint: Checkpoint) -> None:
+        overrides: dict[str, Any] = {"scheduler_cls": counting.SCHEDULER} | dict(trial.overrides)
+        super().__init__(settings, checkpoint, **overrides)
+        self._trial, self._rng = trial, np.random.default_rng(0)
+        if trial.without_audio:
+            self._prompts.prompt = self._text
+
+    def _text(self, ids: Sequence[int], audio: np.ndarray, audio_id: int) -> dict[str, Any]:
+        return {"prompt_token_ids": self._rng.integers(*WORDS, len(ids)).tolist()}
+
+    async def _generate(
+        self, audio: np.ndarray, request: Request, ids: Sequence[int], params: SamplingParams
+    ) -> RequestOutput:
+        if self._trial.tokens_per_s is not None and params.detokenize:  # not a question
+            params.max_tokens = params.min_tokens = max(1, round(self._trial.tokens_per_s * request.duration_s))
+            params.ignore_eos, params.repetition_detection = True, None
+        if self._trial.plain and params.detokenize:
+            params.logprobs = params.repetition_detection = None
+        return await super()._generate(audio, request, ids, params)
+
+
+async def _run(trial: Trial, windows: Sequence[np.ndarray], counts: Path) -> Speed:
+    started = time.monotonic()
+    os.environ[counting.COUNTS] = str(counts)
+    settings = fitted(Engine(**trial.engine), demo_language("score"))
+    model = _TrialModel(trial, settings, inspect(settings.engine))
+    score = model.language_scorer(settings.language.expected, settings.language.methods)
+    start_s = time.monotonic() - started
+    done: list[tuple[float, int]] = []
+    room = asyncio.Semaphore(2 * settings.engine.max_num_seqs)
+
+    async def one(samples: np.ndarray) -> None:
+        async with room:
+            request = Request(samples)
+            if trial.ask:
+                hypothesis, _ = await asyncio.gather(model.transcribe(request), score(request))
+            else:
+                hypothesis = await model.transcribe(request)
+        done.append((time.monotonic(), hypothesis.token_count))
+
+    try:
+        await asyncio.gather(*map(one, windows[:WARM_UP]))
+        done.clear()
+        await asyncio.gather(*map(one, windows[WARM_UP:]))
+    finally:
+        model.shutdown()
+    low, high = steady(done)
+    seconds = done[high][0] - done[low][0]
+    window_s = sum(map(len, windows)) / len(windows) / SAMPLE_RATE_HZ
+    tokens = sum(tokens for _, tokens in done[low:high])
+    return Speed((high - low) * window_s / seconds, tokens / seconds, start_s, counting.read(counts))
+
+
+def _measure(trial: Trial, windows: str) -> Speed:
+    with np.load(windows) as kept, tempfile.TemporaryDirectory() as folder:
+        return asyncio.run(_run(trial, [kept[name] for name in kept.files], Path(folder) / "counts.json"))
+
+
+def measure(trial: Trial, windows: str) -> Speed:
+    """Run a trial in a process of its own, over the int16 arrays of an npz file."""
+    return in_own_process(_measure, trial, windows)
+
+
+def checkpoint(folder: Path, shapes: dict[str, Any]) -> Path:
+    """A folder that vLLM takes for a checkpoint of these shapes, but for the weights. The vocabulary is the demo's: its
+    tokens are the first of the model's."""
+    folder.mkdir()
+    encoder = shapes["multimodal"]["whisper_model_args"]["encoder_args"]
+    own = {"rope_theta": 1e8, "norm_eps": 1e-5, "max_position_embeddings": 32_768}
+    params = json.loads(json.dumps(own | shapes))
+    params["multimodal"]["whisper_model_args"]["encoder_args"].setdefault("vocab_size", shapes["vocab_size"])
+    tokenizer = json.loads((MODEL / "tekken.json").read_text("utf-8"))
+    mels = encoder["audio_encoding_args"]
+    tokenizer["audio"]["audio_encoding_config"]["num_mel_bins"] = mels["num_mel_bins"]
+    tokenizer["audio"]["chunk_length_s"] = encoder["max_source_positions"] / ENCODER_FRAMES_PER_S
+    (folder / "params.json").write_text(json.dumps(params), "utf-8")
+    (folder / "tekken.json").write_text(json.dumps(tokenizer), "utf-8")
+    return folder
+
+
+def small_shapes(chunk_s: float = 6.0) -> dict[str, Any]:
+    """Shapes for a CPU: those of the demo's model."""
+    shapes = json.loads((MODEL / "params.json").read_text("utf-8"))
+    encoder = shapes["multimodal"]["whisper_model_args"]["encoder_args"]
+    encoder["max_source_positions"] = int(chunk_s * ENCODER_FRAMES_PER_S)
+    return shapes
+
+
+def noise(path: Path, count: int, seconds: float) -> str:
+    """Write so many int16 windows of noise into an npz file; its name."""
+    rng, length = np.random.default_rng(0), int(seconds * SAMPLE_RATE_HZ)
+    np.savez(path, *(rng.integers(-3000, 3000, length, dtype=np.int16) for _ in range(count)))
+    return str(path)

@@ -1,0 +1,30 @@
+"""No real models: what runtimes/scripted.py plays, for tests and simulations. Its model is a script in place of a
+checkpoint."""
+
+from __future__ import annotations
+
+from pipeline.errors import ConfigurationError
+from pipeline.models.abilities import Abilities
+from pipeline.models.family import Family, Files, Limits
+
+CHUNK_S = 30.0
+NO_SCRIPT = "none"  # in place of the script's path
+
+
+def limits(files: Files) -> Limits:
+    """Those of a model like the released ones. The place is the script's.
+
+    Raises:
+        ConfigurationError: there is no such script.
+    """
+    if str(files.place) != NO_SCRIPT and not files.place.is_file():
+        raise ConfigurationError(f"--engine.model {files.place}: no file with a script, and not {NO_SCRIPT}")
+    return Limits(CHUNK_S)
+
+
+FAMILY = Family(
+    runtime="scripted",
+    abilities=Abilities(longest_window_s=1_800.0, language_methods=("score",)),
+    max_pause_s=1.0,
+    limits=limits,
+)

@@ -1,0 +1,125 @@
+"""What a family of models says of itself: each file of families/ holds one Family, and the registry names it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from pipeline.errors import ConfigurationError
+from pipeline.models.abilities import Abilities
+from pipeline.models.candidates import Candidates
+
+
+class Files:
+    """What lies at the place that --engine.model names: the JSON files in a checkpoint's folder."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __contains__(self, name: str) -> bool:
+        return (self.place / name).is_file()
+
+    def read(self, name: str) -> dict[str, Any]:
+        """The object in one of them.
+
+        Raises:
+            ConfigurationError: there is no such file, or it is not JSON.
+        """
+        try:
+            return json.loads((self.place / name).read_text("utf-8"))
+        except OSError as error:
+            raise ConfigurationError(f"--engine.model {self.place}: no {name} ({error.strerror})") from error
+        except ValueError as error:
+            raise ConfigurationError(f"--engine.model {self.place}: {name} is not JSON ({error})") from error
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`chunk_s`: the seconds to whose multiples the model pads every window, None where its files do not say them.
+    `max_context`: the tokens that it takes, None where they are more than any window needs."""
+
+    chunk_s: float | None
+    max_context: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageQuestion:
+    """A way to ask the model for the language: after the token ids that `ask` gives for padded audio comes one of the
+    candidates. They are named by language; the name "" stands for no speech."""
+
+    ask: Callable[[np.ndarray], list[int]]
+    candidates: Candidates
+
+
+class Prompts(Protocol):
+    """What a family's models are given by a runtime that takes token ids. Made from a checkpoint's tokenizer."""
+
+    load_arguments: ClassVar[Mapping[str, Any]]
+    """How vLLM loads a checkpoint."""
+
+    def __init__(self, tokenizer: Any) -> None: ...
+
+    @staticmethod
+    def context(padded_s: float) -> int:
+        """Tokens that a prompt with so many seconds of audio takes."""
+        ...
+
+    def padded(self, samples: np.ndarray) -> np.ndarray:
+        """int16 samples -> float32 in [-1, 1] of the length that the model computes."""
+        ...
+
+    def transcription(self, audio: np.ndarray, language: str | None) -> list[int]:
+        """Token ids that ask for a transcript of padded audio.
+
+        Raises:
+            RequestError: the model does not know the language.
+        """
+        ...
+
+    def language_questions(self, languages: Sequence[str]) -> Mapping[str, LanguageQuestion]:
+        """The questions for these languages (ISO 639-1), by their method.
+
+        Raises:
+            ConfigurationError: a language that the model does not know.
+        """
+        ...
+
+    def prompt(self, ids: Sequence[int], audio: np.ndarray, audio_id: int) -> dict[str, Any]:
+        """vLLM's prompt for these ids and this audio; `audio_id` spares it hashing the audio."""
+        ...
+
+
+def _no_checkpoint(files: Files) -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of models.
+
+    runtime: the name of the runtime that runs it.
+    abilities: what its models can do.
+    max_pause_s: by default no window holds a longer pause, in seconds; see checkpoint.fit.
+    limits: reads a checkpoint's limits from its files.
+    files: the JSON files that describe a checkpoint; a family without any has no checkpoints.
+    description: how a user recognises a checkpoint of it.
+    matches: whether files are those of a checkpoint of it.
+    weights: patterns of the files with the weights. Those of the first pattern that fits any are loaded: a repository
+        may hold the weights in many forms.
+    prompts: what vLLM is given.
+    """
+
+    runtime: str
+    abilities: Abilities
+    max_pause_s: float
+    limits: Callable[[Files], Limits]
+    files: tuple[str, ...] = ()
+    description: str = ""
+    matches: Callable[[Files], bool] = _no_checkpoint
+    weights: tuple[str, ...] = ()
+    prompts: type[Prompts] | None = None

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import counting
+from pipeline.models import checkpoint
+from pipeline.models.protocol import Request
+from pipeline.models.runtimes.vllm import CPU_BLOCK_SIZE, VllmModel
+from pipeline.settings import Engine, Language, Settings
+from tests.conftest import DEMO
+
+
+@pytest.mark.slow
+def test_a_question_computes_no_audio_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where more windows wait than the engine takes, nor where a step has no room for all of one."""
+    monkeypatch.setenv(counting.COUNTS, str(tmp_path / "counts"))
+    settings = checkpoint.fit(
+        Settings(
+            input="in",
+            output="out",
+            engine=Engine(model=str(DEMO / "model"), device="cpu", max_num_seqs=16),
+            language=Language.model_validate({"expected": ["en", "de"], "methods": ["score"]}),
+        ),
+        found := checkpoint.inspect(Engine(model=str(DEMO / "model"))),
+    )
+    rng = np.random.default_rng(0)
+    windows = [Request(rng.integers(-3000, 3000, 96_000, dtype=np.int16)) for _ in range(100)]
+
+    async def ask() -> None:
+        model = VllmModel(settings, found, scheduler_cls=counting.SCHEDULER, max_num_batched_tokens=512)
+        score = model.language_scorer(settings.language.expected, settings.language.methods)
+        try:
+            await asyncio.gather(*(x for one in windows for x in (model.transcribe(one), score(one))))
+        finally:
+            model.shutdown()
+
+    asyncio.run(ask())
+    counts = counting.read(tmp_path / "counts")
+    assert counts.requests == 2 * len(windows)
+    assert len(windows) <= counts.encoder_runs <= 1.05 * len(windows)
+    # The audio's 75 tokens and what stands before them lie in two blocks and a part of a third.
+    assert 0.9 <= counts.cached_tokens / (len(windows) * 2 * CPU_BLOCK_SIZE) <= 1.0
+
+
+@pytest.mark.slow
+def test_vllm_gives_no_warning_of_our_settings(tmp_path: Path) -> None:
+    """It hides below its log level ERROR: so at WARNING, in a process of its own, as vLLM reads that at its import."""
+    code = f"""
+from pipeline.models import checkpoint
+from pipeline.models.runtimes.vllm import arguments
+from pipeline.settings import Engine, Settings
+settings = Settings(input="in", output="out", verbose=True, engine=Engine(model={str(DEMO / "model")!r}, device="cpu"))
+given = arguments(settings, checkpoint.inspect(settings.engine))
+import vllm
+vllm.AsyncEngineArgs(**given).create_engine_config()
+"""
+    said = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    log = said.stdout + said.stderr
+    assert "INFO" in log, "vLLM's log is shown with --verbose"
+    assert "chunked prefill" not in "".join(line for line in log.splitlines() if "WARNING" in line)
