@@ -34,6 +34,7 @@ from pipeline.models.protocol import Hypothesis, LanguageScorer, LanguageScores,
 from pipeline.schema import RECORDING
 from pipeline.settings import Engine, Language, Settings
 from pipeline.tasks.transcribe import assemble, worker
+from pipeline.tasks.transcribe.segments import Segment, segments
 
 T = TypeVar("T")
 PAUSES_S = (0.5, 1.0, 2.0, 30.0)
@@ -115,46 +116,46 @@ class Remembering:
         return self._known[key]
 
 
-async def transcribe(path: Path, model: Model, settings: Settings) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+async def transcribe(path: Path, model: Model, settings: Settings) -> tuple[dict[str, Any], list[Segment]]:
     """One file through the corridor without Ray; its transcript and its segments."""
     recording = pa.Table.from_pylist([{"recording_id": path.stem, "uri": str(path)}], RECORDING)
     stage = worker.Transcribe(model, settings)
     tables = await asyncio.gather(*(stage(table) for table in prepare.prepare(recording, settings)))
-    segments = assemble.settle(pa.concat_tables(tables).to_pylist())
-    return assemble.transcript(segments, settings.guards), segments
+    settled = assemble.settle(segments(pa.concat_tables(tables).to_pylist()))
+    return assemble.transcript(settled, settings.guards), settled
 
 
 async def measure(recordings: list[speech.Recording], model: Model, settings: Settings) -> Score:
     """All recordings of one language through one policy."""
     score, chunk_s = Score(), inspect(settings.engine).chunk_s
     answers = await asyncio.gather(*(transcribe(recording.path, model, settings) for recording in recordings))
-    for (row, segments), recording in zip(answers, recordings, strict=True):
+    for (row, own), recording in zip(answers, recordings, strict=True):
         found = jiwer.process_words(recording.reference, row["text"] or "", WORDS, WORDS)
         score.errors += found.substitutions + found.deletions + found.insertions
         score.words += found.hits + found.substitutions + found.deletions
         score.speech_s += row["speech_s"]
         score.transcribed_s += row["transcribed_s"]
-        for segment in segments:
-            if not segment["attempts"]:
+        for segment in own:
+            if not segment.attempts:
                 continue
             score.windows += 1
-            score.padded_s += segment["padded_s"]
-            window_s = segment["end_s"] - segment["start_s"] + segment["overlap_s"]
+            score.padded_s += segment.padded_s or 0.0
+            window_s = segment.end_s - segment.start_s + segment.overlap_s
             score.first_padded_s += math.ceil(window_s / chunk_s - 1e-6) * chunk_s
             score.window_s += window_s
-            score.retried += len(segment["attempts"]) > 1
-            score.kept_again += segment["kept_attempt"] != "whole"
-            if segment["text"]:
+            score.retried += len(segment.attempts) > 1
+            score.kept_again += segment.kept_attempt != "whole"
+            if segment.text:
                 score.tagged += 1
-                score.rightly += segment["language"] == most_spoken(recording, segment)
+                score.rightly += segment.language == most_spoken(recording, segment)
     return score
 
 
-def most_spoken(recording: speech.Recording, segment: dict[str, Any]) -> str:
+def most_spoken(recording: speech.Recording, segment: Segment) -> str:
     """The language that holds most of a segment's time."""
     shares: dict[str, float] = defaultdict(float)
     for language, begin, end in recording.clips:
-        shares[language] += max(0.0, min(end, segment["end_s"]) - max(begin, segment["start_s"]))
+        shares[language] += max(0.0, min(end, segment.end_s) - max(begin, segment.start_s))
     return max(shares, key=lambda language: shares[language])
 
 

@@ -16,7 +16,7 @@ from pipeline.audio import prepare
 from pipeline.schema import RECORDING, FailureCode, Flag
 from pipeline.settings import Audio, Segmentation, Settings
 from pipeline.tasks.transcribe import assemble
-from pipeline.tasks.transcribe.schema import HYPOTHESIS
+from pipeline.tasks.transcribe.segments import Segment
 from tests import hostile
 from tests.conftest import CANARY
 
@@ -84,7 +84,7 @@ def test_wrong_timestamps_flag_the_transcript(tmp_path: Path, speech_wav: Callab
         rows = [row for table in prepare.prepare(recording, SETTINGS) for row in table.to_pylist()]
         assert [row["failure_code"] for row in rows] == [None] * len(rows)
         durations.append(rows[-1]["duration_s"])
-        segments = [dict.fromkeys(HYPOTHESIS.names) | row | {"text": "one", "channel": 0} for row in rows]
+        segments = [Segment(**(row | {"text": "one", "channel": 0})) for row in rows]
         for transcript in assemble.transcripts(path.name, segments, SETTINGS.guards):
             assert (Flag.TIMESTAMPS_CORRECTED in transcript["flags"]) == (path == jumps), transcript["channel"]
     assert durations[0] == pytest.approx(durations[1], abs=0.01)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pipeline.schema import FailureCode, Flag, Outcome
@@ -13,29 +14,33 @@ from pipeline.tasks.transcribe.guards import letters
 from pipeline.tasks.transcribe.language import MIXED_SHARE
 from pipeline.tasks.transcribe.overlaps import concatenate, join
 from pipeline.tasks.transcribe.schema import DECLARED, TRANSCRIPT
+from pipeline.tasks.transcribe.segments import Segment
 
 SEGMENT_NAMES = [field.name for field in TRANSCRIPT.field("segments").type.value_type]
 
 Row = dict[str, Any]
 
 
-def settle(segments: Sequence[Row]) -> list[Row]:
+def settle(segments: Sequence[Segment]) -> list[Segment]:
     """What a recording's segments, in order, know of each other: their overlaps, and the language around them."""
     return language.in_context(join_overlaps(segments))
 
 
-def join_overlaps(segments: Sequence[Row]) -> list[Row]:
-    """The same segments of a recording, in order; words that two of them heard in an overlap are in one of them."""
-    done: list[Row] = []
-    before: dict[int | None, Row] = {}  # by channel
+def join_overlaps(segments: Sequence[Segment]) -> list[Segment]:
+    """The same segments of a recording, in order; words that two of them have of an overlap are kept in one."""
+    joined: list[Segment] = []
+    last: dict[int | None, int] = {}  # by channel: where in `joined` its last segment is
     for segment in segments:
-        row = dict(segment)
-        earlier = before.get(row["channel"])
-        if earlier and row["overlap_s"] and earlier["text"] and row["text"]:
-            earlier["text"], row["text"] = join(earlier["text"], row["text"], row["overlap_s"])
-        before[row["channel"]] = row
-        done.append(row)
-    return done
+        at = last.get(segment.channel)
+        earlier = None if at is None else joined[at]
+        if at is not None and earlier and segment.overlap_s and earlier.text and segment.text:
+            before, after = join(earlier.text, segment.text, segment.overlap_s)
+            joined[at] = replace(earlier, text=before)
+            joined.append(replace(segment, text=after))
+        else:
+            joined.append(segment)
+        last[segment.channel] = len(joined) - 1
+    return joined
 
 
 def channel_id(recording_id: str, channel: int | None) -> str:
@@ -43,70 +48,70 @@ def channel_id(recording_id: str, channel: int | None) -> str:
     return recording_id if channel is None else f"{recording_id}#{channel}"
 
 
-def transcripts(recording_id: str, segments: Sequence[Row], guards: Guards, complete: bool = True) -> Iterator[Row]:
+def transcripts(recording_id: str, segments: Sequence[Segment], guards: Guards, complete: bool = True) -> Iterator[Row]:
     """The recording's transcript; where its channels were split, each channel's too. The recording's own is then the
     conversation: all segments, by the time at which they start."""
-    ordered = sorted(segments, key=lambda segment: segment["start_s"])  # stable: by segment_index where they tie
+    ordered = sorted(segments, key=lambda segment: segment.start_s)  # stable: by segment_index where they tie
     yield {"recording_id": recording_id, "channel": None} | transcript(ordered, guards, complete)
-    for channel in sorted({segment["channel"] for segment in segments if segment["channel"] is not None}):
-        own = [segment for segment in segments if segment["channel"] == channel]
-        row = transcript(own, guards, complete) | {"duration_s": segments[-1]["duration_s"]}
+    for channel in sorted({segment.channel for segment in segments if segment.channel is not None}):
+        own = [segment for segment in segments if segment.channel == channel]
+        row = transcript(own, guards, complete) | {"duration_s": segments[-1].duration_s}
         yield {"recording_id": channel_id(recording_id, channel), "channel": channel} | row
 
 
-def transcript(segments: Sequence[Row], guards: Guards, complete: bool = True) -> Row:
+def transcript(segments: Sequence[Segment], guards: Guards, complete: bool = True) -> Row:
     """Join segments, in order, into the TRANSCRIPT columns that follow from them.
 
     A recording is ok when every segment has text, failed when none has, else partial; `text` is null only when it
     failed. Its language is the one that holds most speech, each second counted by its probability; the probability is
     that of its segments, weighted by their speech, times that language's share of all speech.
     """
-    texts = [segment["text"] for segment in segments if segment["text"] is not None]
-    failure = next((s for s in segments if s["failure_code"]), None)
-    code = failure["failure_code"] if failure else None
-    detail = failure["failure_detail"] if failure else None
+    texts = [segment.text for segment in segments if segment.text is not None]
+    failure = next((s for s in segments if s.failure_code), None)
+    code = failure.failure_code if failure else None
+    detail = failure.failure_detail if failure else None
     if not complete:
         code, detail = FailureCode.INCOMPLETE.value, f"only {len(segments)} of its segments came back"
     outcome = Outcome.OK if code is None else Outcome.PARTIAL if texts else Outcome.FAILED
     text = None if outcome is Outcome.FAILED else concatenate(texts)
-    languages, declared = language.mix(segments), any(s["language_source"] == DECLARED for s in segments)
-    windowed_s = sum(segment["speech_s"] for segment in segments)
+    languages, declared = language.mix(segments), any(s.language_source == DECLARED for s in segments)
+    windowed_s = sum(segment.speech_s for segment in segments)
     total_s = sum(one["speech_s"] for one in languages)
     return {
-        "duration_s": max((s["duration_s"] for s in segments if s["duration_s"] is not None), default=None),
-        "speech_s": round(sum(segment["channel_speech_s"] or 0.0 for segment in segments), 3),
+        "duration_s": max((s.duration_s for s in segments if s.duration_s is not None), default=None),
+        "speech_s": round(sum(segment.channel_speech_s or 0.0 for segment in segments), 3),
         "windowed_s": round(windowed_s, 3),
-        "transcribed_s": round(sum(segment["speech_s"] for segment in segments if segment["text"]), 3),
+        "transcribed_s": round(sum(segment.speech_s for segment in segments if segment.text), 3),
         "text": text,
         "language": languages[0]["language"] if languages else None,
         "language_probability": None
         if declared or not languages or not total_s
         else languages[0]["probability"] * languages[0]["speech_s"] / total_s,
-        "language_source": next((s["language_source"] for s in segments if s["language_source"]), None),
+        "language_source": next((s.language_source for s in segments if s.language_source), None),
         "unexpected_language": _unexpected(segments),
         "languages": languages,
         "flags": _flags(segments, text, windowed_s, languages, guards),
         "outcome": outcome.value,
         "failure_code": code,
         "failure_detail": detail,
-        "segments": [{name: segment[name] for name in SEGMENT_NAMES} for segment in segments],
+        "segments": [{name: getattr(segment, name) for name in SEGMENT_NAMES} for segment in segments],
     }
 
 
-def _unexpected(segments: Sequence[Row]) -> str | None:
+def _unexpected(segments: Sequence[Segment]) -> str | None:
     """Of the languages that were not expected, the one that holds most speech."""
-    speech_s: Counter[str] = Counter()
+    speech_s: dict[str, float] = defaultdict(float)
     for segment in segments:
-        if other := segment["unexpected_language"]:
-            speech_s[other] += segment["speech_s"]
+        if other := segment.unexpected_language:
+            speech_s[other] += segment.speech_s
     return max(speech_s, key=lambda x: speech_s[x], default=None)
 
 
 def _flags(
-    segments: Sequence[Row], text: str | None, windowed_s: float, languages: Sequence[Row], guards: Guards
+    segments: Sequence[Segment], text: str | None, windowed_s: float, languages: Sequence[Row], guards: Guards
 ) -> list[str]:
     """The flags of any segment, and those of the recording as a whole: does its text cover its speech?"""
-    flags = {flag for row in segments for flag in [*(row["flags"] or []), *(row["recording_flags"] or [])]}
+    flags = {flag for row in segments for flag in [*(row.flags or []), *(row.recording_flags or [])]}
     flags -= {Flag.NO_TEXT, Flag.LITTLE_TEXT}  # of a whole recording they mean more
     if text is not None and windowed_s >= guards.min_speech_s:
         if not text:

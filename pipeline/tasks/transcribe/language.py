@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+from pipeline.tasks.transcribe.segments import Segment
 
 IDENTIFIED = "identified"  # language_source where no manifest declares it
 MIN_CHARS = 12  # of text below which its language cannot be told
@@ -77,7 +79,7 @@ def combine(distributions: Iterable[Mapping[str, float]], expected: Sequence[str
     return Tag(language, min(1.0, mean[language]), agreed, mean)
 
 
-def in_context(segments: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def in_context(segments: Iterable[Segment]) -> list[Segment]:
     """The same segments of a recording, each one's language weighed with that of the others: a speaker of Dutch before
     and after hardly spoke German between.
 
@@ -85,38 +87,34 @@ def in_context(segments: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     languages alike). So the recording settles doubt, a lone segment stays as it was, and a change of language
     that the methods are sure of stays.
     """
-    rows = [dict(segment) for segment in segments]
-    tagged = [
-        (row, {one["language"]: one["share"] for one in row["language_shares"]})
-        for row in rows
-        if row["language_shares"]
-    ]
+    found = list(segments)
+    shares = {
+        at: {x["language"]: x["share"] for x in s.language_shares} for at, s in enumerate(found) if s.language_shares
+    }
     total: dict[str, float] = defaultdict(float)
-    for row, shares in tagged:
-        for language, share in shares.items():
-            total[language] += row["speech_s"] * share
-    for row, shares in tagged:
-        weights = {
-            x: share * (total[x] - row["speech_s"] * share + PRIOR_S / len(shares)) for x, share in shares.items()
-        }
-        row["language"] = max(weights, key=lambda x: weights[x])
-        row["language_probability"] = weights[row["language"]] / sum(weights.values())
-    return rows
+    for at, own in shares.items():
+        for language, share in own.items():
+            total[language] += found[at].speech_s * share
+    for at, own in shares.items():
+        speech_s = found[at].speech_s
+        weights = {x: share * (total[x] - speech_s * share + PRIOR_S / len(own)) for x, share in own.items()}
+        likeliest = max(weights, key=lambda x: weights[x])
+        probability = weights[likeliest] / sum(weights.values())
+        found[at] = replace(found[at], language=likeliest, language_probability=probability)
+    return found
 
 
-def mix(segments: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def mix(segments: Iterable[Segment]) -> list[dict[str, Any]]:
     """Languages of a recording: language, speech_s, and the mean probability of its segments, weighted by their
     speech. First comes the one with most speech, each second counted by its probability: doubtful ones rule nothing.
     """
     speech_s: dict[str, float] = defaultdict(float)
     weighted: dict[str, float] = defaultdict(float)
     for segment in segments:
-        if segment["text"] and segment["language"]:
-            speech_s[segment["language"]] += segment["speech_s"]
-            declared = segment["language_probability"] is None
-            weighted[segment["language"]] += segment["speech_s"] * (
-                1.0 if declared else segment["language_probability"]
-            )
+        if segment.text and segment.language:
+            certainty = 1.0 if segment.language_probability is None else segment.language_probability  # None: declared
+            speech_s[segment.language] += segment.speech_s
+            weighted[segment.language] += segment.speech_s * certainty
     return [
         {
             "language": x,

@@ -14,6 +14,7 @@ from pipeline.settings import Settings
 from pipeline.tasks.transcribe import assemble, fingerprint, worker
 from pipeline.tasks.transcribe import numbers as transcript_numbers
 from pipeline.tasks.transcribe.schema import HYPOTHESIS, SEGMENT, TRANSCRIPT
+from pipeline.tasks.transcribe.segments import segments
 
 Row = dict[str, Any]
 
@@ -38,12 +39,14 @@ class Transcription:
     def rows(
         self, recording: Row, answers: Sequence[Row], settings: Settings, complete: bool
     ) -> Mapping[str, Sequence[Row]]:
-        recording_id, segments = recording["recording_id"], assemble.settle(answers)
-        transcripts = assemble.transcripts(recording_id, segments, settings.guards, complete)
+        recording_id, settled = recording["recording_id"], assemble.settle(segments(answers))
+        transcripts = assemble.transcripts(recording_id, settled, settings.guards, complete)
         return {
             "segments": [
-                segment | recording | {"recording_id": assemble.channel_id(recording_id, segment["channel"])}
-                for segment in segments
+                {name: getattr(segment, name) for name in HYPOTHESIS.names}
+                | recording
+                | {"recording_id": assemble.channel_id(recording_id, segment.channel)}
+                for segment in settled
             ],
             "transcripts": [recording | transcript for transcript in transcripts],
         }

@@ -1,36 +1,31 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pipeline.settings import Guards
 from pipeline.tasks.transcribe import assemble
-from pipeline.tasks.transcribe.schema import HYPOTHESIS
+from pipeline.tasks.transcribe.segments import Segment
 
 
-def segment(index: int, text: str | None, **more: Any) -> dict[str, Any]:
-    facts = {"recording_id": "a", "segment_index": index, "start_s": 5.0 * index, "end_s": 5.0 * index + 4}
-    empty = dict.fromkeys(HYPOTHESIS.names) | {
-        "speech_s": 3.0,
-        "channel_speech_s": 3.0,
-        "overlap_s": 0.0,
-        "spans": [],
-        "text": text,
-        "language": "en" if text else None,
-    }
-    tag = {"language_probability": 0.9, "language_source": "identified"} if text else {}
-    failure = {"failure_code": "engine_error", "failure_detail": "why"} if text is None else {}
-    return empty | facts | tag | failure | more
+def segment(index: int, text: str | None, **more: Any) -> Segment:
+    facts: dict[str, Any] = {"start_s": 5.0 * index, "end_s": 5.0 * index + 4, "speech_s": 3.0, "channel_speech_s": 3.0}
+    if text is None:
+        facts |= {"failure_code": "engine_error", "failure_detail": "why"}
+    elif text:
+        facts |= {"language": "en", "language_probability": 0.9, "language_source": "identified"}
+    return Segment(**(facts | {"recording_id": "a", "segment_index": index, "text": text} | more))
 
 
-def said(index: int, text: str | None, **more: Any) -> dict[str, Any]:
+def said(index: int, text: str | None, **more: Any) -> Segment:
     """A segment with as much text as its speech asks for."""
     return segment(index, text, speech_s=len(text or "") / 15, **more)
 
 
-def last(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {"segment_count": row["segment_index"] + 1, "duration_s": row["end_s"]}
+def last(row: Segment) -> Segment:
+    return replace(row, segment_count=row.segment_index + 1, duration_s=row.end_s)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +43,7 @@ def test_outcomes(texts: list[str | None], outcome: str, text: str | None, code:
     rows = [segment(index, words) for index, words in enumerate(texts)]
     row = assemble.transcript([*rows[:-1], last(rows[-1])], Guards())
     assert (row["outcome"], row["text"], row["failure_code"]) == (outcome, text, code)
-    assert row["duration_s"] == rows[-1]["end_s"]
+    assert row["duration_s"] == rows[-1].end_s
     assert [s["text"] for s in row["segments"]] == texts
 
 
@@ -131,8 +126,8 @@ def test_mixed_languages_show() -> None:
 def test_words_of_an_overlap_come_once() -> None:
     rows = [said(0, "we set out at dawn and wal"), said(1, "dawn and walked to the sea", overlap_s=1.0)]
     joined = assemble.join_overlaps(rows)
-    assert " ".join(row["text"] for row in joined) == "we set out at dawn and walked to the sea"
-    assert rows[0]["text"].endswith("wal"), "the caller's rows are not touched"
+    assert " ".join(str(row.text) for row in joined) == "we set out at dawn and walked to the sea"
+    assert str(rows[0].text).endswith("wal"), "the caller's rows are not touched"
 
 
 def test_channels_have_transcripts_of_their_own_and_a_conversation() -> None:

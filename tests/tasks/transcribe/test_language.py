@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.tasks.transcribe import language
+from pipeline.tasks.transcribe.segments import LanguageShare, Segment
 
 EXPECTED = ["en", "de", "fr"]
 DISTRIBUTION = st.lists(st.floats(0.01, 1.0), min_size=3, max_size=3).map(
@@ -61,33 +62,37 @@ def test_one_method_alone_never_reaches_its_own_probability() -> None:
     assert against.probability == pytest.approx(0.5)
 
 
-def shared(speech_s: float, **shares: float) -> dict[str, Any]:
-    language_shares = [{"language": x, "share": shares.get(x, 0.0)} for x in EXPECTED]
-    return {"speech_s": speech_s, "language": "?", "language_probability": 0.0, "language_shares": language_shares}
+def segment(speech_s: float = 1.0, **facts: Any) -> Segment:
+    return Segment(start_s=0.0, end_s=speech_s, speech_s=speech_s, **facts)
+
+
+def shared(speech_s: float, **shares: float) -> Segment:
+    found = [LanguageShare(language=x, share=shares.get(x, 0.0)) for x in EXPECTED]
+    return segment(speech_s, language="?", language_probability=0.0, language_shares=found)
 
 
 def test_the_recording_settles_what_a_segment_leaves_open() -> None:
     sure = [shared(20.0, en=0.97, de=0.03)] * 5
     doubtful, changed = shared(5.0, en=0.45, de=0.55), shared(20.0, en=0.02, fr=0.98)
-    silent = {"language": None, "language_shares": None}
+    silent = segment()
     rows = language.in_context([*sure, doubtful, changed, silent])
-    assert [row["language"] for row in rows] == ["en"] * 6 + ["fr", None]
-    assert rows[5]["language_probability"] > 0.8
-    assert rows[6]["language_probability"] < 0.98
-    assert doubtful["language"] == "?", "the caller's rows are not touched"
+    assert [row.language for row in rows] == ["en"] * 6 + ["fr", None]
+    assert (rows[5].language_probability or 0) > 0.8
+    assert (rows[6].language_probability or 1) < 0.98
+    assert doubtful.language == "?", "the caller's rows are not touched"
 
 
 @given(DISTRIBUTION, st.floats(0.1, 1000.0))
 def test_a_lone_segment_keeps_its_own_probabilities(shares: dict[str, float], speech_s: float) -> None:
     (row,) = language.in_context([shared(speech_s, **shares)])
-    assert shares[row["language"]] == max(shares.values())
-    assert row["language_probability"] == pytest.approx(max(shares.values()))
+    assert shares[str(row.language)] == max(shares.values())
+    assert row.language_probability == pytest.approx(max(shares.values()))
 
 
 def test_a_phantom_language_does_not_rule_a_recording() -> None:
     rows = [
-        {"text": "x", "language": "en", "speech_s": 20.0, "language_probability": 0.9},
-        {"text": "y", "language": "cy", "speech_s": 30.0, "language_probability": 0.4},
-        {"text": "", "language": None, "speech_s": 99.0, "language_probability": None},
+        segment(20.0, text="x", language="en", language_probability=0.9),
+        segment(30.0, text="y", language="cy", language_probability=0.4),
+        segment(99.0, text=""),
     ]
     assert [one["language"] for one in language.mix(rows)] == ["en", "cy"]
