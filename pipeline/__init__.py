@@ -1,3 +1,3 @@
-"""Batch transcription: a bucket of recordings in, a table of transcripts out."""
+"""Batch speech processing with Voxtral: a bucket of recordings in, tables out. From Python, start at api.py."""
 
 __version__ = "0.1.0"

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline import Result, transcribe
+from pipeline.errors import ConfigurationError
+from tests.conftest import DEMO, ROOT
+
+EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text("utf-8"), re.S)
+
+
+def test_the_examples_of_the_docs_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shared_ray: None
+) -> None:
+    monkeypatch.setenv("VOXTRAL_ENGINE__FAMILY", "scripted")
+    monkeypatch.setenv("VOXTRAL_ENGINE__MODEL", "none")
+    monkeypatch.setenv("VOXTRAL_ENGINE__DEVICE", "cpu")
+    (tmp_path / "calls").mkdir()
+    for clip in sorted((DEMO / "held_out").glob("*.ogg"))[:2]:
+        (tmp_path / "calls" / clip.name).write_bytes(clip.read_bytes())
+    names: dict[str, Any] = {}
+    for example in EXAMPLES:
+        local = example.replace("s3://bucket/", f"{tmp_path}/").replace("mistralai/Voxtral-Mini-3B-2507", "none")
+        exec(local, names)
+    said = capsys.readouterr().out
+    assert len(names["frame"]) == 2 and set(names["frame"]["language"]) <= {"en", "de"}
+    assert len(EXAMPLES) == 3
+    assert "2 recordings to do; {'model or settings changed': 2}" in said
+    assert names["report"]["numbers"]["ok"] == 2
+    assert names["result"].report is None, "nothing has failed, so that there is nothing to do again"
+    again = transcribe(input=f"{tmp_path}/calls", output=f"{tmp_path}/transcripts")
+    assert again.report is None
+    assert len(again.transcripts()) == 2
+
+
+def test_what_is_wrong_is_an_exception(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="nothing"):
+        transcribe(
+            input=f"{tmp_path}/nothing", output=f"{tmp_path}/out", engine={"family": "scripted", "model": "none"}
+        )
+    with pytest.raises(LookupError, match="no published transcripts below"):
+        Result(str(tmp_path), None).transcripts()
