@@ -41,7 +41,7 @@ class Speed:
         if not self.report:
             return []
         numbers, shares = self.report["numbers"], {}
-        if numbers["slot_fill"] is not None:
+        if numbers.get("slot_fill") is not None:  # a task may not count it
             empty, again = 1 - numbers["slot_fill"], numbers["retried"] / numbers["segments"]
             shares[
                 f"{empty:.0%} of the audio computed was padding and second attempts ({again:.0%} of the windows took"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline import Result, transcribe
+from pipeline.api import Result, transcribe
 from pipeline.errors import ConfigurationError
 from tests.conftest import DEMO, ROOT
 
@@ -38,7 +38,7 @@ def test_the_examples_of_the_docs_run(
 
 
 def test_what_is_wrong_is_an_exception(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="nothing"):
+    with pytest.raises(ConfigurationError, match="nothing: "):
         transcribe(
             input=f"{tmp_path}/nothing", output=f"{tmp_path}/out", engine={"family": "scripted", "model": "none"}
         )
