@@ -80,7 +80,7 @@ demo-checkpoint: setup ## train demo/model anew (about 90 minutes on two cores)
 	command -v espeak-ng >/dev/null || sh infra/install-system-tools.sh espeak-ng
 	$(BIN)/python -m demo.training.train
 
-demo-check: setup ## measure the error rate of demo/model through the engine, on voices never heard in training
+demo-check: setup ## measure the error rate of demo/model through the engine, on voices that are not in the training data
 	$(BIN)/python -m demo.training.check
 
 demo-recordings: setup ## make demo/recordings and demo/held_out anew

@@ -105,8 +105,8 @@ _WINDOW_FIELDS = [
     pa.field("start_s", pa.float64(), nullable=False),
     pa.field("end_s", pa.float64(), nullable=False),
     pa.field("speech_s", pa.float64(), nullable=False),
-    pa.field("spans", SPANS),  # where speech was heard in it
-    pa.field("overlap_s", pa.float64(), nullable=False),  # heard before start_s, by the window before too
+    pa.field("spans", SPANS),  # where speech was found in it
+    pa.field("overlap_s", pa.float64(), nullable=False),  # audio before start_s, which the window before has too
     pa.field("language", pa.string()),
     pa.field("failure_code", pa.string()),
     pa.field("failure_detail", pa.string()),

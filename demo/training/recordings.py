@@ -1,6 +1,6 @@
 """Make demo/recordings (what `make demo` transcribes) and demo/held_out (what the error rate is measured on).
 
-All speech is by espeak-ng, in voices that the demo checkpoint never heard in training. Seeded: `make demo-recordings`.
+All speech is by espeak-ng, in voices that are not in the demo checkpoint's training data. Seeded: `make demo-recordings`.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def recordings(folder: Path) -> None:
 
     add("calls/0001.wav", "en")
     add("calls/0002 telephone.wav", "de", "-ar", "8000", "-c:a", "pcm_mulaw", phrases=3)
-    caller, heard = conversation(rng, "en", 2, (0.3, 0.6))
+    caller, spoken = conversation(rng, "en", 2, (0.3, 0.6))
     encode([caller, np.roll(caller // 3, 400)], folder / "calls/0003 stereo.wav", "-ar", "8000")
-    references["calls/0003 stereo.wav"] = {"language": "en", "reference": heard}
+    references["calls/0003 stereo.wav"] = {"language": "en", "reference": spoken}
     add("interviews/entrevista número 1.mp3", "es", "-b:a", "64k", phrases=3)
     add("interviews/Gespräch (Köln).m4a", "de", "-c:a", "aac", "-b:a", "64k")
     add("interviews/café à Montréal.ogg", "fr", "-c:a", "libopus", "-b:a", "32k", phrases=3)
@@ -108,7 +108,7 @@ def recordings(folder: Path) -> None:
 
 
 def held_out(folder: Path, per_language: int = 20) -> None:
-    """Clips of at most 6 s in voices never heard in training, as a manifest: path, language, reference."""
+    """Clips of at most 6 s in voices that are not in the training data, as a manifest: path, language, reference."""
     shutil.rmtree(folder, ignore_errors=True)
     rng = np.random.default_rng(96)
     lines = []

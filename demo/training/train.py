@@ -1,6 +1,6 @@
 """Train the demo checkpoint: `make demo-checkpoint`, or `python -m demo.training.train --help`.
 
-About 90 minutes of two CPU cores from nothing to demo/model; progress is kept in --work and taken up again.
+About 90 minutes of two CPU cores from nothing to demo/model; progress is kept in --work, and resumed.
 """
 
 from __future__ import annotations
@@ -245,7 +245,7 @@ def main() -> None:
             torch.save(state | {"optimiser": optimiser.state_dict(), "rng": rng.bit_generator.state}, progress)
             export(model, args.output)
             plain, mixed = word_error_rate(model, check), word_error_rate(model, hard)
-            print(f"step {step + 1}: WER {plain:.1%} on voices never heard, {mixed:.1%} in awkward windows", flush=True)
+            print(f"step {step + 1}: WER {plain:.1%} on new voices, {mixed:.1%} in awkward windows", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Audio into windows: runs of speech, cut in pauses, none longer than the model's window.
 
 One pass over streamed blocks; nothing longer than one window is kept. The spans of a recording's windows are ordered,
-disjoint, and together hold every frame in which the voice activity detector heard speech, but for windows with less
+disjoint, and together hold every frame in which the voice activity detector found speech, but for windows with less
 of it than `min_speech_s`.
 """
 
@@ -33,8 +33,8 @@ Detect = Callable[[np.ndarray], Sequence[float] | np.ndarray]
 class Window:
     """A stretch of a recording for the model; times are the recording's own.
 
-    `spans` are where speech was heard in it, `speech_s` their sum. `samples` is int16 mono at 16 kHz; it begins
-    `overlap_s` before `start_s`: so much the window before has heard too.
+    `spans` are where speech was found in it, `speech_s` their sum. `samples` is int16 mono at 16 kHz; it begins
+    `overlap_s` before `start_s`: so much is in the window before, too.
     """
 
     start_s: float
@@ -46,7 +46,7 @@ class Window:
 
 
 class Segmenter:
-    """Cuts one recording. `speech_s` is how much speech it has heard so far, in windows or not."""
+    """Cuts one recording. `speech_s` is how much speech it has found so far, in windows or not."""
 
     def __init__(self, detect: Detect, settings: Segmentation, offset_s: float = 0.0) -> None:
         """`settings` have their max_window_s and max_pause_s; `offset_s` is the time of the first sample."""
@@ -66,7 +66,7 @@ class Segmenter:
         quietest point of its last tenth, and the next window hears overlap_s again.
         """
         pending, speaking = _Pending(first_frame=0), False
-        for frame, probability in self._heard(blocks):
+        for frame, probability in self._probabilities(blocks):
             speaking = probability >= self._settings.speech_threshold - (HYSTERESIS if speaking else 0.0)
             self.speech_s += FRAME_S * speaking
             pending.append(frame, speaking)
@@ -87,7 +87,7 @@ class Segmenter:
         if pending.has_speech:
             yield from self._window(pending.split(pending.last_speech + self._padding, len(pending))[0])
 
-    def _heard(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, float]]:
+    def _probabilities(self, blocks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, float]]:
         """Each frame, and the probability of speech in it."""
         for frames in _frames(blocks):
             yield from zip(frames, np.asarray(self._detect(frames)).tolist(), strict=True)
@@ -149,9 +149,9 @@ def split(window: Window, settings: Segmentation, max_pause_s: float) -> list[Wi
     marks = np.zeros(-(-len(window.samples) // FRAME), dtype=bool)
     for begin, end in spans:
         marks[round((begin - start_s) / FRAME_S) : round((end - start_s) / FRAME_S)] = True
-    heard = iter(marks)
+    known = iter(marks)
     smaller = {"max_window_s": max(1.0, length_s / 2), "max_pause_s": max_pause_s, "min_speech_s": 0.0}
-    again = Segmenter(lambda frames: [next(heard) for _ in frames], settings.model_copy(update=smaller), start_s)
+    again = Segmenter(lambda frames: [next(known) for _ in frames], settings.model_copy(update=smaller), start_s)
     return list(again.windows([window.samples]))
 
 
@@ -176,7 +176,7 @@ def _frames(blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
 class _Pending:
     """The frames that may still become a window, and which of them are speech.
 
-    The first `overlap` of them belong to the window before: they are heard again, but not counted again.
+    The first `overlap` of them belong to the window before: they come again, but are not counted again.
     """
 
     first_frame: int

@@ -126,7 +126,7 @@ def _prepare(recordings: pa.Table, settings: Settings, tracker: Any) -> Iterator
 
 def _alone(recording: pa.Table, settings: Settings, tracker: Any, kills: int, tables: int) -> Iterator[pa.Table]:
     """The windows of a recording that may have ended workers. Ray may have passed on what an earlier try gave, in its
-    order: so what is given up begins with as many tables as came before, unless that, too, ended a worker."""
+    order: so a recording that is not tried again begins with as many tables, unless that, too, ended a worker."""
     (name,) = recording["recording_id"].to_pylist()
     windows = prepare.prepare(recording, settings)
     if kills >= DECODE_KILLS:

@@ -9,7 +9,7 @@ from typing import Any
 from pipeline.errors import JobError
 from pipeline.flow.metrics import count_deaths
 
-ENGINE_KILLS = 2  # engines that a window may end before it is given up
+ENGINE_KILLS = 2  # engines that a window may end before the job stops retrying it
 DECODE_KILLS = 3  # decode workers that a recording may end: they are cheap, and end for other reasons more often
 MAX_DECODE_CRASHES = 20  # of one recording, alone, while none is done: then it is not the recording
 
@@ -19,7 +19,7 @@ class CrashTracker:
     inside it when it crashed.
 
     Units that were inside a worker when it crashed are suspects, which go alone from then on. One that was alone inside
-    `kills` workers when they crashed is given up, if any other unit ever left a worker: else it is not the unit.
+    `kills` workers when they crashed is not tried again, if any other unit ever left a worker: else it is not the unit.
     """
 
     def __init__(self, kills: int) -> None:
@@ -61,7 +61,7 @@ class DecodeTracker(CrashTracker):
     def __init__(self) -> None:
         super().__init__(DECODE_KILLS)
         self._progress: dict[str, int] = {}
-        self._given_up: dict[str, int] = {}  # with the workers that each had ended by then
+        self._abandoned: dict[str, int] = {}  # with the workers that each had ended by then
 
     def begin(self, attempt: str, recordings: Sequence[str]) -> dict[str, tuple[int, int]]:
         """Suspects among a task's recordings: the workers that each has ended, and the tables that came before (none,
@@ -78,14 +78,14 @@ class DecodeTracker(CrashTracker):
                     " is there memory for them? (--audio.workers bounds how many there are)"
                 )
             if kills >= DECODE_KILLS:
-                self._given_up.setdefault(name, self._kills[name])
+                self._abandoned.setdefault(name, self._kills[name])
         if not suspects:
             self.enter(attempt, recordings)
         return {name: (kills, self._tables(name)) for name, kills in suspects.items()}
 
     def _tables(self, name: str) -> int:
         kills = self._kills[name]
-        return self._progress.get(name, 0) if self._given_up.get(name, kills) == kills else 0
+        return self._progress.get(name, 0) if self._abandoned.get(name, kills) == kills else 0
 
     def yields(self, recording: str, tables: int) -> None:
         """A suspect has given so many tables."""

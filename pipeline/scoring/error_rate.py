@@ -29,14 +29,14 @@ class Normalizer:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A run of an alignment: what was said and what was heard there; equal where the two are alike."""
+    """A run of an alignment: the words of the reference and of the hypothesis there; equal where the two are alike."""
 
     said: str
-    heard: str
+    recognised: str
 
     @property
     def is_hit(self) -> bool:
-        return self.said == self.heard
+        return self.said == self.recognised
 
 
 @dataclass(frozen=True)
@@ -79,16 +79,16 @@ def tokens(text: str, by_characters: bool) -> list[str]:
 def score(reference: str, hypothesis: str | None, language: str, by: Normalizer, by_characters: bool) -> Score:
     """Compare one hypothesis with its reference. A hypothesis that is null, a failure, counts as one without words."""
     said = tokens(by.apply(reference, language), by_characters)
-    heard = tokens(by.apply(hypothesis or "", language), by_characters)
+    recognised = tokens(by.apply(hypothesis or "", language), by_characters)
     joint = "" if by_characters else " "
     if not said:  # jiwer takes no empty reference
-        chunks = (Chunk("", joint.join(heard)),) if heard else ()
-        return Score(0, 0, 0, len(heard), chunks)
-    found = jiwer.process_words(" ".join(said), " ".join(heard))
+        chunks = (Chunk("", joint.join(recognised)),) if recognised else ()
+        return Score(0, 0, 0, len(recognised), chunks)
+    found = jiwer.process_words(" ".join(said), " ".join(recognised))
     chunks = tuple(
         Chunk(
             joint.join(said[chunk.ref_start_idx : chunk.ref_end_idx]),
-            joint.join(heard[chunk.hyp_start_idx : chunk.hyp_end_idx]),
+            joint.join(recognised[chunk.hyp_start_idx : chunk.hyp_end_idx]),
         )
         for chunk in found.alignments[0]
     )

@@ -56,8 +56,8 @@ def render(report: Row, rows: Sequence[Row]) -> str:
 
 def _worst(rows: Sequence[Row]) -> list[Row]:
     """The utterances with the most errors for their length, failures apart, with their alignments."""
-    heard = [row for row in rows if row["hypothesis"] is not None and row["error_rate"]]
-    found = sorted(heard, key=lambda row: (-row["error_rate"], row["utterance_id"]))[:WORST]
+    recognised = [row for row in rows if row["hypothesis"] is not None and row["error_rate"]]
+    found = sorted(recognised, key=lambda row: (-row["error_rate"], row["utterance_id"]))[:WORST]
     return [row | {"alignment": tables.again(row, normalizer(row["normalizer"])).alignment} for row in found]
 
 
@@ -124,13 +124,13 @@ def _durations(rows: Sequence[Row]) -> go.Figure:
 def _confusion(counts: dict[str, Counter[str]]) -> go.Figure:
     """Languages of the references in rows, those that were detected in columns, in shares of the row."""
     spoken = sorted(counts)
-    heard = sorted({language for row in counts.values() for language in row} | set(spoken))
+    tagged = sorted({language for row in counts.values() for language in row} | set(spoken))
     figure = go.Figure(
         go.Heatmap(
-            x=heard,
+            x=tagged,
             y=spoken,
-            z=[[counts[row][column] / counts[row].total() for column in heard] for row in spoken],
-            text=[[counts[row][column] or "" for column in heard] for row in spoken],
+            z=[[counts[row][column] / counts[row].total() for column in tagged] for row in spoken],
+            text=[[counts[row][column] or "" for column in tagged] for row in spoken],
             texttemplate="%{text}",
             colorscale="Blues",
             zmin=0,

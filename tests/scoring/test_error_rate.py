@@ -96,7 +96,7 @@ def test_the_alignment_tells_both_texts(said: list[str], heard: list[str], by_ch
     found = score(" ".join(said), " ".join(heard), "xx", NONE, by_characters)
     joint = "" if by_characters else " "
     assert joint.join(chunk.said for chunk in found.alignment if chunk.said) == joint.join(said)
-    assert joint.join(chunk.heard for chunk in found.alignment if chunk.heard) == joint.join(heard)
+    assert joint.join(chunk.recognised for chunk in found.alignment if chunk.recognised) == joint.join(heard)
     assert found.tokens == len(said)
     assert found.errors == 0 or any(not chunk.is_hit for chunk in found.alignment)
     assert found.tokens - found.deletions + found.insertions == len(heard)

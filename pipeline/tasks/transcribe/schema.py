@@ -49,7 +49,7 @@ TRANSCRIPT = pa.schema(
         pa.field("range_end_s", pa.float64()),
         pa.field("declared_language", pa.string()),
         pa.field("duration_s", pa.float64()),
-        pa.field("speech_s", pa.float64()),  # that the voice activity detector heard
+        pa.field("speech_s", pa.float64()),  # that the voice activity detector found
         pa.field("windowed_s", pa.float64()),  # of it, what came into windows
         pa.field("transcribed_s", pa.float64()),  # of it, what is in windows that returned text
         pa.field("text", pa.string()),
