@@ -66,7 +66,7 @@ def _show(rows: pa.Table, console: Console) -> None:
     lines = [json.loads(line) for line in (HERE / "references.jsonl").read_text("utf-8").splitlines()]
     references = {line["path"]: line for line in lines}
     table = Table("recording", "seconds", "language", "transcript", "word errors", title="transcripts")
-    references, hypotheses = [], []
+    said, recognised = [], []
     for row in sorted(rows.to_pylist(), key=lambda row: row["uri"]):
         name = row["uri"].removeprefix("s3://demo/recordings/")
         reference = references[name]["reference"]
@@ -78,16 +78,14 @@ def _show(rows: pa.Table, console: Console) -> None:
         )
         errors = ""
         if reference and row["outcome"] == "ok":
-            references.append(reference)
-            hypotheses.append(row["text"])
+            said.append(reference)
+            recognised.append(row["text"])
             words = jiwer.process_words(reference, row["text"])
             errors = f"{words.substitutions + words.deletions + words.insertions} of {len(reference.split())}"
         short = text if len(text) < 120 else f"{text[:110]} ..."
         table.add_row(name, f"{row['duration_s'] or 0:.1f}", language, short or "[dim](silence)[/]", errors)
     console.print(table)
-    console.print(
-        f"word error rate {jiwer.wer(references, hypotheses):.1%} over {len(references)} recordings with a reference"
-    )
+    console.print(f"word error rate {jiwer.wer(said, recognised):.1%} over {len(said)} recordings with a reference")
     console.print(f"tables: {KEPT}; to look: duckdb -c \"from '{KEPT}/transcripts/*/*.parquet'\"", highlight=False)
 
 

@@ -27,8 +27,8 @@ class Detector:
     """Silero's voice activity detector, for one recording.
 
     Its memory of loud sound makes it deaf to quiet speech that follows: a voice 40 dB below the one before is not
-    detected at all. So it begins afresh where the sound falls by DROP. Never in sound that goes on at its level: a fresh
-    detector takes the beginning of music for speech.
+    detected at all. So it begins afresh where the sound falls by DROP. Never in sound that goes on at its level: a
+    fresh detector takes the beginning of music for speech.
     """
 
     def __init__(self) -> None:
@@ -45,13 +45,13 @@ class Detector:
         """int16 (N, FRAME), the recording's next frames -> float32 (N,), the probability of speech in each."""
         samples = np.concatenate([self._context, frames.reshape(-1).astype(np.float32) / np.float32(FULL_SCALE)])
         self._context = samples[-CONTEXT:]
-        frames = np.lib.stride_tricks.sliding_window_view(samples, CONTEXT + FRAME)[::FRAME]
+        in_context = np.lib.stride_tricks.sliding_window_view(samples, CONTEXT + FRAME)[::FRAME]
         levels = self._levels(frames)
         found: list[np.ndarray] = []
         done = 0
         while done < len(frames):
             ahead = slice(done, done + AT_ONCE)
-            probabilities, state = self._run(frames[ahead])
+            probabilities, state = self._run(in_context[ahead])
             peaks = np.fmax.accumulate(np.fmax(levels[ahead], self._peak))
             fallen = np.flatnonzero((probabilities < HYSTERESIS) & (levels[ahead] < peaks / DROP))
             count = int(fallen[0]) + 1 if len(fallen) else len(probabilities)
@@ -63,9 +63,9 @@ class Detector:
                 self._state, self._peak = state, float(peaks[-1])
         return np.concatenate(found)
 
-    def _run(self, frames: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    def _run(self, in_context: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
         hidden, cell = self._state
-        inputs = {"frames": np.ascontiguousarray(frames), "h": hidden, "c": cell}
+        inputs = {"frames": np.ascontiguousarray(in_context), "h": hidden, "c": cell}
         probabilities, *state = self._session.run(None, inputs)
         return probabilities, (state[0], state[1])  # pyright: ignore[reportReturnType]
 
