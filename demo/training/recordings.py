@@ -1,7 +1,7 @@
 """Make demo/recordings (what `make demo` transcribes) and demo/held_out (what the error rate is measured on).
 
-All speech is by espeak-ng, in voices that are not in the demo checkpoint's training data. The random numbers are seeded;
-`make demo-recordings` makes the same files again.
+All speech is by espeak-ng, in voices that are not in the training data of the demo's checkpoint. Random numbers are
+seeded: `make demo-recordings` makes the same files again.
 """
 
 from __future__ import annotations
