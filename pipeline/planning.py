@@ -126,7 +126,7 @@ def plan(settings: Settings) -> Plan:
         found = rows.find(recordings)
         why.update(found.counts)
         todo = found.failed_with(retried) if settings.retry else ~found.is_(Status.DONE)
-        return todo & ~own.find(recordings).same
+        return todo & ~own.find(recordings).same if resumed else todo
 
     found = listed(settings, task, keep)
     return Plan(

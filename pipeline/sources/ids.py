@@ -59,7 +59,7 @@ class Ids:
                 new[made] = own[at]
             yield entry, row
         columns = zip(*new.values(), strict=True) if new else ((), (), ())
-        self._seen.add(digests(pa.array(new, pa.string())), *(np.array(column) for column in columns))
+        self._seen.add(digests(pa.array(new, pa.string())), *(np.array(column, np.uint64) for column in columns))
 
     def _is_taken(self, name: str) -> bool:
         key = digests(pa.array([name]))
