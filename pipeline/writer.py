@@ -121,12 +121,13 @@ class Writer:
             self._is_waiting[at[known]] = False
 
     def _finish(self, recording_id: str, answers: list[Row], complete: bool = True) -> None:
-        at = int(self._positions.find(digests(pa.array([recording_id])))[1][0])
-        if not self._is_waiting[at]:  # a stage that Ray ran twice
+        (is_listed,), (at,) = self._positions.find(digests(pa.array([recording_id])))
+        if not is_listed or not self._is_waiting[at]:  # a stage that Ray ran twice
             return
         self._is_waiting[at] = False
-        recording = self._plan.listing.recordings.slice(at, 1).to_pylist()[0]
-        extra = self._plan.listing.extra.slice(at, 1).to_pylist()[0] if self._plan.listing.extra.num_columns else {}
+        listing = self._plan.listing
+        recording = listing.recordings.slice(int(at), 1).to_pylist()[0]
+        extra = listing.extra.slice(int(at), 1).to_pylist()[0] if listing.extra.num_columns else {}
         read = next((row["content_version"] for row in answers if row["segment_count"] is not None), None)
         known = {key: recording[key] for key in ("recording_id", "place", "uri", "range_start_s", "range_end_s")}
         known |= {"declared_language": recording["language"], "content_version": read or recording["content_version"]}

@@ -90,7 +90,7 @@ def test_every_recording_is_written_once_with_its_own_row(monkeypatch: pytest.Mo
     monkeypatch.setattr(flow, "count_recording", lambda *_: None)
     output = Shared()
     own = writer(output, "ab", "c", "de")
-    for name in ("d", "a", "d"):  # a stage that Ray ran twice
+    for name in ("d", "a", "d", "unknown"):  # a stage that Ray ran twice
         own.add(pa.Table.from_pylist([answer(name, 0, 1)], ANSWERED))
     own.finish()
     assert [(row["recording_id"], row["uri"], row["complete"]) for row in output.rows] == [
