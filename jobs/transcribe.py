@@ -9,6 +9,8 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import pyarrow.compute as pc
+
 from jobs import shell
 from pipeline import command_line, planning, run, settings
 from pipeline.errors import JobError
@@ -78,10 +80,9 @@ def say_estimate(seconds: float, found: Estimate | None, log: Log) -> None:
 def print_plan(plan: planning.Plan, log: Log) -> None:
     """Say what there is, what is done already, and what would run."""
     todo, listing, why = plan.count, plan.listing, plan.why.copy()
-    sizes = listing.recordings.filter(plan.todo)["size_bytes"]
-    size = sum(value or 0 for value in sizes.to_pylist())
+    size = pc.sum(listing.recordings["size_bytes"]).as_py() or 0
     lines = [
-        f"{len(plan.todo)} recordings in {plan.settings.input}: {why.pop(Status.DONE, 0)} done already,"
+        f"{plan.why.total()} recordings in {plan.settings.input}: {why.pop(Status.DONE, 0)} done already,"
         f" {todo} to do ({size / 1e6:,.1f} MB)"
     ]
     if set(why) - {Status.NEW}:

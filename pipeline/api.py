@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline import planning, run
-from pipeline.ledger import done, parts
+from pipeline.ledger import parts
 from pipeline.log import Log
 from pipeline.settings import Settings
 
@@ -38,7 +39,10 @@ class Result:
         if not found:
             raise LookupError(f"no published transcripts below {self.output}")
         common = [name for name in found[-1].column_names if all(name in table.column_names for table in found)]
-        return done.newest(pa.concat_tables([table.select(common) for table in found], promote_options="permissive"))
+        rows = pa.concat_tables([table.select(common) for table in found], promote_options="permissive")
+        rows = rows.filter(pc.is_null(rows["channel"]))
+        newest = {place: at for at, place in enumerate(rows["place"].to_pylist())}
+        return rows.take(pa.array(newest.values(), pa.int64()))
 
 
 def transcribe(settings: Settings | None = None, log: Log | None = None, **facts: Any) -> Result:

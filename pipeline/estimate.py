@@ -1,17 +1,20 @@
 """What a run will take, before anything is decoded: audio, engine hours, wall time, price."""
 
+# pyright: reportArgumentType=false
+# (pyarrow's stubs know no plain values beside columns.)
+
 from __future__ import annotations
 
 import os
 import random
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.audio import fetch, media
 from pipeline.errors import RecordingError
@@ -96,30 +99,33 @@ def seconds_each(recordings: pa.Table, limits: Audio) -> np.ndarray:
     from their size and the sample's seconds per byte, by file extension. Where no container states anything,
     USUAL_BYTES_PER_S decides.
     """
-    uris: list[str] = [str(uri) for uri in recordings["uri"].to_pylist()]
-    usable = np.array([code is None for code in recordings["failure_code"].to_pylist()], dtype=bool)
-    sizes = np.array([size or 0 for size in recordings["size_bytes"].to_pylist()], dtype=float) * usable
-    kinds = [os.path.splitext(uri)[1].lower() for uri in uris]
-    filled = np.flatnonzero(sizes > 0).tolist()
-    sample: list[int] = random.Random(0).sample(filled, min(len(filled), SAMPLE))
+    usable = pc.is_null(recordings["failure_code"]).to_numpy()
+    sizes = pc.fill_null(recordings["size_bytes"], 0).to_numpy() * usable.astype(float)
+    numbers: dict[str, int] = {}  # of the extensions
+    kinds = np.array([numbers.setdefault(kind, len(numbers)) for kind in _extensions(recordings["uri"])], np.int32)
+    filled = np.flatnonzero(sizes > 0)
+    sample = [int(filled[at]) for at in random.Random(0).sample(range(len(filled)), min(len(filled), SAMPLE))]
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
-        lengths = list(pool.map(lambda at: _whole_s(uris[at], limits), sample))
+        lengths = list(pool.map(lambda at: _whole_s(str(recordings["uri"][at]), limits), sample))
     known = {at: length for at, length in zip(sample, lengths, strict=True) if length is not None}
-    seconds: dict[str, float] = defaultdict(float)
-    size: Counter[str] = Counter()
+    seconds, size = np.zeros(len(numbers)), np.zeros(len(numbers))
     for at, length in known.items():
-        for kind in (kinds[at], "all"):  # "all": for extensions that the sample misses
-            seconds[kind] += length
-            size[kind] += sizes[at]
-    rates = {kind: seconds[kind] / size[kind] for kind in size}
-    usual = rates.get("all", 1 / USUAL_BYTES_PER_S)
-    found = sizes * np.array([rates.get(kind, usual) for kind in kinds])
+        seconds[kinds[at]] += length
+        size[kinds[at]] += sizes[at]
+    usual = seconds.sum() / size.sum() if known else 1 / USUAL_BYTES_PER_S  # of extensions that the sample misses
+    rates = np.divide(seconds, size, out=np.full(len(numbers), usual), where=size > 0)
+    found = sizes * rates[kinds]
     found[list(known)] = list(known.values())
     starts, ends = (
-        np.array([np.nan if value is None else value for value in recordings[name].to_pylist()], dtype=float)
-        for name in ("range_start_s", "range_end_s")
+        pc.fill_null(recordings[name], value).to_numpy()
+        for name, value in (("range_start_s", 0.0), ("range_end_s", np.inf))
     )
-    return np.maximum(0.0, np.fmin(found, ends) - np.nan_to_num(starts))
+    return np.maximum(0.0, np.minimum(found, ends) - starts)
+
+
+def _extensions(uris: pa.ChunkedArray) -> Iterator[str]:
+    for chunk in uris.chunks:
+        yield from (os.path.splitext(str(uri))[1].lower() for uri in chunk.to_pylist())
 
 
 def _whole_s(uri: str, limits: Audio) -> float | None:

@@ -17,11 +17,12 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from pipeline import store
+from pipeline import planning, store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.ledger import done, parts
 from pipeline.ledger.done import Status
@@ -231,14 +232,21 @@ def _transcripts(plan: Plan, reference: str) -> tuple[list[Row], list[Row], list
 
     A transcript is scored when it counts for the recording as it is today, with these settings.
     """
+    listed = planning.listed(plan.settings, plan.task)  # a plan has no more than what is to do
+    places = listed.recordings["place"]
     reports = parts.of_task(parts.reports(plan.output.uri), plan.task.name)
-    table = parts.published(plan.output.uri, reports, COLUMNS)
-    found = {row["place"]: row for row in done.newest(table).to_pylist()}
-    status = done.status(plan.listing.recordings, table, plan.about["fingerprint"]).to_pylist()
-    recordings = plan.listing.recordings.select(["recording_id", "place", "uri"]).to_pylist()
+    index, found = done.Index(plan.about["fingerprint"]), {}
+    for name, keys in parts.published(plan.output.uri, reports):
+        about = pc.and_(pc.is_in(keys["place"], value_set=places), pc.is_null(keys["channel"]))
+        if pc.any(about).as_py():
+            index.add(keys.filter(about))
+            more = parts.read_part(plan.output.uri, name, COLUMNS.names).cast(COLUMNS)
+            own = zip(keys.filter(about).to_pylist(), more.filter(about).to_pylist(), strict=True)
+            found |= {key["place"]: key | row for key, row in own}  # the newest comes last
+    status = index.find(listed.recordings).is_(Status.DONE, Status.FAILED_BEFORE).tolist()
+    recordings = listed.recordings.select(["recording_id", "place", "uri"]).to_pylist()
     rows, not_scored = [], []
-    for recording, own, how in zip(recordings, plan.listing.extra.to_pylist(), status, strict=True):
-        transcribed = how in (Status.DONE, Status.FAILED_BEFORE)
+    for recording, own, transcribed in zip(recordings, listed.extra.to_pylist(), status, strict=True):
         if transcribed and str(own[reference] or "").strip():
             own[reference] = str(own[reference])
             rows.append(own | found[recording["place"]] | {"recording_id": recording["recording_id"]})
@@ -251,7 +259,7 @@ def _transcripts(plan: Plan, reference: str) -> tuple[list[Row], list[Row], list
 
 def _left_out(plan: Plan, not_scored: Sequence[Row]) -> list[str]:
     """In words, what of a manifest is not scored."""
-    total, repeated = len(plan.listing.recordings), plan.listing.repeated
+    total, repeated = plan.why.total(), plan.listing.repeated
     uris: dict[str, list[str]] = defaultdict(list)
     for row in not_scored:
         uris[row["why"]].append(row["uri"])

@@ -78,22 +78,17 @@ def choose(plan: Plan, max_engine_hours: float | None) -> Night:
             " --output; --engine-speed says it, or --limit runs a few"
         )
     recordings = plan.listing.recordings
-    positions = np.flatnonzero(plan.todo.to_numpy(zero_copy_only=False))
     modified = pc.fill_null(pc.cast(recordings["modified_at"], pa.int64()), np.iinfo(np.int64).min).to_numpy()
-    positions = positions[np.argsort(modified[positions], kind="stable")[::-1]]
-    seconds = estimate.seconds_each(recordings.take(pa.array(positions)), plan.settings.audio)
+    positions = np.argsort(modified, kind="stable")[::-1]
+    seconds = estimate.seconds_each(recordings, plan.settings.audio)[positions]
     fits = np.ones(len(positions), dtype=bool)
     if max_engine_hours and plan.speed:
         starts_s = (plan.settings.engine.count or 1) * plan.speed.start_s
         fits = np.cumsum(seconds) <= (max_engine_hours * 3600 - starts_s) * plan.speed.value
         fits[:1] = True  # else one that is longer than any night would stop them all
     kept = positions[fits]
-    # In the order in which they are to be done, and without what is not: the listing's own columns follow.
-    listing = replace(
-        plan.listing, recordings=recordings.take(pa.array(kept)), extra=plan.listing.extra.take(pa.array(kept))
-    )
     about = plan.about | {"night": {"to_do": len(positions), "chosen": len(kept)}}
-    chosen = replace(plan, listing=listing, todo=pa.array(np.ones(len(kept), dtype=bool)), about=about)
+    chosen = replace(plan, listing=plan.listing.take(kept), about=about)  # in the order in which they are to be done
     audio_s = float(seconds[fits].sum())
     return Night(chosen, plan.estimate_of(audio_s), audio_s, len(positions) - len(kept), float(seconds[~fits].sum()))
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline import __version__, estimate, flow, models, store, tasks
 from pipeline.audio import confined
@@ -20,7 +20,7 @@ from pipeline.ledger.done import Status
 from pipeline.ledger.parts import Output
 from pipeline.ledger.report import Tally
 from pipeline.models.checkpoint import Checkpoint, fit, inspect
-from pipeline.schema import KEYS, FailureCode
+from pipeline.schema import FailureCode
 from pipeline.settings import Settings
 from pipeline.sources import listing
 from pipeline.tasks.protocol import Task
@@ -32,10 +32,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do: the rows of `listing` that `todo` marks.
+    """What a run would do: the rows of `listing`.
 
-    `why` counts the recordings by Status. `resumed` tells whether an earlier driver of the same run was stopped;
-    `tally` has counted the recordings that it has done.
+    `why` counts all recordings that are listed, by Status. `resumed` tells whether an earlier driver of the same run
+    was stopped; `tally` has counted the recordings that it has done.
     """
 
     settings: Settings
@@ -44,7 +44,6 @@ class Plan:
     about: Row
     output: Output
     listing: listing.Listing
-    todo: pa.Array
     why: Counter[str]
     tally: Tally
     resumed: bool
@@ -52,11 +51,11 @@ class Plan:
 
     @property
     def count(self) -> int:
-        return pc.sum(self.todo).as_py() or 0
+        return len(self.listing.recordings)
 
     def estimate(self) -> tuple[float, estimate.Estimate | None]:
         """Seconds of audio to do, about, and what they take where the speed is known."""
-        seconds = float(estimate.seconds_each(self.listing.recordings.filter(self.todo), self.settings.audio).sum())
+        seconds = float(estimate.seconds_each(self.listing.recordings, self.settings.audio).sum())
         return seconds, self.estimate_of(seconds)
 
     def estimate_of(self, seconds: float) -> estimate.Estimate | None:
@@ -102,34 +101,35 @@ def plan(settings: Settings) -> Plan:
     }
     *_, of_recordings = task.tables
     parts.check(settings.output)
-    taken = task.tables[of_recordings].names
-    found = listing.read(settings.input, settings.output, settings.limit, settings.allow, taken)
+    rows, own = done.Index(about["fingerprint"]), done.Index(about["fingerprint"])  # of earlier runs; of this one
     try:
         reports, same = parts.reports(settings.output), {name: about[name] for name in SAME}
         earlier = parts.of_task(reports, task.name)
         run_id = settings.run_id or parts.stopped(settings.output, reports, same) or began.strftime("%Y%m%dT%H%M%S.%fZ")
-        output, tally, own = (
-            Output(settings.output, run_id, list(task.tables)),
-            Tally(task.numbers(), of_recordings),
-            [],
-        )
+        output, tally = Output(settings.output, run_id, list(task.tables)), Tally(task.numbers(), of_recordings)
         output.refuse_published()
         if resumed := output.began_with(same):
             for part in output.catch_up():
-                own.append(done.with_keys(part[of_recordings]).select(KEYS.names))
+                own.add(done.with_keys(part[of_recordings]))
                 tally.add_part(part)
-        rows = parts.published(settings.output, earlier)
+        for _, table in parts.published(settings.output, earlier):
+            rows.add(table)
     except store.READ_ERRORS as error:
         raise ConfigurationError(
             f"--output {settings.output}: its earlier runs cannot be read ({store.explain(error)})"
         ) from error
-    status = done.status(found.recordings, rows, about["fingerprint"])
-    todo = pc.invert(pc.is_in(status, value_set=pa.array([Status.DONE.value])))
-    if settings.retry:
-        codes = [str(code) for code in (FailureCode if "failed" in settings.retry else settings.retry)]
-        todo = pc.is_in(done.last_failure(found.recordings, rows), value_set=pa.array(codes))
-    if own:
-        todo = pc.and_not(todo, done.written(found.recordings, pa.concat_tables(own)))
+    rows.complete()
+    own.complete()
+    why: Counter[str] = Counter()
+    retried = [str(code) for code in (FailureCode if "failed" in settings.retry else settings.retry)]
+
+    def keep(recordings: pa.Table) -> np.ndarray:
+        found = rows.find(recordings)
+        why.update(found.counts)
+        todo = found.failed_with(retried) if settings.retry else ~found.is_(Status.DONE)
+        return todo & ~own.find(recordings).same if resumed else todo
+
+    found = listed(settings, task, keep)
     return Plan(
         settings,
         task,
@@ -137,14 +137,19 @@ def plan(settings: Settings) -> Plan:
         about | {"run_id": run_id, "output": output.uri, "settings": settings.model_dump(mode="json")},
         output,
         found,
-        todo,
-        Counter(map(str, status.to_pylist())),
+        why,
         tally,
         resumed,
         estimate.Speed(settings.engine_speed)
         if settings.engine_speed
         else estimate.measured(earlier, about["model"], about["model_revision"]),
     )
+
+
+def listed(settings: Settings, task: Task, keep: listing.Keep | None = None) -> listing.Listing:
+    """What --input names; of it what `keep` says. See sources.listing.read."""
+    *_, schema = task.tables.values()
+    return listing.read(settings.input, settings.output, settings.limit, settings.allow, schema.names, keep=keep)
 
 
 def fingerprint(task: Task, settings: Settings, checkpoint: Checkpoint) -> str:

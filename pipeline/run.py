@@ -39,7 +39,6 @@ def execute(plan: Plan, log: Log) -> Row:
     writer = Writer(plan)
     if plan.count:
         watch = Watch(plan.count + tally.recordings, log)
-        recordings = plan.listing.recordings.filter(plan.todo)
         deadline = clock + 3600 * (plan.settings.max_hours or float("inf"))
         with (
             _storage_trouble(output),
@@ -48,7 +47,7 @@ def execute(plan: Plan, log: Log) -> Row:
         ):
             engines = decided.engine.count
             try:
-                answers = flow.answers(plan.task, recordings, decided, plan.checkpoint, served)
+                answers = flow.answers(plan.task, plan.listing.recordings, decided, plan.checkpoint, served)
                 with closing(flow.ticking(answers, TICK_S)) as tables:
                     for table in tables:
                         if table is not None:

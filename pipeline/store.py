@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 import pyarrow as pa
@@ -31,6 +33,7 @@ from pipeline.schema import FailureCode
 
 T = TypeVar("T")
 SCHEMES = ("s3", "file")
+COPIED_BYTES = 2**24  # at once
 PATIENCE_S = 900.0  # with credentials that have expired: time enough to renew them
 EXPIRED_CODES = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired")  # of AWS
 EXPIRED_ERRORS = (CredentialRetrievalError, TokenRetrievalError, UnauthorizedSSOTokenError)
@@ -153,6 +156,31 @@ def read(uri: str) -> bytes:
     """The whole of a small object."""
     scheme, path = split(uri)
     return bytes(filesystem(scheme).cat_file(path))  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def open_copy(uri: str) -> Iterator[BinaryIO]:
+    """An object as a file to read more than once; of object storage a temporary copy."""
+    scheme, path = split(uri)
+    if scheme == "file":
+        with Path(path).open("rb") as file:
+            yield file
+        return
+    opened: Any = filesystem(scheme).open(path, "rb", block_size=COPIED_BYTES)
+    with tempfile.TemporaryFile() as copy:
+        with opened as remote:
+            shutil.copyfileobj(remote, copy, COPIED_BYTES)
+        copy.seek(0)
+        yield copy
+
+
+def open_ranges(uri: str) -> pa.NativeFile:
+    """An object for pyarrow, whose bytes are read where they are asked for, and no others. Close it."""
+    scheme, path = split(uri)
+    if scheme == "file":
+        return pa.OSFile(path, "rb")
+    opened: Any = filesystem(scheme).open(path, "rb", cache_type="none")
+    return opened
 
 
 def create(uri: str, data: bytes) -> None:

@@ -7,10 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import flow
+from pipeline.digests import DigestTable, digests
 from pipeline.ledger.parts import AlreadyPublished
 from pipeline.planning import Plan
 from pipeline.schema import PROVENANCE
@@ -57,8 +59,11 @@ class Writer:
         *_, self._of_recordings = self._task.tables
         self._assembly = Assembly()
         listing = plan.listing
-        self._row_of = {row_id: at for at, row_id in enumerate(listing.recordings["recording_id"].to_pylist())}
-        self._waiting = {str(row_id) for row_id in listing.recordings.filter(plan.todo)["recording_id"].to_pylist()}
+        self._positions = DigestTable(np.int64)  # in the listing, by recording_id
+        for chunk in listing.recordings["recording_id"].chunks:
+            self._positions.add(digests(chunk), len(self._positions) + np.arange(len(chunk)))
+        self._positions.merge()
+        self._is_waiting = np.ones(len(listing.recordings), bool)
         self._schemas = dict(self._task.tables)
         self._schemas[self._of_recordings] = pa.schema([*self._schemas[self._of_recordings], *listing.extra.schema])
         self._provenance = {field.name: plan.about[field.name] for field in PROVENANCE if field.name in plan.about}
@@ -80,8 +85,8 @@ class Writer:
         """Write what is left. A recording that never came back is a failure with a row like any other."""
         for recording_id, answers in list(self._assembly.unfinished()):
             self._finish(recording_id, answers, complete=False)
-        for recording_id in list(self._waiting):
-            self._finish(recording_id, [], complete=False)
+        for at in np.flatnonzero(self._is_waiting).tolist():
+            self._finish(str(self._plan.listing.recordings["recording_id"][at]), [], complete=False)
         self.flush()
 
     def flush(self) -> None:
@@ -94,7 +99,7 @@ class Writer:
                 self._drop_committed()
             except AlreadyPublished:
                 self._drop_committed()
-                if self._finished or self._waiting:
+                if self._finished or self._is_waiting.any():
                     raise
         self._flushed = time.monotonic()
 
@@ -112,15 +117,17 @@ class Writer:
             others = {name: table.slice(0, 0) if ours else table for name, table in tables.items()}
             self._tally.add_part(others | {self._of_recordings: recordings.filter(pc.invert(counted))})
             self._finished = {key: rows for key, rows in self._finished.items() if key not in ours}
-            self._waiting -= theirs
+            known, at = self._positions.find(digests(recordings["recording_id"]))
+            self._is_waiting[at[known]] = False
 
     def _finish(self, recording_id: str, answers: list[Row], complete: bool = True) -> None:
-        if recording_id not in self._waiting:  # a stage that Ray ran twice
+        (is_listed,), (at,) = self._positions.find(digests(pa.array([recording_id])))
+        if not is_listed or not self._is_waiting[at]:  # a stage that Ray ran twice
             return
-        self._waiting.remove(recording_id)
-        at = self._row_of[recording_id]
-        recording = self._plan.listing.recordings.slice(at, 1).to_pylist()[0]
-        extra = self._plan.listing.extra.slice(at, 1).to_pylist()[0] if self._plan.listing.extra.num_columns else {}
+        self._is_waiting[at] = False
+        listing = self._plan.listing
+        recording = listing.recordings.slice(int(at), 1).to_pylist()[0]
+        extra = listing.extra.slice(int(at), 1).to_pylist()[0] if listing.extra.num_columns else {}
         read = next((row["content_version"] for row in answers if row["segment_count"] is not None), None)
         known = {key: recording[key] for key in ("recording_id", "place", "uri", "range_start_s", "range_end_s")}
         known |= {"declared_language": recording["language"], "content_version": read or recording["content_version"]}

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.schema import ANSWERED
-from pipeline.writer import Assembly
+from pipeline import flow
+from pipeline.schema import ANSWERED, RECORDING
+from pipeline.sources.manifest import no_columns
+from pipeline.writer import Assembly, Writer
 
 
 def answer(recording: str, index: int, count: int | None = None) -> dict[str, Any]:
@@ -40,3 +45,69 @@ def test_a_repeated_answer_is_kept_once_and_a_lost_one_is_noticed() -> None:
     ((recording_id, answers),) = assembly.unfinished()
     assert recording_id == "a"
     assert [row["segment_index"] for row in answers] == [0, 2]
+
+
+ROW = pa.schema([("recording_id", pa.string()), ("uri", pa.string()), ("complete", pa.bool_())])
+
+
+class Shared:
+    """An output that another driver of the run writes to; `theirs` is what it commits before our next part."""
+
+    def __init__(self, *theirs: str) -> None:
+        self.theirs, self.rows = list(theirs), list[dict[str, Any]]()
+
+    def write(self, tables: Mapping[str, pa.Table]) -> None:
+        if self.theirs:
+            raise FileExistsError
+        self.rows += tables["recordings"].to_pylist()
+
+    def catch_up(self) -> Iterator[dict[str, pa.Table]]:
+        theirs, self.theirs = self.theirs, []
+        yield {"recordings": pa.Table.from_pylist([{"recording_id": name} for name in theirs], ROW)}
+
+
+def writer(output: Shared, *chunks: str) -> Writer:
+    """For recordings named by letters, listed in chunks."""
+
+    def rows(recording: dict[str, Any], *_: object) -> dict[str, Sequence[dict[str, Any]]]:
+        return {"recordings": [{"complete": _[-1]} | {name: recording[name] for name in ("recording_id", "uri")}]}
+
+    listed = [[{"recording_id": x, "place": x, "uri": f"of {x}"} for x in chunk] for chunk in chunks]
+    recordings = pa.concat_tables([pa.Table.from_pylist(chunk, RECORDING) for chunk in listed])
+    whole = {"outcome": "ok", "failure_code": None, "duration_s": 0.0}
+    plan: Any = SimpleNamespace(
+        listing=SimpleNamespace(recordings=recordings, extra=no_columns(len(recordings))),
+        task=SimpleNamespace(tables={"recordings": ROW}, rows=rows),
+        tally=SimpleNamespace(add=lambda _: whole, add_part=lambda _: None),
+        settings=SimpleNamespace(flush_interval_s=0.0),
+        about={},
+        output=output,
+    )
+    return Writer(plan)
+
+
+def test_every_recording_is_written_once_with_its_own_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "count_recording", lambda *_: None)
+    output = Shared()
+    own = writer(output, "ab", "c", "de")
+    for name in ("d", "a", "d", "unknown"):  # a stage that Ray ran twice
+        own.add(pa.Table.from_pylist([answer(name, 0, 1)], ANSWERED))
+    own.finish()
+    assert [(row["recording_id"], row["uri"], row["complete"]) for row in output.rows] == [
+        ("d", "of d", True),
+        ("a", "of a", True),
+        ("b", "of b", False),
+        ("c", "of c", False),
+        ("e", "of e", False),
+    ]
+
+
+def test_what_another_driver_has_committed_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flow, "count_recording", lambda *_: None)
+    output = Shared("a", "c", "z")
+    own = writer(output, "ab", "cd")
+    own.add(pa.Table.from_pylist([answer("a", 0, 1), answer("b", 0, 1)], ANSWERED))
+    own.flush()
+    own.add(pa.Table.from_pylist([answer("c", 0, 1)], ANSWERED))
+    own.finish()
+    assert [row["recording_id"] for row in output.rows] == ["b", "d"]

@@ -106,8 +106,9 @@ def _newest(source: str, reports: Sequence[Row]) -> dict[Place, Row]:
     newest: dict[Place, Row] = {}
     runs: dict[Place, str] = {}  # of the recordings as wholes
     for report in reports:
-        for name in report["transcripts"]:
-            for row in parts.read_recordings(source, name, KEYS).select(KEYS).to_pylist():
+        for _, table in parts.published(source, [report]):
+            for key in table.select(KEYS[:-1]).to_pylist():
+                row = key | {"run_id": report["run_id"]}
                 newest[_place(row)] = row
                 if row["channel"] is None:
                     runs[_place(row)] = row["run_id"]

@@ -1,4 +1,4 @@
-"""What counts as done: what earlier runs have written of each recording. Tables in, columns out.
+"""What counts as done: what earlier runs have written of each recording.
 
 A recording keeps its `place` when its content changes. Of the rows with one place the newest counts, for readers and
 for the next run alike: a recording is done when the newest row of its place has its content, time range, declared
@@ -10,13 +10,18 @@ language and fingerprint (Task.fingerprint), unless that row is a failure that m
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass
 from enum import StrEnum
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import identity
-from pipeline.schema import KEYS, TRANSIENT
+from pipeline.digests import DigestTable, digests
+from pipeline.schema import KEYS, TRANSIENT, FailureCode
 
 
 class Status(StrEnum):
@@ -29,6 +34,8 @@ class Status(StrEnum):
     FAILED_BEFORE = "failed before, may pass"
 
 
+STATUSES, CODES = list(Status), list(FailureCode)
+NO_FAILURE, OTHER_FAILURE = -1, -2  # beside positions in CODES; the other is a code of another version of ours
 CONTENT = ["uri", "content_version", "range_start_s", "range_end_s", "declared_language"]
 
 
@@ -49,53 +56,71 @@ def with_keys(rows: pa.Table) -> pa.Table:
     return rows.append_column(KEYS.field("place"), pa.array(places, pa.string()))
 
 
-def newest(rows: pa.Table) -> pa.Table:
-    """Of rows in the order of their publication, those of whole recordings that count."""
-    rows = rows.filter(pc.is_null(rows["channel"]))
-    if not len(rows):
-        return rows
-    numbered = pa.table({"place": rows["place"], "at": pa.array(range(len(rows)), pa.int64())})
-    last = numbered.group_by("place", use_threads=False).aggregate([("at", "last")])
-    return rows.take(last["at_last"])
+@dataclass(frozen=True)
+class Found:
+    """What the rows that count say of N recordings, row by row."""
+
+    status: np.ndarray  # int8 (N,): positions in STATUSES
+    same: np.ndarray  # bool (N,): there is a row, of whatever outcome, about the recording as it is now
+    failure: np.ndarray  # int8 (N,): of that row; a position in CODES, or NO_FAILURE, OTHER_FAILURE
+
+    def is_(self, *statuses: Status) -> np.ndarray:
+        """Which recordings have one of these: bool (N,)."""
+        return np.isin(self.status, [STATUSES.index(status) for status in statuses])
+
+    def failed_with(self, codes: Collection[str]) -> np.ndarray:
+        """Which recordings, as they are now, failed with one of these codes: bool (N,)."""
+        return np.isin(self.failure, [CODES.index(FailureCode(code)) for code in codes])
+
+    @property
+    def counts(self) -> Counter[str]:
+        """How many recordings have each Status that occurs."""
+        numbers = np.bincount(self.status, minlength=len(STATUSES)).tolist()
+        return Counter({status.value: number for status, number in zip(STATUSES, numbers, strict=True) if number})
 
 
-def status(recordings: pa.Table, rows: pa.Table, fingerprint: str) -> pa.Array:
-    """The Status of each RECORDING row beside rows that have KEYS, in the order of publication."""
-    found, same = _found(recordings, rows)
-    own = pc.and_(same, pc.fill_null(pc.equal(found["fingerprint"], fingerprint), False))
-    passing = pc.is_in(found["failure_code"], value_set=pa.array([code.value for code in TRANSIENT]))
-    tests = {
-        Status.DONE: pc.and_not(own, passing),
-        Status.FAILED_BEFORE: own,
-        Status.SETTINGS_CHANGED: same,
-        Status.CONTENT_CHANGED: pc.is_valid(found["place"]),
-    }
-    columns = [test.combine_chunks() if isinstance(test, pa.ChunkedArray) else test for test in tests.values()]
-    which = pc.make_struct(*columns, field_names=[name.value for name in tests])
-    return pc.case_when(which, *(name.value for name in tests), Status.NEW.value)
+class Index:
+    """The rows of whole recordings that count, 34 bytes for each: digests of its place and of its content, whether its
+    fingerprint is the one that is asked for, its failure."""
+
+    def __init__(self, fingerprint: str) -> None:
+        self._fingerprint = fingerprint
+        self._rows = DigestTable(np.uint64, np.uint64, np.bool_, np.int8)
+
+    def add(self, rows: pa.Table) -> None:
+        """Take in rows that have KEYS, in the order of their publication."""
+        rows = rows.filter(pc.is_null(rows["channel"]))
+        content = digests(_contents(rows))
+        own = pc.fill_null(pc.equal(rows["fingerprint"], self._fingerprint), False)
+        codes = pc.index_in(rows["failure_code"], value_set=pa.array([code.value for code in CODES]))
+        missing = pc.if_else(pc.is_null(rows["failure_code"]), NO_FAILURE, OTHER_FAILURE)
+        failures = pc.coalesce(codes, pc.cast(missing, pa.int32()))
+        self._rows.add(digests(rows["place"]), content[:, 0], content[:, 1], own.to_numpy(), failures.to_numpy())
+
+    def complete(self) -> None:
+        """Say that all rows are there: `find` is quicker."""
+        self._rows.merge()
+
+    def find(self, recordings: pa.Table) -> Found:
+        """What there is of N RECORDING rows."""
+        known, high, low, own, failure = self._rows.find(digests(recordings["place"]))
+        content = digests(_contents(recordings))
+        same = known & (high == content[:, 0]) & (low == content[:, 1])
+        own &= same
+        passing = np.isin(failure, [CODES.index(code) for code in TRANSIENT])
+        # The first that holds.
+        status = {
+            Status.DONE: own & ~passing,
+            Status.FAILED_BEFORE: own,
+            Status.SETTINGS_CHANGED: same,
+            Status.CONTENT_CHANGED: known,
+        }
+        numbers = np.array([STATUSES.index(one) for one in status], np.int8)
+        codes = np.select(list(status.values()), list(numbers), np.int8(STATUSES.index(Status.NEW)))
+        return Found(codes.astype(np.int8), same, np.where(same, failure, np.int8(NO_FAILURE)))
 
 
-def written(recordings: pa.Table, rows: pa.Table) -> pa.Array:
-    """Whether any of the rows, of whatever outcome, is about each recording as it is now."""
-    return _found(recordings, rows)[1]
-
-
-def last_failure(recordings: pa.Table, rows: pa.Table) -> pa.Array:
-    """The failure code of the row that counts for each recording as it is now; null where that has none."""
-    found, same = _found(recordings, rows)
-    return pc.if_else(same, found["failure_code"].combine_chunks(), None)
-
-
-def _found(recordings: pa.Table, rows: pa.Table) -> tuple[pa.Table, pa.Array]:
-    """For each recording the row that counts (null where there is none), and whether that has its content."""
-    rows = newest(rows)
-    places = pc.cast(rows["place"], pa.large_string()).combine_chunks()
-    found = rows.take(pc.index_in(pc.cast(recordings["place"], pa.large_string()), value_set=places))
-    same = pc.and_(pc.is_valid(found["place"]), pc.equal(_contents(recordings), _contents(found)))
-    return found, same.combine_chunks() if isinstance(same, pa.ChunkedArray) else same
-
-
-def _contents(table: pa.Table) -> pa.ChunkedArray:
+def _contents(table: pa.Table) -> pa.Array | pa.ChunkedArray:
     if "declared_language" not in table.column_names:  # in RECORDING rows it is the only one
         table = table.rename_columns({"language": "declared_language"})
     texts = [pc.fill_null(pc.cast(table[name], pa.large_string()), "\x00") for name in CONTENT]

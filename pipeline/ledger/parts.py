@@ -15,10 +15,11 @@ from __future__ import annotations
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -57,8 +58,13 @@ def reports(output: str) -> list[Row]:
     Raises:
         store.READ_ERRORS: one cannot be read.
     """
-    found = [json.loads(store.read(uri)) for uri in _names(output, "runs").values()]
-    return sorted(found, key=lambda report: report["finished_at"])
+    return sorted(_facts(_names(output, "runs").values()), key=lambda report: report["finished_at"])
+
+
+def _facts(uris: Iterable[str]) -> list[Row]:
+    """The JSON objects in files of ours."""
+    with ThreadPoolExecutor(READS_AT_ONCE) as pool:
+        return [json.loads(data) for data in pool.map(store.read, uris)]
 
 
 def _names(output: str, folder: str) -> dict[str, str]:
@@ -71,9 +77,13 @@ def _names(output: str, folder: str) -> dict[str, str]:
 
 
 def read_part(output: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """One of the files that a report lists; of the columns named, those that it has."""
-    file = pq.ParquetFile(pa.BufferReader(store.read(f"{output.rstrip('/')}/{name}")))
-    return file.read([x for x in columns if x in file.schema_arrow.names] if columns else None)
+    """One of the files that a report lists: all of it, or of the columns named those that it has, and no byte of the
+    others."""
+    uri = f"{output.rstrip('/')}/{name}"
+    if columns is None:
+        return pq.ParquetFile(pa.BufferReader(store.read(uri))).read()
+    with store.open_ranges(uri) as data, pq.ParquetFile(data, pre_buffer=True) as file:
+        return file.read([column for column in columns if column in file.schema_arrow.names])
 
 
 def tables_of(report: Row) -> list[str]:
@@ -91,14 +101,23 @@ def read_recordings(output: str, name: str, columns: Sequence[str] | None = None
     return done.with_keys(read_part(output, name, None if columns is None else [*columns, *KEYS.names]))
 
 
-def published(output: str, found: Sequence[Row], more: pa.Schema | None = None) -> pa.Table:
-    """KEYS of the recordings that reports of one task list, in the order of these, and `more` of their columns."""
-    schema = pa.schema([*KEYS, *(more or [])])
-    names = dict.fromkeys(name for report in found for name in report[tables_of(report)[-1]])
-    read = partial(read_recordings, output, columns=schema.names[len(KEYS) :])
+def published(output: str, found: Sequence[Row]) -> Iterator[tuple[str, pa.Table]]:
+    """The parts of recordings that reports of one task list, in the order of these: each one's name, and its KEYS. No
+    more than READS_AT_ONCE parts are in memory."""
+    names = iter(dict.fromkeys(name for report in found for name in report[tables_of(report)[-1]]))
+    ahead: deque[tuple[str, Future[pa.Table]]] = deque()
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-        tables = list(pool.map(read, names))
-    return pa.concat_tables([schema.empty_table(), *(table.select(schema.names).cast(schema) for table in tables)])
+        try:
+            while True:
+                for name in islice(names, READS_AT_ONCE - len(ahead)):
+                    ahead.append((name, pool.submit(read_recordings, output, name, [])))
+                if not ahead:
+                    return
+                name, table = ahead.popleft()
+                yield name, table.result().select(KEYS.names).cast(KEYS)
+        finally:
+            for _, table in ahead:
+                table.cancel()
 
 
 def stopped(output: str, found: Sequence[Row], facts: Row) -> str | None:
@@ -109,7 +128,7 @@ def stopped(output: str, found: Sequence[Row], facts: Row) -> str | None:
     finished = {report["run_id"] for report in found}
     last = max((report["finished_at"] for report in found if facts.items() <= report.items()), default="")
     names = {run_id: uri for run_id, uri in _names(output, "started").items() if run_id not in finished}
-    begun = [(run_id, json.loads(store.read(uri))) for run_id, uri in names.items()]
+    begun = zip(names, _facts(names.values()), strict=True)
     left = [(start["started_at"], run_id) for run_id, start in begun if facts.items() <= start.items()]
     newest, run_id = max(left, default=("", None))
     return run_id if newest > last else None

@@ -1,27 +1,33 @@
 """What to transcribe: a bucket prefix, a directory, one recording, or a manifest becomes a table of recordings."""
 
+# pyright: reportCallIssue=false, reportArgumentType=false
+# (pyarrow's stubs know no plain values beside columns.)
+
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from botocore.exceptions import NoCredentialsError
 
 from pipeline import identity, store
+from pipeline.digests import DigestTable, digests
 from pipeline.errors import ConfigurationError
-from pipeline.schema import RECORDING, FailureCode
+from pipeline.schema import FailureCode
 from pipeline.sources import manifest
+from pipeline.sources.ids import Ids
 from pipeline.sources.manifest import Entry
+from pipeline.sources.rows import ROWS_AT_ONCE, Keep, Kept, take
 
 # What lies beside recordings in a bucket. Names that begin with "." or "_" are left out too; all else is a recording.
 NOT_RECORDINGS = (
@@ -30,7 +36,7 @@ NOT_RECORDINGS = (
 ).split()
 LOOKUPS_AT_ONCE, LOOKUPS_KEPT = 32, 1_024
 UNLISTED_NAMED = 20  # of the files that could not be looked at
-ROWS_AT_ONCE = 50_000  # that are Python objects before they are a table
+NAMED_BY = ("uri", "range_start_s", "range_end_s")
 WRITTEN = ("started/", "runs/", "datasets/", "evaluations/")  # below an output; and <table>/run_id=<id>/
 _TABLE = re.compile(r"[^/]+/run_id=")
 
@@ -39,7 +45,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Listing:
-    """The recordings to do and, row by row beside them, the manifest's own columns.
+    """Recordings and, row by row beside them, the manifest's own columns.
 
     `skipped` counts files of a folder that were left out, by extension or reason; `unlisted` names the first of those
     that could not be looked at, with the reason. `repeated` counts manifest rows that say exactly what an earlier row
@@ -53,12 +59,23 @@ class Listing:
     repeated: int = 0
     aliases: int = 0
 
+    def take(self, positions: np.ndarray) -> Listing:
+        """The rows at these positions, in that order."""
+        return replace(self, recordings=take(self.recordings, positions), extra=take(self.extra, positions))
+
 
 def read(
-    source: str, output: str, limit: int | None = None, allow: Sequence[str] = (), taken: Collection[str] = ()
+    source: str,
+    output: str,
+    limit: int | None = None,
+    allow: Sequence[str] = (),
+    taken: Collection[str] = (),
+    *,
+    keep: Keep | None = None,
 ) -> Listing:
     """List what `source` names; tables that runs wrote to `output` are left out. `allow` is settings.allow; `taken` are
-    names that columns of a manifest cannot keep, since columns of ours have them.
+    names that columns of a manifest cannot keep, since columns of ours have them. `keep` is asked of each
+    ROWS_AT_ONCE RECORDING rows which to keep, as bool (N,): a source of millions need not fit into memory.
 
     Raises:
         ConfigurationError: there is nothing there, or it may not be read.
@@ -68,13 +85,13 @@ def read(
         store.split(prefix)
     try:
         if path.lower().endswith(manifest.FORMATS):
-            return _from_manifest(source, limit, allow, taken)
-        return _from_folder(source, output, limit)
+            return _from_manifest(source, limit, allow, taken, Kept(keep))
+        return _from_folder(source, output, limit, Kept(keep))
     except store.STORAGE_ERRORS as error:
         raise ConfigurationError(f"--input {source}: {store.explain(error)}") from error
 
 
-def _from_folder(source: str, output: str, limit: int | None) -> Listing:
+def _from_folder(source: str, output: str, limit: int | None, kept: Kept) -> Listing:
     scheme, path = store.split(source)
     files = store.filesystem(scheme)
     store.look(source)
@@ -86,7 +103,6 @@ def _from_folder(source: str, output: str, limit: int | None) -> Listing:
     skipped: Counter[str] = Counter()
     unlisted: list[str] = []
     rows: list[Row] = []
-    tables: list[pa.Table] = []
     for name, info in found:
         if beside and name.startswith(beside) and _written_by_us(name.removeprefix(beside)):
             continue
@@ -103,15 +119,17 @@ def _from_folder(source: str, output: str, limit: int | None) -> Listing:
             skipped[extension] += 1
         else:
             rows.append(_found(store.join(scheme, name), info))
-            if len(rows) == ROWS_AT_ONCE:
-                tables, rows = [*tables, pa.Table.from_pylist(rows, RECORDING)], []
-            if limit and len(tables) * ROWS_AT_ONCE + len(rows) == limit:
+            if limit and kept.count + len(rows) == limit:
                 break
-    recordings = pa.concat_tables([*tables, pa.Table.from_pylist(rows, RECORDING)])
-    if not len(recordings):
+            if len(rows) == ROWS_AT_ONCE:
+                kept.add(rows)
+                rows = []
+    if rows:
+        kept.add(rows)
+    if not kept.count:
         kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
         raise ConfigurationError(f"--input {source}: no recordings there ({f'only {kinds}' if kinds else 'nothing'})")
-    return Listing(recordings, manifest.no_columns(len(recordings)), skipped, unlisted)
+    return Listing(*kept.tables, skipped, unlisted)
 
 
 def _written_by_us(name: str) -> bool:
@@ -119,27 +137,38 @@ def _written_by_us(name: str) -> bool:
     return name.startswith(WRITTEN) or bool(_TABLE.match(name))
 
 
-def _from_manifest(source: str, limit: int | None, allow: Sequence[str], taken: Collection[str]) -> Listing:
+def _from_manifest(source: str, limit: int | None, allow: Sequence[str], taken: Collection[str], kept: Kept) -> Listing:
     scheme, path = store.split(source)
-    parsed = manifest.parse(store.read(source), source)
-    entries = parsed.entries[:limit]
     base = store.join(scheme, os.path.dirname(path))
     info_of = lru_cache(LOOKUPS_KEPT)(_info)  # parts of one recording stand together
     look_up = partial(_looked_up, source=source, base=base, allow=allow, info_of=info_of)
-    ids = _Ids(entries)
-    kept: list[Entry] = []
-    tables: list[pa.Table] = []
-    with ThreadPoolExecutor(LOOKUPS_AT_ONCE) as pool:
-        for at in range(0, len(entries), ROWS_AT_ONCE):
-            some = entries[at : at + ROWS_AT_ONCE]
-            own = list(ids.unique(some, pool.map(look_up, some)))
-            tables.append(pa.Table.from_pylist([row for _, row in own], RECORDING))
-            kept += [entry for entry, _ in own]
-    extra = manifest.extra_columns(parsed, kept, taken)
-    recordings = pa.concat_tables(tables)
-    parts = recordings.select(["uri", "range_start_s", "range_end_s"]).filter(pc.is_null(recordings["failure_code"]))
-    aliases = len(parts) - len(parts.group_by(parts.column_names).aggregate([]))
-    return Listing(recordings, extra, repeated=len(entries) - len(kept), aliases=aliases)
+    repeated, parts, named = 0, 0, DigestTable()  # usable rows, and what they name, whatever their ids
+    with store.open_copy(source) as file, ThreadPoolExecutor(LOOKUPS_AT_ONCE) as pool:
+        found = manifest.Manifest(file, source, limit)
+        given = DigestTable()
+        types = manifest.ColumnTypes(found, taken)
+        for some in found.entries(ROWS_AT_ONCE):
+            types.add(some)
+            own = [entry.recording_id for entry in some if entry.recording_id]
+            given.add(digests(pa.array(own, pa.string())))
+        columns, ids = types.columns(ROWS_AT_ONCE), Ids(given)
+        for some in found.entries(ROWS_AT_ONCE):
+            unique = list(ids.unique(some, list(pool.map(look_up, some))))
+            repeated += len(some) - len(unique)
+            entries = [entry for entry, _ in unique]
+            rows = kept.add([row for _, row in unique], lambda at, own=entries: columns.table([own[x] for x in at]))
+            if len(given):  # else one id for what is named twice, which is a repeated row or a failure
+                usable = rows.filter(pc.is_null(rows["failure_code"]))
+                parts += len(usable)
+                named.add(digests(_named(usable)))
+    named.merge()
+    return Listing(*kept.tables, repeated=repeated, aliases=parts - len(named))
+
+
+def _named(recordings: pa.Table) -> pa.Array | pa.ChunkedArray:
+    """File and time range of RECORDING rows."""
+    texts = [pc.fill_null(pc.cast(recordings[name], pa.large_string()), "") for name in NAMED_BY]
+    return pc.binary_join_element_wise(*texts, pa.scalar("\x1f", pa.large_string()))
 
 
 def _found(uri: str, info: Row) -> Row:
@@ -227,40 +256,3 @@ def _recording(
         "failure_code": failure[0].value if failure else None,
         "failure_detail": failure[1] if failure else None,
     }
-
-
-class _Ids:
-    """Sees to it that no two recordings of a manifest have one id."""
-
-    def __init__(self, entries: Sequence[Entry]) -> None:
-        self._given = {entry.recording_id for entry in entries}
-        self._seen: dict[str, tuple[Entry, str]] = {}  # the first entry under each id, and its URI
-
-    def unique(self, entries: Iterable[Entry], rows: Iterable[Row]) -> Iterator[tuple[Entry, Row]]:
-        """The rows to keep and their entries, the rows' ids made unique.
-
-        Of rows that are the same in every column the first is kept. Another row under an id that is taken is a failure:
-        its transcript could not be told from the first one's.
-        """
-        for entry, row in zip(entries, rows, strict=True):
-            before, uri = self._seen.setdefault(row["recording_id"], (entry, row["uri"]))
-            if before is not entry:
-                if json.dumps(before.values, default=str) == json.dumps(entry.values, default=str):
-                    continue
-                self._refuse(row, entry, before, uri)
-            yield entry, row
-
-    def _refuse(self, row: Row, entry: Entry, before: Entry, uri: str) -> None:
-        row["failure_code"] = FailureCode.DUPLICATE_ID.value
-        if uri == row["uri"]:
-            detail = f"row {entry.number} means the same recording as row {before.number}"
-            detail += "; a recording_id of its own would tell them apart"
-        else:
-            detail = f"row {entry.number} has the recording_id of row {before.number}, {row['recording_id']!r:.80},"
-            detail += f" which is of {uri}"
-        row["failure_detail"] = detail
-        own = f"{row['recording_id']}#row{entry.number}"
-        while own in self._given or own in self._seen:
-            own += "+"
-        row["recording_id"], row["place"] = own, identity.place(row["uri"], None, None, own)
-        self._seen[own] = (entry, row["uri"])

@@ -1,4 +1,4 @@
-"""Manifests: JSONL, CSV or Parquet rows, each of which names a recording. No storage here: bytes in, entries out."""
+"""Manifests: JSONL, CSV or Parquet rows, each of which names a recording. No storage here: a file in, entries out."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import csv
 import io
 import json
 import math
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+import os
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +20,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.settings import primary_language
 
 FORMATS = (".jsonl", ".ndjson", ".csv", ".parquet")
+ROWS_OF_A_BATCH = 10_000
 OURS = ("uri", "path", "recording_id", "language", "start_s", "end_s")
 
 Row = dict[str, Any]
@@ -36,59 +40,157 @@ class Entry:
     error: str | None = None
 
 
-@dataclass(frozen=True)
 class Manifest:
-    """Entries in order. `types` holds the column types where the format has any."""
+    """A file of rows, read as a stream, and again from its start as often as it is asked for."""
 
-    entries: list[Entry]
-    types: dict[str, pa.DataType] = field(default_factory=dict)
+    def __init__(self, file: BinaryIO, name: str, limit: int | None = None) -> None:
+        """A seekable file of the format that `name` ends in; of its rows the first `limit`.
 
+        Raises:
+            ConfigurationError: it is no such file, or has no column `uri` or `path`.
+        """
+        self._file, self._name, self._limit = file, name, limit
+        self.types: dict[str, pa.DataType] = {}
+        """The column types, where the format has any."""
+        with self._readable():
+            columns = self._columns()
+        if columns is None:
+            return
+        if not {"uri", "path"} & set(columns):
+            listed = ", ".join(columns) or "none"
+            raise ConfigurationError(f"--input {name}: a manifest needs a column `uri` or `path`; it has {listed}")
+        if twice := {column for column in columns if column and columns.count(column) > 1}:
+            raise ConfigurationError(f"--input {name}: more than one column is called {', '.join(sorted(twice))}")
 
-def parse(data: bytes, name: str) -> Manifest:
-    """Read a manifest of the format that `name` ends in.
+    def entries(self, at_once: int) -> Iterator[list[Entry]]:
+        """All entries, so many at once. A bad row raises nothing: it is an entry with an error.
 
-    Raises:
-        ConfigurationError: it is no such file, or has no column `uri` or `path`. A bad row raises nothing.
-    """
-    types: dict[str, pa.DataType] = {}
-    try:
-        if name.lower().endswith(".parquet"):
-            table = pq.read_table(pa.BufferReader(data))
-            types = {column.name: column.type for column in table.schema}
-            columns, rows = table.column_names, table.to_pylist()
-        elif name.lower().endswith(".csv"):
-            csv.field_size_limit(max(csv.field_size_limit(), len(data) + 1))  # of the whole process
-            lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-            columns = next(lines, [])
-            types = {column: pa.string() for column in columns}
-            rows = list(_csv_rows(columns, lines))
+        Raises:
+            ConfigurationError: the file cannot be read to its end, or has no rows.
+        """
+        numbered, count = islice(enumerate(self._rows(), 1), self._limit), 0
+        with self._readable():
+            while some := [_checked(row, number) for number, row in islice(numbered, at_once)]:
+                count += len(some)
+                yield some
+        if not count:
+            raise ConfigurationError(f"--input {self._name}: the manifest has no rows")
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
+            raise ConfigurationError(f"--input {self._name}: not a readable manifest ({error})") from error
+
+    def _is(self, ending: str) -> bool:
+        return self._name.lower().endswith(ending)
+
+    def _columns(self) -> list[str] | None:
+        if self._is(".parquet"):
+            self._file.seek(0)
+            schema = pq.ParquetFile(self._file).schema_arrow
+            self.types = {column.name: column.type for column in schema}
+            return schema.names
+        if self._is(".csv"):
+            with self._text("") as text:
+                columns = next(csv.reader(text), [])
+            self.types = {column: pa.string() for column in columns}
+            return columns
+        return None
+
+    def _rows(self) -> Iterator[Row]:
+        self._file.seek(0)
+        if self._is(".parquet"):
+            for batch in pq.ParquetFile(self._file).iter_batches(ROWS_OF_A_BATCH):
+                yield from batch.to_pylist()
+        elif self._is(".csv"):
+            with self._text("") as text:
+                lines = csv.reader(text)
+                yield from _csv_rows(next(lines, []), lines)
         else:
-            columns, rows = None, list(_json_rows(data.decode("utf-8-sig")))
-    except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
-        raise ConfigurationError(f"--input {name}: not a readable manifest ({error})") from error
-    if columns is not None and not {"uri", "path"} & set(columns):
-        listed = ", ".join(columns) or "none"
-        raise ConfigurationError(f"--input {name}: a manifest needs a column `uri` or `path`; it has {listed}")
-    if columns is not None and (twice := {column for column in columns if column and columns.count(column) > 1}):
-        raise ConfigurationError(f"--input {name}: more than one column is called {', '.join(sorted(twice))}")
-    if not rows:
-        raise ConfigurationError(f"--input {name}: the manifest has no rows")
-    return Manifest([_checked(row, number) for number, row in enumerate(rows, 1)], types)
+            with self._text("\n") as text:  # no other line ends: U+2028 and others may stand in a JSON string
+                yield from _json_rows(text)
+
+    @contextmanager
+    def _text(self, newline: str) -> Iterator[io.TextIOWrapper]:
+        self._file.seek(0, os.SEEK_END)
+        csv.field_size_limit(max(csv.field_size_limit(), self._file.tell() + 1))  # of the whole process
+        self._file.seek(0)
+        text = io.TextIOWrapper(self._file, encoding="utf-8-sig", newline=newline)
+        try:
+            yield text
+        finally:
+            text.detach()
 
 
-def extra_columns(manifest: Manifest, entries: Sequence[Entry], taken: Collection[str]) -> pa.Table:
-    """The manifest's own columns for some of its entries, under names that are not `taken` by columns of ours.
+class ColumnTypes:
+    """The types of a manifest's own columns, found entries by entries."""
+
+    def __init__(self, manifest: Manifest, taken: Collection[str]) -> None:
+        """`taken` are names that columns cannot have, since columns of ours do."""
+        self._manifest, self._taken = manifest, taken
+        self._types: dict[str, pa.DataType | None] = {}  # None: JSON text
+        self._doubtful: set[str] = set()  # their type holds what was seen last; not surely what came before
+
+    def add(self, entries: Sequence[Entry]) -> None:
+        """Look at the next entries."""
+        for name in dict.fromkeys(key for entry in entries for key in entry.values if key and key not in OURS):
+            before = self._types.setdefault(name, pa.null())
+            if before is not None:
+                self._types[name] = self._joined(name, before, [entry.values.get(name) for entry in entries])
+
+    def columns(self, at_once: int) -> Columns:
+        """The columns of the manifest, all of whose entries were added; reads it again where these disagree."""
+        if self._doubtful:
+            for entries in self._manifest.entries(at_once):
+                for name in self._doubtful:
+                    type_ = self._types[name]
+                    if type_ is not None and _array([entry.values.get(name) for entry in entries], type_) is None:
+                        self._types[name] = None
+        return Columns(self._types, self._taken)
+
+    def _joined(self, name: str, before: pa.DataType, values: list[Any]) -> pa.DataType | None:
+        array = _array(values, self._manifest.types.get(name))
+        if array is None:
+            return None
+        if array.type == before or pa.types.is_null(array.type):
+            return before
+        if pa.types.is_null(before):
+            return array.type
+        self._doubtful.add(name)
+        schemas = [pa.schema([("", type_)]) for type_ in (before, array.type)]
+        try:
+            return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
+        except pa.ArrowException:
+            return None
+
+
+class Columns:
+    """Makes tables of a manifest's own columns.
 
     A column whose values are of more than one type, or of one that Parquet cannot hold, is kept as JSON text.
     """
-    names = dict.fromkeys(key for entry in entries for key in entry.values if key and key not in OURS)
-    arrays: dict[str, pa.Array] = {}
-    for name in names:
-        free = name.encode("utf-8", "backslashreplace").decode()
-        while free in taken or free in arrays or (free != name and free in names):
-            free = f"manifest_{free}"
-        arrays[free] = _column([entry.values.get(name) for entry in entries], manifest.types.get(name))
-    return pa.table(arrays) if arrays else no_columns(len(entries))
+
+    def __init__(self, types: Mapping[str, pa.DataType | None], taken: Collection[str]) -> None:
+        self._own: dict[str, tuple[str, pa.DataType | None]] = {}  # by the name in the table
+        for name, type_ in types.items():
+            free = name.encode("utf-8", "backslashreplace").decode()
+            while free in taken or free in self._own or (free != name and free in types):
+                free = f"manifest_{free}"
+            self._own[free] = name, type_ if type_ and _can_be_written(type_) else None
+
+    def table(self, entries: Sequence[Entry]) -> pa.Table:
+        """The columns for some of the entries."""
+        if not self._own:
+            return no_columns(len(entries))
+        return pa.table({own: self._column(entries, *source) for own, source in self._own.items()})
+
+    def _column(self, entries: Sequence[Entry], name: str, type_: pa.DataType | None) -> pa.Array:
+        values = [entry.values.get(name) for entry in entries]
+        if type_ is not None:
+            return pa.array(values, pa.string() if pa.types.is_null(type_) else type_)
+        return pa.array([None if value is None else json.dumps(value, default=str) for value in values], pa.string())
 
 
 def no_columns(rows: int) -> pa.Table:
@@ -110,8 +212,8 @@ def _csv_rows(columns: list[str], lines: Iterator[list[str]]) -> Iterator[Row]:
             yield {column: value or None for column, value in zip(columns, line, strict=False)}
 
 
-def _json_rows(text: str) -> Iterator[Row]:
-    for line in text.split("\n"):  # not splitlines: U+2028 and others may stand in a JSON string
+def _json_rows(lines: Iterable[str]) -> Iterator[Row]:
+    for line in lines:
         if not line.strip():
             continue
         try:
@@ -169,13 +271,17 @@ def _seconds(key: str, row: Row) -> float | None:
     return seconds
 
 
-def _column(values: list[Any], type_: pa.DataType | None) -> pa.Array:
+def _array(values: list[Any], type_: pa.DataType | None) -> pa.Array | None:
+    """None where Arrow has no one type for the values, or not this one."""
     try:
-        array = pa.array(values, type_)
-        if pa.types.is_null(array.type):
-            array = array.cast(pa.string())
-        pq.write_table(pa.table({"column": array.slice(0, 0)}), pa.BufferOutputStream())
-        return array
+        return pa.array(values, type_)
     except (pa.ArrowException, OverflowError, ValueError, TypeError):
-        texts = [None if value is None else json.dumps(value, default=str) for value in values]
-        return pa.array(texts, pa.string())
+        return None
+
+
+def _can_be_written(type_: pa.DataType) -> bool:
+    try:
+        pq.write_table(pa.table({"column": pa.array([], type_)}), pa.BufferOutputStream())
+    except pa.ArrowException:
+        return False
+    return True

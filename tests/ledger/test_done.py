@@ -4,11 +4,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline import identity
 from pipeline.ledger import done
 from pipeline.ledger.done import Status
-from pipeline.schema import KEYS, RECORDING
+from pipeline.schema import KEYS, RECORDING, TRANSIENT, FailureCode
 
 
 def recording(name: str, **more: Any) -> dict[str, Any]:
@@ -24,6 +26,15 @@ def row(name: str, **more: Any) -> dict[str, Any]:
 def table(rows: list[dict[str, Any]]) -> pa.Table:
     schema = KEYS
     return pa.Table.from_pylist(rows, schema)
+
+
+def index(*parts: list[dict[str, Any]], complete: bool = True) -> done.Index:
+    built = done.Index("f")
+    for rows in parts:
+        built.add(table(rows))
+    if complete:
+        built.complete()
+    return built
 
 
 @pytest.mark.parametrize(
@@ -53,8 +64,9 @@ def table(rows: list[dict[str, Any]]) -> pa.Table:
     ],
 )
 def test_status(wanted: dict[str, Any], written: list[dict[str, Any]], status: Status) -> None:
-    found = done.status(pa.Table.from_pylist([wanted], RECORDING), table(written), "f")
-    assert found.to_pylist() == [status.value]
+    found = index(written).find(pa.Table.from_pylist([wanted], RECORDING))
+    assert found.counts == {status.value: 1}
+    assert found.is_(status).tolist() == [True]
 
 
 def test_the_last_failure_counts() -> None:
@@ -67,7 +79,60 @@ def test_the_last_failure_counts() -> None:
         row("d", failure_code="truncated", content_version="v0"),
     ]
     wanted = pa.Table.from_pylist([recording(name) for name in "abcde"], RECORDING)
-    assert done.last_failure(wanted, table(rows)).to_pylist() == ["truncated", None, "decode_error", None, None]
+    found = index(rows).find(wanted)
+    assert found.failed_with(["truncated"]).tolist() == [True, False, False, False, False]
+    assert found.failed_with(list(FailureCode)).tolist() == [True, False, True, False, False]
+    assert found.same.tolist() == [True, True, True, False, False]
+
+
+def test_a_failure_of_another_version_is_done_and_no_code_of_ours() -> None:
+    found = index([row("a", failure_code="of_tomorrow")]).find(pa.Table.from_pylist([recording("a")], RECORDING))
+    assert found.is_(Status.DONE).tolist() == [True]
+    assert found.failed_with(list(FailureCode)).tolist() == [False]
+
+
+def expected(wanted: dict[str, Any], rows: list[dict[str, Any]]) -> tuple[str, str | None]:
+    """Status and failure by a plain dictionary of rows by place."""
+    newest = {one["place"]: one for one in rows if one.get("channel") is None}
+    if not (own := newest.get(wanted["place"])):
+        return Status.NEW, None
+    content = ["uri", "content_version", "range_start_s", "range_end_s"]
+    changed = any(own.get(name) != wanted.get(name) for name in content)
+    if changed or own.get("declared_language") != wanted.get("language"):
+        return Status.CONTENT_CHANGED, None
+    failure = own.get("failure_code")
+    if own["fingerprint"] != "f":
+        return Status.SETTINGS_CHANGED, failure
+    return Status.FAILED_BEFORE if failure in TRANSIENT else Status.DONE, failure
+
+
+FACTS: dict[str, Any] = {
+    "content_version": st.sampled_from([None, "v1", "v2"]),
+    "range_start_s": st.sampled_from([None, 0.5]),
+    "place": st.sampled_from(["a", "b", "id:a", "c"]),
+}
+RECORDINGS = st.builds(recording, st.sampled_from("abc"), language=st.sampled_from([None, "de"]), **FACTS)
+ROWS = st.builds(
+    row,
+    st.sampled_from("abc"),
+    declared_language=st.sampled_from([None, "de"]),
+    fingerprint=st.sampled_from("fg"),
+    failure_code=st.sampled_from([None, "truncated", "storage_error", "of_tomorrow"]),
+    channel=st.sampled_from([None, None, None, 0]),
+    **FACTS,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(ROWS, max_size=12), max_size=8), st.lists(RECORDINGS, min_size=1, max_size=6), st.booleans())
+def test_the_index_agrees_with_a_dictionary(
+    parts: list[list[dict[str, Any]]], wanted: list[dict[str, Any]], complete: bool
+) -> None:
+    found = index(*parts, complete=complete).find(pa.Table.from_pylist(wanted, RECORDING))
+    answers = [expected(one, [own for part in parts for own in part]) for one in wanted]
+    assert [done.STATUSES[at] for at in found.status] == [status for status, _ in answers]
+    for code in ("truncated", "storage_error"):
+        assert found.failed_with([code]).tolist() == [failure == code for _, failure in answers]
 
 
 def test_rows_of_earlier_versions_have_places_too() -> None:

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import glob
+import io
 import json
 import re
+import secrets
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.ledger import parts
 from pipeline.ledger.parts import Output, check
+from pipeline.schema import KEYS
 from pipeline.tasks.transcribe.schema import SEGMENT, TRANSCRIPT
 from tests.conftest import ROOT
 
@@ -53,12 +57,18 @@ def finish(opened: Output, at: str = "1") -> None:
     opened.publish(BEGUN | {"run_id": opened.run_id, "finished_at": at, **opened.files})
 
 
+def published(place: str) -> list[Any]:
+    """The ids of all published rows."""
+    tables = [table for _, table in parts.published(place, parts.reports(place))]
+    return [x for table in tables for x in table["recording_id"].to_pylist()]
+
+
 def test_parts_count_once_their_report_is_there(place: str) -> None:
     opened = begin(place)
     opened.write(part("a", "b", segments=[segment("a")]))
-    assert parts.published(place, parts.reports(place)).num_rows == 0
+    assert published(place) == []
     finish(opened)
-    assert parts.published(place, parts.reports(place))["recording_id"].to_pylist() == ["a", "b"]
+    assert published(place) == ["a", "b"]
     (name,) = opened.files["transcripts"]
     assert name == "transcripts/run_id=one/part-000000.parquet"
     assert pq.read_schema(pa.BufferReader(store.read(f"{place}/{name}"))).equals(TRANSCRIPT)
@@ -79,7 +89,7 @@ def test_a_stopped_run_is_resumed_where_it_ended(place: str) -> None:
     again.write(part("b", segments=[segment("b")]))
     finish(again)
     assert parts.stopped(place, parts.reports(place), BEGUN) is None
-    assert parts.published(place, parts.reports(place))["recording_id"].to_pylist() == ["a", "b"]
+    assert published(place) == ["a", "b"]
     assert len(again.files["segments"]) == 2
     assert not any("dead" in name for name in again.files["segments"])
 
@@ -103,7 +113,7 @@ def test_two_drivers_of_one_run_commit_a_part_once(place: str) -> None:
     assert second.publish({"finished_at": "2"})["finished_at"] == "1"
     with pytest.raises(JobError, match="finished by another driver"):
         second.write(part("c"))
-    assert parts.published(place, parts.reports(place))["recording_id"].to_pylist() == ["a", "b"]
+    assert published(place) == ["a", "b"]
 
 
 def test_what_a_later_run_has_done_is_not_resumed_again(place: str) -> None:
@@ -127,6 +137,66 @@ def test_readers_see_published_rows_alone(tmp_path: Path) -> None:
     read = eval(expression, {"pl": pl, "glob": glob, "json": json})
     assert sorted(read["run_id"]) == ["one", "two"]
     assert len(pd.read_parquet(tmp_path / "transcripts")) == 3
+
+
+def test_what_is_done_is_read_without_the_texts(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, text = begin(place), pa.array([secrets.token_hex(50_000)])
+    table = transcripts("a")
+    table = table.set_column(table.schema.get_field_index("text"), TRANSCRIPT.field("text"), text)
+    opened.write({"segments": SEGMENT.empty_table(), "transcripts": table})
+    finish(opened)
+    before, read = parts.reports(place), Counter[str]()
+    monkeypatch.setattr(store, "read", None)  # fetches whole objects
+    open_ranges = store.open_ranges
+
+    def counting(uri: str) -> pa.PythonFile:
+        file = open_ranges(uri)
+
+        class Ranges(io.RawIOBase):
+            def readable(self) -> bool:
+                return True
+
+            def seekable(self) -> bool:
+                return True
+
+            def tell(self) -> int:
+                return file.tell()
+
+            def seek(self, at: int, whence: int = 0) -> int:
+                return file.seek(at, whence)
+
+            def read(self, size: int = -1) -> bytes:
+                data = file.read(size)
+                read["bytes"] += len(data)
+                return data
+
+        return pa.PythonFile(Ranges(), "r")
+
+    monkeypatch.setattr(store, "open_ranges", counting)
+    ((_, keys),) = parts.published(place, before)
+    assert keys.schema == KEYS
+    assert keys["place"].to_pylist() == ["a"]
+    assert 0 < read["bytes"] < 70_000, "the end of the file, and columns before and behind the text of 100,000 bytes"
+
+
+def test_parts_come_in_order_and_few_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened, names = begin(str(tmp_path)), [f"{number}" for number in range(50)]
+    for name in names:
+        opened.write(part(name))
+    finish(opened)
+    started: list[str] = []
+    read = parts.read_recordings
+
+    def counting(output: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        started.append(name)
+        return read(output, name, columns)
+
+    monkeypatch.setattr(parts, "read_recordings", counting)
+    found = []
+    for _, table in parts.published(str(tmp_path), parts.reports(str(tmp_path))):
+        found += table["recording_id"].to_pylist()
+        assert len(started) <= len(found) + parts.READS_AT_ONCE
+    assert found == names
 
 
 def test_a_wrong_output_is_named(s3: str, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -152,6 +153,31 @@ def test_every_row_of_a_manifest_has_its_say(write: Callable[[Path], Path], fold
     }
 
 
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_a_listing_is_the_same_in_pieces(
+    at_once: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = str(as_jsonl(folder / "list"))
+    whole = [listing.read(source, str(folder)) for source in (manifest, str(folder))]
+    monkeypatch.setattr(listing, "ROWS_AT_ONCE", at_once)
+    for source, before in zip((manifest, str(folder)), whole, strict=True):
+        again = listing.read(source, str(folder))
+        assert again.recordings.equals(before.recordings)
+        assert again.extra.equals(before.extra)
+        assert (again.repeated, again.aliases, again.skipped) == (before.repeated, before.aliases, before.skipped)
+        none = listing.read(source, str(folder), keep=lambda table: np.zeros(len(table), bool))
+        assert (len(none.recordings), none.extra.schema) == (0, before.extra.schema)
+        assert (none.repeated, none.skipped) == (before.repeated, before.skipped)
+
+
+def test_a_manifest_is_read_from_a_bucket(folder: Path, s3: str) -> None:
+    store.create("s3://test/listed/list.jsonl", json.dumps({"uri": "a.wav", "x": 1}).encode())
+    store.create("s3://test/listed/a.wav", (folder / "a.wav").read_bytes())
+    listed = listing.read("s3://test/listed/list.jsonl", "elsewhere")
+    assert [row["uri"] for row in rows(listed)] == ["s3://test/listed/a.wav"]
+    assert listed.extra.to_pylist() == [{"x": 1}]
+
+
 def manifest_of(folder: Path, *entries: dict[str, Any]) -> listing.Listing:
     path = folder / "ids.jsonl"
     path.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
@@ -163,7 +189,7 @@ def test_every_row_has_an_id_of_its_own(folder: Path) -> None:
     found = rows(manifest_of(folder, *({"uri": uri, "recording_id": name} for uri, name in entries)))
     assert [row["recording_id"] for row in found] == ["a", "a#row2+", "a#row2"]
     assert [row["failure_code"] for row in found] == [None, "duplicate_id", None]
-    assert found[1]["failure_detail"] == f"row 2 has the recording_id of row 1, 'a', which is of {folder}/a.wav"
+    assert found[1]["failure_detail"] == "row 2 has the recording_id of row 1, 'a', which names another file"
 
 
 def test_one_file_under_two_ids_is_two_recordings_and_said(folder: Path) -> None:

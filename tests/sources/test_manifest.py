@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from typing import Any
 
@@ -14,8 +15,21 @@ from pipeline.sources import manifest
 from pipeline.tasks.transcribe.schema import TRANSCRIPT
 
 
-def jsonl(*rows: Any) -> manifest.Manifest:
-    return manifest.parse("\n".join(json.dumps(row) for row in rows).encode(), "list.jsonl")
+class Parsed:
+    """All of a manifest, read so many rows at once."""
+
+    def __init__(self, data: bytes, name: str, at_once: int = 100) -> None:
+        found = manifest.Manifest(io.BytesIO(data), name)
+        types = manifest.ColumnTypes(found, TRANSCRIPT.names)
+        for entries in found.entries(at_once):
+            types.add(entries)
+        self.columns = types.columns(at_once)
+        self.entries = [entry for entries in found.entries(at_once) for entry in entries]
+        self.extra = self.columns.table(self.entries)
+
+
+def jsonl(*rows: Any, at_once: int = 100) -> Parsed:
+    return Parsed("\n".join(json.dumps(row) for row in rows).encode(), "list.jsonl", at_once)
 
 
 @pytest.mark.parametrize(
@@ -61,12 +75,12 @@ def test_empty_fields_are_none() -> None:
 
 def test_csv_as_spreadsheets_write_it() -> None:
     text = '\ufeffuri,note,,\r\na b.wav,"one, two\nthree",,\r\nc.wav,,,\r\n\r\nd.wav,x,,,too many\r\n'
-    parsed = manifest.parse(text.encode(), "list.csv")
+    parsed = Parsed(text.encode(), "list.csv")
     assert [entry.name for entry in parsed.entries] == ["a b.wav", "c.wav", None]
     assert parsed.entries[2].error == "row 3: 5 fields, but the header has 4"
-    extra = manifest.extra_columns(parsed, parsed.entries[:2], TRANSCRIPT.names)
+    extra = parsed.columns.table(parsed.entries[:2])
     assert extra.to_pylist() == [{"note": "one, two\nthree"}, {"note": None}]
-    long = manifest.parse(f"uri,note\na,{'x' * 200_000}\n".encode(), "list.csv")
+    long = Parsed(f"uri,note\na,{'x' * 200_000}\n".encode(), "list.csv")
     assert len(long.entries[0].values["note"]) == 200_000
 
 
@@ -83,7 +97,7 @@ def test_csv_as_spreadsheets_write_it() -> None:
 )
 def test_an_unusable_manifest_stops_the_job(name: str, content: bytes, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words) as caught:
-        manifest.parse(content, name)
+        Parsed(content, name)
     assert name in str(caught.value)
 
 
@@ -93,7 +107,7 @@ def test_columns_of_any_type_are_carried() -> None:
         {"uri": "b", "n": 2, "mixed": "x", "deep": None, "empty": {}, "big": -1, "half": "ok", "manifest_text": "u"},
     ]
     parsed = jsonl(*rows)
-    extra = manifest.extra_columns(parsed, parsed.entries, TRANSCRIPT.names)
+    extra = parsed.extra
     first, second = extra.to_pylist()
     assert (first["n"], first["mixed"], second["mixed"]) == (1, "1", '"x"')
     assert (first["deep"], first["empty"], first["big"]) == ({"x": [1]}, "{}", str(2**70))
@@ -124,17 +138,43 @@ def test_every_row_is_an_entry_and_every_column_can_be_written(rows: list[dict[s
     parsed = jsonl(*rows)
     assert [entry.number for entry in parsed.entries] == list(range(1, len(rows) + 1))
     assert all(entry.error or entry.name for entry in parsed.entries)
-    extra = manifest.extra_columns(parsed, parsed.entries, TRANSCRIPT.names)
+    extra = parsed.extra
     assert len(extra) == len(rows)
     assert not set(extra.column_names) & set(TRANSCRIPT.names)
     pq.write_table(extra, pa.BufferOutputStream())
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.dictionaries(NAMES, JSON), min_size=2, max_size=8), st.integers(1, 3))
+def test_a_manifest_is_the_same_in_pieces(rows: list[dict[str, Any]], at_once: int) -> None:
+    whole, pieces = jsonl(*rows), jsonl(*rows, at_once=at_once)
+    assert repr(pieces.entries) == repr(whole.entries)  # nan is not equal to itself
+    assert pieces.extra.equals(whole.extra) or repr(pieces.extra.to_pylist()) == repr(whole.extra.to_pylist())
+    assert pieces.extra.schema == whole.extra.schema
+
+
+@pytest.mark.parametrize(
+    ("values", "kept"),
+    [
+        ([1, 2.5], [1.0, 2.5]),
+        ([None, 1, "x"], [None, "1", '"x"']),
+        ([2**60 + 1, 0.5], [str(2**60 + 1), "0.5"]),
+        ([{"a": 1}, {"b": "x"}], [{"a": 1, "b": None}, {"a": None, "b": "x"}]),
+        ([[], [1]], [[], [1]]),
+        ([True, 1], ["true", "1"]),
+    ],
+)
+def test_columns_have_one_type_however_far_apart_their_values(values: list[Any], kept: list[Any]) -> None:
+    rows = [{"uri": "a", "x": value} for value in values]
+    for at_once in (1, 2, 100):
+        assert jsonl(*rows, at_once=at_once).extra["x"].to_pylist() == kept
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode), st.sampled_from(manifest.FORMATS))
 def test_no_bytes_break_the_reader(data: bytes, ending: str) -> None:
     try:
-        parsed = manifest.parse(data, f"list{ending}")
+        parsed = Parsed(data, f"list{ending}")
     except ConfigurationError:
         return
     assert parsed.entries

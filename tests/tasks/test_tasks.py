@@ -72,7 +72,7 @@ def test_a_second_task_is_run_and_done(tmp_path: Path, shared_ray: None) -> None
 
 def answers(plan: planning.Plan) -> pa.Table:
     """One window of a second for each recording to do."""
-    recordings = plan.listing.recordings.filter(plan.todo)["recording_id"].to_pylist()
+    recordings = plan.listing.recordings["recording_id"].to_pylist()
     window = {"segment_index": 0, "segment_count": 1, "start_s": 0.0, "end_s": 1.0, "speech_s": 1.0, "overlap_s": 0.0}
     rows = [window | {"recording_id": name, "duration_s": 1.0, "seconds": 1.0} for name in recordings]
     return pa.Table.from_pylist(rows, plan.task.answers)

@@ -1,0 +1,64 @@
+"""The rows of a listing: made into tables piece by piece, kept or only counted, taken in any order."""
+
+# pyright: reportArgumentType=false
+# (pyarrow's stubs know no numpy arrays.)
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.schema import RECORDING
+from pipeline.sources import manifest
+
+ROWS_AT_ONCE = 50_000  # that are Python objects before they are a table
+
+Row = dict[str, Any]
+Keep = Callable[[pa.Table], np.ndarray]  # RECORDING rows -> which to keep: bool (N,)
+
+
+class Kept:
+    """The rows of a listing that are kept; `count` says how many there were."""
+
+    def __init__(self, keep: Keep | None) -> None:
+        self._keep, self.count = keep, 0
+        self._tables: list[tuple[pa.Table, pa.Table]] = []
+
+    def add(self, rows: Sequence[Row], extra: Callable[[Sequence[int]], pa.Table] | None = None) -> pa.Table:
+        """Take in RECORDING rows, which are returned; `extra` makes the manifest's columns of some of them."""
+        recordings = pa.Table.from_pylist(rows, RECORDING)
+        self.count += len(rows)
+        positions = np.arange(len(rows)) if self._keep is None else np.flatnonzero(self._keep(recordings))
+        own = recordings if len(positions) == len(rows) else recordings.take(pa.array(positions))
+        self._tables.append((own, extra(positions.tolist()) if extra else manifest.no_columns(len(own))))
+        return recordings
+
+    @property
+    def tables(self) -> tuple[pa.Table, pa.Table]:
+        """Recordings and the manifest's own columns; after the first rows."""
+        recordings, extra = pa.concat_tables([own for own, _ in self._tables]), [extra for _, extra in self._tables]
+        return recordings, pa.concat_tables(extra) if extra[0].num_columns else manifest.no_columns(len(recordings))
+
+
+def take(table: pa.Table, positions: np.ndarray) -> pa.Table:
+    """Rows of a table. Arrow's own `take` joins all chunks of a column first, which fails where its texts are more than
+    2 GB."""
+    if not table.num_columns:
+        return manifest.no_columns(len(positions))
+    batches = table.to_batches()
+    starts = np.cumsum([0, *(len(batch) for batch in batches)])
+    pieces = [table.schema.empty_table()]
+    for at in range(0, len(positions), ROWS_AT_ONCE):
+        some = positions[at : at + ROWS_AT_ONCE]
+        order = np.argsort(some)
+        bounds = np.searchsorted(some[order], starts)
+        found = [
+            batch.take(pa.array(some[order[bounds[n] : bounds[n + 1]]] - starts[n]))
+            for n, batch in enumerate(batches)
+            if bounds[n] < bounds[n + 1]
+        ]
+        pieces.append(pa.Table.from_batches(found, table.schema).take(pa.array(np.argsort(order))))
+    return pa.concat_tables(pieces)
