@@ -17,29 +17,29 @@ REGRESSION = 3
 
 
 def main(arguments: list[str] | None = None, kind: str = "Evaluation") -> int:
-    """Run the job with settings of a class of pipeline.evaluate; returns the exit status."""
+    """Run the job with settings of a class of pipeline.references; returns the exit status."""
 
     def job(log: Log) -> int:
         try:
-            from pipeline import evaluate
+            from pipeline import evaluate, references
             from pipeline.scoring import text
         except ModuleNotFoundError as missing:
             raise ConfigurationError(
                 f"scoring needs the package {missing.name}: pip install --no-deps -r requirements/evaluate.txt"
             ) from missing
-        wanted = command_line.load(sys.argv[1:] if arguments is None else arguments, getattr(evaluate, kind))
+        wanted = command_line.load(sys.argv[1:] if arguments is None else arguments, getattr(references, kind))
         log.as_json = wanted.log_format == "json"
-        what = evaluate.prepare(wanted)
+        what = references.prepare(wanted)
         for problem in what.problems:
             log.say(f"attention: {problem}", style="yellow", level="warning")
         plan = planning.plan(what.settings)
-        evaluate.check_references(plan, what)
+        references.check_references(plan, what)
         transcribe.carry_out(plan, log)
         if wanted.dry_run:
             return 0
         report = evaluate.evaluate(plan, what)
         text.show(report, log)
-        folder = f"{plan.output.uri}/{evaluate.FOLDER}/{report['evaluation_id']}"
+        folder = f"{plan.output.uri}/{references.FOLDER}/{report['evaluation_id']}"
         log.say(f"report       {folder}/report.html")
         return REGRESSION if text.regressions(report) else 0
 

@@ -167,9 +167,8 @@ def open_copy(uri: str) -> Iterator[BinaryIO]:
             yield file
         return
     opened: Any = filesystem(scheme).open(path, "rb", block_size=COPIED_BYTES)
-    with tempfile.TemporaryFile() as copy:
-        with opened as remote:
-            shutil.copyfileobj(remote, copy, COPIED_BYTES)
+    with tempfile.TemporaryFile() as copy, opened as remote:
+        shutil.copyfileobj(remote, copy, COPIED_BYTES)
         copy.seek(0)
         yield copy
 
@@ -177,9 +176,7 @@ def open_copy(uri: str) -> Iterator[BinaryIO]:
 def open_ranges(uri: str) -> pa.NativeFile:
     """An object for pyarrow, whose bytes are read where they are asked for, and no others. Close it."""
     scheme, path = split(uri)
-    if scheme == "file":
-        return pa.OSFile(path, "rb")
-    opened: Any = filesystem(scheme).open(path, "rb", cache_type="none")
+    opened: Any = pa.OSFile(path, "rb") if scheme == "file" else filesystem(scheme).open(path, cache_type="none")
     return opened
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from jobs import __main__ as jobs
 from pipeline import __version__, command_line
-from pipeline.evaluate import Evaluation, FleursEvaluation
 from pipeline.exports.files import Export
 from pipeline.flags import COMMON, flag_of, settings_of, similar, variable_of
 from pipeline.nightly import Nightly
+from pipeline.references import Evaluation, FleursEvaluation
 from pipeline.settings import JobSettings, Settings
 
 NESTED = ["audio", "segmentation", "engine", "language", "guards"]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline import flow
 from pipeline.schema import ANSWERED, RECORDING
-from pipeline.sources.manifest import no_columns
+from pipeline.sources.columns import no_columns
 from pipeline.writer import Assembly, Writer
 
 

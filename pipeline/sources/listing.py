@@ -25,9 +25,10 @@ from pipeline.digests import DigestTable, digests
 from pipeline.errors import ConfigurationError
 from pipeline.schema import FailureCode
 from pipeline.sources import manifest
+from pipeline.sources.columns import ColumnTypes
 from pipeline.sources.ids import Ids
+from pipeline.sources.kept import ROWS_AT_ONCE, Keep, Kept, take
 from pipeline.sources.manifest import Entry
-from pipeline.sources.rows import ROWS_AT_ONCE, Keep, Kept, take
 
 # What lies beside recordings in a bucket. Names that begin with "." or "_" are left out too; all else is a recording.
 NOT_RECORDINGS = (
@@ -146,7 +147,7 @@ def _from_manifest(source: str, limit: int | None, allow: Sequence[str], taken: 
     with store.open_copy(source) as file, ThreadPoolExecutor(LOOKUPS_AT_ONCE) as pool:
         found = manifest.Manifest(file, source, limit)
         given = DigestTable()
-        types = manifest.ColumnTypes(found, taken)
+        types = ColumnTypes(found, taken)
         for some in found.entries(ROWS_AT_ONCE):
             types.add(some)
             own = [entry.recording_id for entry in some if entry.recording_id]

@@ -11,7 +11,7 @@ import pytest
 from demo.s3 import upload
 from pipeline import store
 from pipeline.errors import ConfigurationError
-from pipeline.sources.datasets import CORPORA, Choice, Part, write_manifest
+from pipeline.sources.datasets import CORPORA, Part, Sampling, write_manifest
 from tests import corpora
 from tests.corpora import Row, fleurs, fleurs_parquet, held_out
 
@@ -27,8 +27,8 @@ def read(root: Path | str, config: str = "en_us", reference: str = "transcriptio
     return FLEURS.read(str(root), config, split, reference)
 
 
-def manifest(part: Part, output: str, **choice: object) -> tuple[list[Row], list[str]]:
-    written = write_manifest("fleurs", [part], output, Choice(**choice))  # pyright: ignore[reportArgumentType]
+def manifest(part: Part, output: str, **sampling: object) -> tuple[list[Row], list[str]]:
+    written = write_manifest("fleurs", [part], output, Sampling(**sampling))  # pyright: ignore[reportArgumentType]
     return [json.loads(line) for line in store.read(written.uri).decode().splitlines()], written.problems
 
 
@@ -154,7 +154,7 @@ def test_what_is_not_there_is_said(tmp_path: Path, rows: list[Row]) -> None:
             FLEURS.read(*arguments)
     empty = Part("en_us", "test", "en", [], ["en_us/test.tsv line 1: broken"])
     with pytest.raises(ConfigurationError, match=r"no utterances .*line 1: broken"):
-        write_manifest("fleurs", [empty], str(tmp_path / "out"), Choice())
+        write_manifest("fleurs", [empty], str(tmp_path / "out"), Sampling())
 
 
 def test_common_voice(tmp_path: Path, rows: list[Row]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigurationError
-from pipeline.sources import manifest
+from pipeline.sources import columns, manifest
 from pipeline.tasks.transcribe.schema import TRANSCRIPT
 
 
@@ -20,7 +20,7 @@ class Parsed:
 
     def __init__(self, data: bytes, name: str, at_once: int = 100) -> None:
         found = manifest.Manifest(io.BytesIO(data), name)
-        types = manifest.ColumnTypes(found, TRANSCRIPT.names)
+        types = columns.ColumnTypes(found, TRANSCRIPT.names)
         for entries in found.entries(at_once):
             types.add(entries)
         self.columns = types.columns(at_once)
@@ -158,6 +158,9 @@ def test_a_manifest_is_the_same_in_pieces(rows: list[dict[str, Any]], at_once: i
     [
         ([1, 2.5], [1.0, 2.5]),
         ([None, 1, "x"], [None, "1", '"x"']),
+        ([0.5, False], ["0.5", "false"]),
+        ([[1], [True]], ["[1]", "[true]"]),
+        ([{"a": True, "b": 1}], [{"a": True, "b": 1}]),
         ([2**60 + 1, 0.5], [str(2**60 + 1), "0.5"]),
         ([{"a": 1}, {"b": "x"}], [{"a": 1, "b": None}, {"a": None, "b": "x"}]),
         ([[], [1]], [[], [1]]),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipeline.sources.datasets import common_voice, fleurs, librispeech
-from pipeline.sources.datasets.base import Choice, Corpus, Part, write_manifest
+from pipeline.sources.datasets.base import Corpus, Part, Sampling, write_manifest
 
-__all__ = ["CORPORA", "Choice", "Corpus", "Part", "write_manifest"]
+__all__ = ["CORPORA", "Corpus", "Part", "Sampling", "write_manifest"]
 
 CORPORA: dict[str, Corpus] = {
     "fleurs": fleurs.CORPUS,

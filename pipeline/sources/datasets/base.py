@@ -68,7 +68,7 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Sampling:
     """Which utterances of a configuration to take, and whether their language is told to the model."""
 
     sample: int | None = None
@@ -109,7 +109,7 @@ def examples(names: Sequence[str]) -> str:
     return ", ".join(sorted(names)[:NAMED]) + more
 
 
-def write_manifest(dataset: str, parts: Sequence[Part], output: str, choice: Choice) -> Manifest:
+def write_manifest(dataset: str, parts: Sequence[Part], output: str, sampling: Sampling) -> Manifest:
     """Write the manifest of some parts below `output`, and beside it the clips that lie in archives.
 
     Clips that are there from an earlier run are kept. An utterance whose clip is nowhere stays in the manifest: the job
@@ -122,7 +122,7 @@ def write_manifest(dataset: str, parts: Sequence[Part], output: str, choice: Cho
     rows: list[Row] = []
     counts: dict[str, int] = {}
     for part in parts:
-        chosen = _chosen(part.utterances, choice)
+        chosen = _chosen(part.utterances, sampling)
         counts[part.config] = len(chosen)
         if any(utterance.uri for utterance in chosen) and store.split(output)[0] != store.split(chosen[0].uri or "")[0]:
             raise ConfigurationError(f"--input {part.config}: its clips and --output must both be local or both on s3")
@@ -133,7 +133,7 @@ def write_manifest(dataset: str, parts: Sequence[Part], output: str, choice: Cho
             row = {"uri": utterance.uri} if utterance.uri else {"path": name}
             row |= {"utterance_id": f"{dataset}/{name}", "config": part.config, "sentence": utterance.sentence}
             row |= {"reference": utterance.reference, "reference_language": part.language}
-            rows.append(row | ({"language": part.language} if choice.declare_language else {}))
+            rows.append(row | ({"language": part.language} if sampling.declare_language else {}))
     problems = [problem for part in parts for problem in part.problems]
     if not rows:
         raise ConfigurationError(f"--dataset {dataset}: no utterances ({'; '.join(problems) or 'empty'})")
@@ -143,14 +143,14 @@ def write_manifest(dataset: str, parts: Sequence[Part], output: str, choice: Cho
     return Manifest(uri, counts, problems)
 
 
-def _chosen(utterances: Sequence[Utterance], choice: Choice) -> list[Utterance]:
+def _chosen(utterances: Sequence[Utterance], sampling: Sampling) -> list[Utterance]:
     """The first recording of each sentence, if so wanted; of these a sample that is always the same."""
-    if choice.one_per_sentence:
+    if sampling.one_per_sentence:
         utterances = list({one.sentence: one for one in reversed(utterances)}.values())[::-1]
-    if choice.sample is None or choice.sample >= len(utterances):
+    if sampling.sample is None or sampling.sample >= len(utterances):
         return list(utterances)
     ordered = sorted(utterances, key=lambda one: one.name)
-    drawn = random.Random(SEED).sample(ordered, choice.sample)
+    drawn = random.Random(SEED).sample(ordered, sampling.sample)
     return sorted(drawn, key=lambda one: one.name)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.schema import RECORDING
-from pipeline.sources import manifest
+from pipeline.sources import columns
 
 ROWS_AT_ONCE = 50_000  # that are Python objects before they are a table
 
@@ -33,21 +33,21 @@ class Kept:
         self.count += len(rows)
         positions = np.arange(len(rows)) if self._keep is None else np.flatnonzero(self._keep(recordings))
         own = recordings if len(positions) == len(rows) else recordings.take(pa.array(positions))
-        self._tables.append((own, extra(positions.tolist()) if extra else manifest.no_columns(len(own))))
+        self._tables.append((own, extra(positions.tolist()) if extra else columns.no_columns(len(own))))
         return recordings
 
     @property
     def tables(self) -> tuple[pa.Table, pa.Table]:
         """Recordings and the manifest's own columns; after the first rows."""
         recordings, extra = pa.concat_tables([own for own, _ in self._tables]), [extra for _, extra in self._tables]
-        return recordings, pa.concat_tables(extra) if extra[0].num_columns else manifest.no_columns(len(recordings))
+        return recordings, pa.concat_tables(extra) if extra[0].num_columns else columns.no_columns(len(recordings))
 
 
 def take(table: pa.Table, positions: np.ndarray) -> pa.Table:
     """Rows of a table. Arrow's own `take` joins all chunks of a column first, which fails where its texts are more than
     2 GB."""
     if not table.num_columns:
-        return manifest.no_columns(len(positions))
+        return columns.no_columns(len(positions))
     batches = table.to_batches()
     starts = np.cumsum([0, *(len(batch) for batch in batches)])
     pieces = [table.schema.empty_table()]
