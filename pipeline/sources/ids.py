@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline import identity
 from pipeline.digests import DigestTable, digests
+from pipeline.rows import Recording
 from pipeline.schema import FailureCode
 from pipeline.sources.manifest import Entry
-
-Row = dict[str, Any]
 
 
 class _First(NamedTuple):
@@ -33,31 +33,31 @@ class Ids:
         self._given = given
         self._seen = DigestTable(np.int64, np.uint64, np.uint64)  # columns of _First
 
-    def unique(self, entries: Sequence[Entry], rows: Sequence[Row]) -> Iterator[tuple[Entry, Row]]:
+    def unique(self, entries: Sequence[Entry], rows: Sequence[Recording]) -> Iterator[tuple[Entry, Recording]]:
         """The rows to keep and their entries, the rows' ids made unique.
 
         Of rows that are the same in every column the first is kept. Another row under an id that is taken is a failure:
         its transcript could not be told from the first one's.
         """
-        known, *before = self._seen.find(digests(pa.array([row["recording_id"] for row in rows], pa.string())))
+        known, *before = self._seen.find(digests(pa.array([row.recording_id for row in rows], pa.string())))
         numbers = [entry.number for entry in entries]
         values = digests(pa.array([json.dumps(entry.values, default=str) for entry in entries], pa.large_string()))
-        uris = digests(pa.array([row["uri"] for row in rows], pa.string()))
+        uris = digests(pa.array([row.uri for row in rows], pa.string()))
         own = list(map(_First, numbers, values[:, 0].tolist(), uris[:, 0].tolist()))
         earlier = list(map(_First, *(column.tolist() for column in before)))
         new: dict[str, _First] = {}
         for at, (entry, row) in enumerate(zip(entries, rows, strict=True)):
-            first = earlier[at] if known[at] else new.setdefault(row["recording_id"], own[at])
+            first = earlier[at] if known[at] else new.setdefault(row.recording_id, own[at])
             if first is not own[at]:
                 if first.values == own[at].values:
                     continue
-                _refuse(row, own[at], first)
-                made = f"{row['recording_id']}#row{entry.number}"
+                made = f"{row.recording_id}#row{entry.number}"
                 while made in new or self._is_taken(made):
                     made += "+"
-                row["recording_id"], row["place"] = made, identity.place(row["uri"], None, None, made)
                 new[made] = own[at]
-            yield entry, row
+                yield entry, _refused(row, made, own[at], first)
+            else:
+                yield entry, row
         columns = zip(*new.values(), strict=True) if new else ((), (), ())
         self._seen.add(digests(pa.array(new, pa.string())), *(np.array(column, np.uint64) for column in columns))
 
@@ -66,11 +66,13 @@ class Ids:
         return bool(self._given.find(key)[0][0] or self._seen.find(key)[0][0])
 
 
-def _refuse(row: Row, own: _First, first: _First) -> None:
-    row["failure_code"] = FailureCode.DUPLICATE_ID.value
+def _refused(row: Recording, made: str, own: _First, first: _First) -> Recording:
+    """A recording under an id that was made for it, since the one that it has is taken."""
     if first.uri == own.uri:
         detail = f"row {own.number} means the same recording as row {first.number}"
-        row["failure_detail"] = detail + "; a recording_id of its own would tell them apart"
+        detail += "; a recording_id of its own would tell them apart"
     else:
-        detail = f"row {own.number} has the recording_id of row {first.number}, {row['recording_id']!r:.80},"
-        row["failure_detail"] = detail + " which names another file"
+        detail = f"row {own.number} has the recording_id of row {first.number}, {row.recording_id!r:.80},"
+        detail += " which names another file"
+    place, code = identity.place(row.uri, None, None, made), FailureCode.DUPLICATE_ID.value
+    return replace(row, recording_id=made, place=place, failure_code=code, failure_detail=detail)

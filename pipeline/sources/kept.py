@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from pipeline import rows
+from pipeline.rows import Recording
 from pipeline.schema import RECORDING
 from pipeline.sources import columns
 
 ROWS_AT_ONCE = 50_000  # that are Python objects before they are a table
 
-Row = dict[str, Any]
 Keep = Callable[[pa.Table], np.ndarray]  # RECORDING rows -> which to keep: bool (N,)
 
 
@@ -27,12 +27,12 @@ class Kept:
         self._keep, self.count = keep, 0
         self._tables: list[tuple[pa.Table, pa.Table]] = []
 
-    def add(self, rows: Sequence[Row], extra: Callable[[Sequence[int]], pa.Table] | None = None) -> pa.Table:
-        """Take in RECORDING rows, which are returned; `extra` makes the manifest's columns of some of them."""
-        recordings = pa.Table.from_pylist(rows, RECORDING)
-        self.count += len(rows)
-        positions = np.arange(len(rows)) if self._keep is None else np.flatnonzero(self._keep(recordings))
-        own = recordings if len(positions) == len(rows) else recordings.take(pa.array(positions))
+    def add(self, found: Sequence[Recording], extra: Callable[[Sequence[int]], pa.Table] | None = None) -> pa.Table:
+        """Take in recordings, and return them as RECORDING rows; `extra` makes the manifest's columns of some."""
+        recordings = rows.table(found, RECORDING)
+        self.count += len(recordings)
+        positions = np.arange(len(recordings)) if self._keep is None else np.flatnonzero(self._keep(recordings))
+        own = recordings if len(positions) == len(recordings) else recordings.take(pa.array(positions))
         self._tables.append((own, extra(positions.tolist()) if extra else columns.no_columns(len(own))))
         return recordings
 

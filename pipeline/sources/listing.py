@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -23,6 +23,7 @@ from botocore.exceptions import NoCredentialsError
 from pipeline import identity, store
 from pipeline.digests import DigestTable, digests
 from pipeline.errors import ConfigurationError
+from pipeline.rows import Recording
 from pipeline.schema import FailureCode
 from pipeline.sources import manifest
 from pipeline.sources.columns import ColumnTypes
@@ -41,7 +42,7 @@ NAMED_BY = ("uri", "range_start_s", "range_end_s")
 WRITTEN = ("started/", "runs/", "datasets/", "evaluations/")  # below an output; and <table>/run_id=<id>/
 _TABLE = re.compile(r"[^/]+/run_id=")
 
-Row = dict[str, Any]
+Info = Mapping[str, Any]  # of an object, as fsspec has it
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def _from_folder(source: str, output: str, limit: int | None, kept: Kept) -> Lis
     beside = f"{store.split(output)[1].rstrip('/')}/" if store.split(output)[0] == scheme else None
     skipped: Counter[str] = Counter()
     unlisted: list[str] = []
-    rows: list[Row] = []
+    rows: list[Recording] = []
     for name, info in found:
         if beside and name.startswith(beside) and _written_by_us(name.removeprefix(beside)):
             continue
@@ -172,7 +173,7 @@ def _named(recordings: pa.Table) -> pa.Array | pa.ChunkedArray:
     return pc.binary_join_element_wise(*texts, pa.scalar("\x1f", pa.large_string()))
 
 
-def _found(uri: str, info: Row) -> Row:
+def _found(uri: str, info: Info) -> Recording:
     """The recording behind a file of a folder."""
     try:
         uri.encode()
@@ -182,12 +183,12 @@ def _found(uri: str, info: Row) -> Row:
     return _recording(uri, info)
 
 
-def _info(uri: str) -> Row:
+def _info(uri: str) -> Info:
     scheme, path = store.split(uri)
     return store.filesystem(scheme).info(path)
 
 
-def _looked_up(entry: Entry, source: str, base: str, allow: Sequence[str], info_of: Callable[[str], Row]) -> Row:
+def _looked_up(entry: Entry, source: str, base: str, allow: Sequence[str], info_of: Callable[[str], Info]) -> Recording:
     """The recording behind a manifest entry, with its object's content version."""
     uri = f"row {entry.number} of the manifest"
     try:
@@ -233,27 +234,27 @@ def _absolute(name: str, base: str) -> str:
 
 def _recording(
     uri: str,
-    info: Row,
+    info: Info,
     entry: Entry | None = None,
     failure: tuple[FailureCode, str] | None = None,
     marks: Sequence[Any] = (),
-) -> Row:
-    """A RECORDING row. Its id is the manifest's, else generated; `marks` are for an entry that cannot be used."""
+) -> Recording:
+    """A recording. Its id is the manifest's, else generated; `marks` are for an entry that cannot be used."""
     entry = entry or Entry(0, {})
     modified, version = info.get("mtime") or info.get("LastModified"), store.content_version(info)
     generated = identity.generated_id(uri, version, entry.start_s, entry.end_s, *marks)
     # What cannot be used must not count as an earlier row of what can be: it stands for itself.
     given = entry.recording_id or (generated if marks else None)
-    return {
-        "recording_id": given or generated,
-        "place": identity.place(uri, entry.start_s, entry.end_s, given),
-        "uri": uri,
-        "content_version": version,
-        "size_bytes": info.get("size"),
-        "modified_at": datetime.fromtimestamp(modified, UTC) if isinstance(modified, float) else modified,
-        "language": entry.language,
-        "range_start_s": entry.start_s,
-        "range_end_s": entry.end_s,
-        "failure_code": failure[0].value if failure else None,
-        "failure_detail": failure[1] if failure else None,
-    }
+    return Recording(
+        recording_id=given or generated,
+        place=identity.place(uri, entry.start_s, entry.end_s, given),
+        uri=uri,
+        content_version=version,
+        size_bytes=info.get("size"),
+        modified_at=datetime.fromtimestamp(modified, UTC) if isinstance(modified, float) else modified,
+        language=entry.language,
+        range_start_s=entry.start_s,
+        range_end_s=entry.end_s,
+        failure_code=failure[0].value if failure else None,
+        failure_detail=failure[1] if failure else None,
+    )

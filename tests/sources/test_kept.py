@@ -1,20 +1,19 @@
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.rows import Recording
 from pipeline.schema import RECORDING
 from pipeline.sources import columns, kept
 from pipeline.sources.kept import Kept
 
 
-def recordings(*names: str) -> list[dict[str, Any]]:
-    return [{"recording_id": name, "place": name, "uri": name} for name in names]
+def recordings(*names: str) -> list[Recording]:
+    return [Recording(recording_id=name, place=name, uri=name) for name in names]
 
 
 @settings(max_examples=100, deadline=None)
