@@ -21,7 +21,7 @@ from pydantic_core import from_json
 from pydantic_extra_types.language_code import LanguageAlpha2
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from pipeline.models import registry
+from pipeline import registry
 from pipeline.schema import FailureCode
 
 # The languages of Voxtral's model card.
@@ -241,7 +241,7 @@ class Settings(JobSettings):
         env_prefix="VOXTRAL_", env_nested_delimiter="__", cli_prog_name="python -m jobs.transcribe"
     )
 
-    task: ClassVar[str] = "transcribe"  # of pipeline.tasks.TASKS
+    task: ClassVar[str] = "transcribe"  # of pipeline.registry.TASKS
 
     input: str
     """Where the recordings are: a bucket prefix (s3://bucket/calls/), a directory, one recording, or a manifest

@@ -1,19 +1,17 @@
 """Speech models behind one small protocol (protocol.py). A family says how its checkpoints look and how its models are
-asked; a runtime runs them; registry.py names both."""
+asked; a runtime runs them; pipeline/registry.py names both."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigurationError
-from pipeline.models import registry
 from pipeline.models.abilities import Ability, lacking
-
-if TYPE_CHECKING:  # settings import the registry, and with it this file
-    from pipeline.models.checkpoint import Checkpoint
-    from pipeline.models.protocol import Model
-    from pipeline.settings import Settings
+from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.family import family as load_family
+from pipeline.models.protocol import Model
+from pipeline.models.runtime import runtime as load_runtime
+from pipeline.settings import Settings
 
 
 def require(task: str, abilities: Sequence[Ability], checkpoint: Checkpoint) -> None:
@@ -22,7 +20,7 @@ def require(task: str, abilities: Sequence[Ability], checkpoint: Checkpoint) -> 
     Raises:
         ConfigurationError: they lack one.
     """
-    if lack := lacking(task, abilities, registry.family(checkpoint.family).abilities):
+    if lack := lacking(task, abilities, load_family(checkpoint.family).abilities):
         raise ConfigurationError(f"--engine.model {checkpoint.model}: {checkpoint.family} {lack}")
 
 
@@ -32,17 +30,17 @@ def runtime(checkpoint: Checkpoint) -> tuple[str, str]:
     Raises:
         ConfigurationError: it is not installed.
     """
-    name = registry.family(checkpoint.family).runtime
-    if (version := registry.runtime(name).version()) is None:
+    name = load_family(checkpoint.family).runtime
+    if (version := load_runtime(name).version()) is None:
         raise ConfigurationError(f"--engine.model {checkpoint.model}: {name} is not installed (make setup installs it)")
     return name, version
 
 
 def uses_gpus(checkpoint: Checkpoint) -> bool:
     """Whether models of a checkpoint need GPUs where --engine.device is gpu."""
-    return registry.runtime(registry.family(checkpoint.family).runtime).uses_gpus
+    return load_runtime(load_family(checkpoint.family).runtime).uses_gpus
 
 
 def start(settings: Settings, checkpoint: Checkpoint, in_ray: bool = False) -> Model:
     """Load the model in this process; takes a minute or more. `in_ray`: Ray's metrics export those of the runtime."""
-    return registry.runtime(registry.family(checkpoint.family).runtime).start(settings, checkpoint, in_ray)
+    return load_runtime(load_family(checkpoint.family).runtime).start(settings, checkpoint, in_ray)

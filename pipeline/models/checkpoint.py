@@ -18,9 +18,10 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from pipeline import registry
 from pipeline.errors import ConfigurationError
-from pipeline.models import registry
 from pipeline.models.family import Files, Limits
+from pipeline.models.family import family as load_family
 from pipeline.settings import Engine, Settings
 
 # Released models pad each window to 30 s and compute all of it, so that their windows are packed full: with a pause of
@@ -53,7 +54,7 @@ def fit(settings: Settings, checkpoint: Checkpoint) -> Settings:
     Raises:
         ConfigurationError: the windows are longer than the model takes.
     """
-    segmentation, family = settings.segmentation, registry.family(checkpoint.family)
+    segmentation, family = settings.segmentation, load_family(checkpoint.family)
     max_window_s, longest_s = segmentation.max_window_s or checkpoint.chunk_s, family.abilities.longest_window_s
     if max_window_s > longest_s:
         raise ConfigurationError(
@@ -71,8 +72,8 @@ def inspect(settings: Engine) -> Checkpoint:
         ConfigurationError: there is no such model, or it is of no registered family.
     """
     name = settings.family
-    if name != "auto" and not registry.family(name).files:  # it has no checkpoints
-        limits = registry.family(name).limits(Files(Path(settings.model)))
+    if name != "auto" and not load_family(name).files:  # it has no checkpoints
+        limits = load_family(name).limits(Files(Path(settings.model)))
         return Checkpoint(name, name, name, _chunk_s(settings, limits))
     if Path(settings.model).exists() or settings.model.startswith((".", "/", "~")):
         folder = Path(settings.model).expanduser().absolute()
@@ -87,7 +88,7 @@ def inspect(settings: Engine) -> Checkpoint:
         revision = folder.name
     files = Files(folder)
     name = name if name != "auto" else _matching(files, folder)
-    family = registry.family(name)
+    family = load_family(name)
     limits = family.limits(files)
     weights_bytes = _weights_bytes(sizes, family.weights)
     return Checkpoint(model, name, revision, _chunk_s(settings, limits), limits.max_context, weights_bytes)
@@ -101,7 +102,7 @@ def _chunk_s(settings: Engine, limits: Limits) -> float:
 
 def _matching(files: Files, folder: Path) -> str:
     """The name of the first family that the files match."""
-    known = {name: registry.family(name) for name in registry.FAMILIES}
+    known = {name: load_family(name) for name in registry.FAMILIES}
     if found := next((name for name, family in known.items() if family.matches(files)), None):
         return found
     families = ", ".join(f"{name} ({family.description})" for name, family in known.items() if family.files)
@@ -136,7 +137,7 @@ def _digest(folder: Path) -> str:
 def _download_descriptions(settings: Engine) -> tuple[Path, dict[str, int | None]]:
     """The folder of the model's descriptions in the hub's cache, named by its commit, and the bytes of all files of the
     model. Offline (HF_HUB_OFFLINE=1) both are what the cache holds for the revision."""
-    descriptions = {file for name in registry.FAMILIES for file in registry.family(name).files}
+    descriptions = {file for name in registry.FAMILIES for file in load_family(name).files}
     try:
         if constants.is_offline_mode():
             folder = Path(

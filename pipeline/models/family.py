@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from pipeline import registry
 from pipeline.errors import ConfigurationError
 from pipeline.models.abilities import Abilities
 from pipeline.models.candidates import Candidates
@@ -123,3 +125,8 @@ class Family:
     matches: Callable[[Files], bool] = _no_checkpoint
     weights: tuple[str, ...] = ()
     prompts: type[Prompts] | None = None
+
+
+def family(name: str) -> Family:
+    """The registered family of that name; its file is imported now."""
+    return resolve_name(registry.FAMILIES[name])

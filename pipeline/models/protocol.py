@@ -5,16 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from pipeline.models.abilities import Abilities
 from pipeline.schema import SAMPLE_RATE_HZ
-
-if TYPE_CHECKING:
-    from pipeline.models.checkpoint import Checkpoint
-    from pipeline.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,17 +95,3 @@ class Model(Protocol):
 
 class RequestError(Exception):
     """The model refused or failed one request; others are not affected."""
-
-
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """A way to run models, as the registry names it.
-
-    `version` is that of the package that runs them, None where it is not installed. `start` loads a checkpoint in this
-    process, which takes a minute or more; its last argument says whether Ray's metrics shall export the runtime's own.
-    `uses_gpus`: its models need GPUs where the settings say so.
-    """
-
-    version: Callable[[], str | None]
-    start: Callable[[Settings, Checkpoint, bool], Model]
-    uses_gpus: bool

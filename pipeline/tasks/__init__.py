@@ -1,15 +1,13 @@
-"""What can be asked of recordings: one folder for each task, and one line here."""
+"""What can be asked of recordings: one folder for each task, and one line in registry.py."""
 
 from __future__ import annotations
 
-from importlib import import_module
+from pkgutil import resolve_name
 
+from pipeline import registry
 from pipeline.tasks.protocol import Task
-
-TASKS = {"transcribe": "pipeline.tasks.transcribe.task:Transcription"}
 
 
 def load(name: str) -> Task:
-    """The task of that name."""
-    module, _, kind = TASKS[name].partition(":")
-    return getattr(import_module(module), kind)()
+    """The registered task of that name."""
+    return resolve_name(registry.TASKS[name])()

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
-from pipeline.models import registry
+from pipeline import registry
 from pipeline.models.abilities import Abilities
 from pipeline.models.family import Family, Limits
-from pipeline.models.protocol import Runtime
+from pipeline.models.runtime import Runtime
 from tests.conftest import DEMO
 
 

@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline import models
+from pipeline import models, registry
 from pipeline.errors import ConfigurationError
-from pipeline.models import registry
 from pipeline.models.abilities import Abilities, Ability, lacking
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.tasks.transcribe.task import Transcription

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pydantic_settings import SettingsConfigDict
 
 from jobs import shell
-from pipeline import command_line, planning, run, settings, tasks
+from pipeline import command_line, planning, registry, run, settings
 from pipeline.log import Log
 from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
@@ -109,7 +109,7 @@ class SpeechSeconds:
         return [("speech", f"{numbers['speech_seconds']} s")]
 
 
-tasks.TASKS["speech"] = "tests.tasks.speech:SpeechSeconds"
+registry.TASKS["speech"] = "tests.tasks.speech:SpeechSeconds"
 
 
 def main(arguments: list[str]) -> int:

@@ -13,7 +13,7 @@ from unittest.mock import patch
 import pyarrow as pa
 import pytest
 
-from pipeline import nightly, planning, run, tasks
+from pipeline import nightly, planning, registry, run, tasks
 from pipeline.flow import metrics
 from pipeline.ledger import parts
 from pipeline.log import Log
@@ -35,7 +35,7 @@ def wanted(folder: Path, **facts: Any) -> SpeechSettings:
     return SpeechSettings.model_validate({"input": f"{folder}/in", "output": f"{folder}/out", "engine": ENGINE} | facts)
 
 
-@pytest.mark.parametrize("name", tasks.TASKS)
+@pytest.mark.parametrize("name", registry.TASKS)
 def test_every_task_has_what_runs_rely_on(name: str) -> None:
     task = tasks.load(name)
     assert task.name == name

@@ -18,7 +18,8 @@ import numpy as np
 from pipeline import __version__
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.families.scripted import FAMILY, NO_SCRIPT
-from pipeline.models.protocol import Hypothesis, LanguageScorer, LanguageScores, Request, RequestError, Runtime
+from pipeline.models.protocol import Hypothesis, LanguageScorer, LanguageScores, Request, RequestError
+from pipeline.models.runtime import Runtime
 from pipeline.settings import Settings
 
 NUMBERS = np.random.default_rng(0).integers(1 << 44, 1 << 48, 2_000).tolist()  # 12 letters a second, none a loop

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import ConfigurationError
-from pipeline.models import registry
 from pipeline.models.candidates import Question
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.family import LanguageQuestion, Prompts
+from pipeline.models.family import family as load_family
 from pipeline.models.padding import PadOnce
-from pipeline.models.protocol import Hypothesis, LanguageScorer, LanguageScores, Request, RequestError, Runtime
+from pipeline.models.protocol import Hypothesis, LanguageScorer, LanguageScores, Request, RequestError
+from pipeline.models.runtime import Runtime
 from pipeline.models.runtimes.orphans import END_WITH_PARENT
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Settings
@@ -38,7 +39,7 @@ LOOP = {"max_pattern_size": 20, "min_pattern_size": 1, "min_count": 8}
 
 def prompts_of(checkpoint: Checkpoint) -> type[Prompts]:
     """What makes the prompts of the checkpoint's family, given vLLM's tokenizer."""
-    prompts = registry.family(checkpoint.family).prompts
+    prompts = load_family(checkpoint.family).prompts
     assert prompts is not None, f"{checkpoint.family} has no prompts for vLLM"
     return prompts
 
@@ -121,7 +122,7 @@ class VllmModel:
         self._llm = AsyncLLM.from_engine_args(vllm.AsyncEngineArgs(**given), stat_loggers=loggers)
         assert self._llm.model_config is not None
         self._context = self._llm.model_config.max_model_len
-        self.abilities = registry.family(checkpoint.family).abilities
+        self.abilities = load_family(checkpoint.family).abilities
         self._prompts = prompts_of(checkpoint)(self._llm.get_tokenizer())
         self._padded = PadOnce(self._prompts.padded)
         self._ids = itertools.count()

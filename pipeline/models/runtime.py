@@ -1,0 +1,31 @@
+"""What a runtime says of itself: each file of runtimes/ holds one Runtime, and the registry names it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pkgutil import resolve_name
+
+from pipeline import registry
+from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.protocol import Model
+from pipeline.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """A way to run models.
+
+    `version` is that of the package that runs them, None where it is not installed. `start` loads a checkpoint in this
+    process, which takes a minute or more; its last argument says whether Ray's metrics shall export the runtime's own.
+    `uses_gpus`: its models need GPUs where the settings say so.
+    """
+
+    version: Callable[[], str | None]
+    start: Callable[[Settings, Checkpoint, bool], Model]
+    uses_gpus: bool
+
+
+def runtime(name: str) -> Runtime:
+    """The registered runtime of that name; its file is imported now."""
+    return resolve_name(registry.RUNTIMES[name])

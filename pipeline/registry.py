@@ -1,0 +1,20 @@
+"""Which tasks, families of models and runtimes there are. Adding one is a file or a folder, and a line here.
+
+The settings take their choices from here, so that this module imports nothing: `tasks.load`, `family.family` and
+`runtime.runtime` resolve the names.
+"""
+
+# By name. A task is one that settings name (`Settings.task`).
+TASKS = {
+    "transcribe": "pipeline.tasks.transcribe.task:Transcription",
+}
+# A checkpoint is of the first family that matches it.
+FAMILIES = {
+    "voxtral": "pipeline.models.families.voxtral:FAMILY",
+    "whisper": "pipeline.models.families.whisper:FAMILY",
+    "scripted": "pipeline.models.families.scripted:FAMILY",
+}
+RUNTIMES = {
+    "vllm": "pipeline.models.runtimes.vllm:RUNTIME",
+    "scripted": "pipeline.models.runtimes.scripted:RUNTIME",
+}
