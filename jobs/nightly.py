@@ -10,6 +10,7 @@ import sys
 from jobs import shell, transcribe
 from pipeline import command_line, nightly, planning, run
 from pipeline.ledger import report
+from pipeline.ledger.lease import lease
 from pipeline.log import Log, duration
 
 
@@ -22,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         if wanted.dry_run:
             _plan(wanted, log)
             return 0
-        with nightly.lease(wanted.output):
+        with lease(wanted.output):
             night = _plan(wanted, log)
             if not night.plan.is_settled:
                 facts = run.execute(night.plan, log)

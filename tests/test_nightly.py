@@ -1,19 +1,15 @@
 from __future__ import annotations
 
-import json
 import os
-import socket
-import subprocess
-import sys
 import time
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from jobs import nightly as job
-from pipeline import nightly, planning, store
+from pipeline import nightly, planning
 from pipeline.errors import ConfigurationError
+from pipeline.ledger.lease import LEASE
 from pipeline.nightly import Nightly
 from tests.conftest import DEMO, SCRIPTED, published, tone, write_wav
 
@@ -66,62 +62,6 @@ def test_a_budget_needs_a_speed(bucket: Path) -> None:
     assert nightly.choose(plan, None).estimate is None
 
 
-def test_one_night_at_a_time(place: str) -> None:
-    with (
-        nightly.lease(place),
-        pytest.raises(ConfigurationError, match="another night is at work"),
-        nightly.lease(place),
-    ):
-        pass
-    with nightly.lease(place):
-        pass
-    # One that was killed left its lease behind: it holds until it runs out.
-    past = (datetime.now(UTC) - timedelta(seconds=1)).isoformat()
-    store.create(f"{place}/{nightly.LEASE}", json.dumps({"until": past, "host": "h", "pid": 1}).encode())
-    with nightly.lease(place), pytest.raises(ConfigurationError, match="another night"), nightly.lease(place):
-        pass
-
-
-def leave_lease(place: str, **facts: object) -> None:
-    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
-    lease = {"name": "x", "job": None, "until": later, "host": "elsewhere", "pid": 1} | facts
-    store.create(f"{place}/{nightly.LEASE}", json.dumps(lease).encode())
-
-
-def test_the_next_try_of_a_job_takes_its_lease_over(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    leave_lease(place, job="night-7")
-    monkeypatch.setenv("VOXTRAL_JOB_ID", "night-8")
-    with pytest.raises(ConfigurationError, match="another night is at work on elsewhere"), nightly.lease(place):
-        pass
-    monkeypatch.setenv("VOXTRAL_JOB_ID", "night-7")
-    with nightly.lease(place):
-        pass
-
-
-def test_an_empty_job_id_takes_no_lease_over(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    leave_lease(place, job="")
-    monkeypatch.setenv("VOXTRAL_JOB_ID", "")
-    with pytest.raises(ConfigurationError, match="another night"), nightly.lease(place):
-        pass
-
-
-def test_the_lease_of_a_process_that_is_gone_is_taken_over(place: str) -> None:
-    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
-        gone.wait()
-    leave_lease(place, host=socket.gethostname(), pid=gone.pid)
-    with nightly.lease(place):
-        pass
-
-
-def test_a_lease_that_another_night_took_over_is_left_alone(place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nightly, "RENEWED_S", 0.05)
-    with nightly.lease(place):
-        store.remove(f"{place}/{nightly.LEASE}")
-        leave_lease(place, name="theirs")
-        time.sleep(0.3)
-    assert json.loads(store.read(f"{place}/{nightly.LEASE}"))["name"] == "theirs"
-
-
 def test_three_nights(shared_ray: None, bucket: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Ray, ffmpeg and storage are real; each night does what it needs and nothing else."""
     for days, clip in enumerate(sorted((DEMO / "held_out").glob("*.ogg"))[:4]):
@@ -157,4 +97,4 @@ def test_three_nights(shared_ray: None, bucket: Path, capsys: pytest.CaptureFixt
     assert job.main([*arguments, "--guards.min-chars-per-s", "7"]) == 0
     assert "5 model or settings changed" in capsys.readouterr().err
     assert len(published(str(bucket / "out"), "transcripts")) == 5 + 1 + 6
-    assert not (bucket / "out" / nightly.LEASE).exists()
+    assert not (bucket / "out" / LEASE).exists()
