@@ -132,6 +132,7 @@ def evaluated(
     assert len(published(output, "transcripts")) == 4 * each + 1
 
 
+@pytest.mark.slow
 def test_a_regression_sets_the_exit_status(
     shared_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -85,6 +85,7 @@ class Refusing:
         return self._server(environ, start_response)
 
 
+@pytest.mark.slow
 def test_credentials_that_expire_and_are_renewed_lose_nothing(
     no_ray: None,
     monkeypatch: pytest.MonkeyPatch,

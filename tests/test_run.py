@@ -42,6 +42,7 @@ def test_a_manifest_is_carried_through(shared_ray: None, tmp_path: Path) -> None
     assert {row["recording_id"] for row in done.segments} == {row["recording_id"] for row in done.transcripts}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "elastic",
     [

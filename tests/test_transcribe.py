@@ -96,6 +96,7 @@ def test_hostile_files_open_nothing(demo_run: JobRun) -> None:
         assert CANARY.encode() not in store.read(f"s3://{name}")
 
 
+@pytest.mark.slow
 def test_the_engine_says_what_the_training_code_says(demo_run: JobRun) -> None:
     """Export, mel, RoPE, prompt and vLLM's kernels agree with demo/training on the same audio."""
     rows = [row for row in demo_run.segments if "/held_out/" in row["uri"]]
