@@ -19,8 +19,8 @@ from pipeline.flags import SIMILAR, Setting, did_you_mean, flag_of, settings_of,
 from pipeline.settings import JobSettings, Settings
 
 JOB_PREFIXES = ("VOXTRAL_", "VOXTRAL_EXPORT_")  # of the environment variables of all jobs
-# Variables of this prefix that other code reads: nightly, the scripted runtime, vLLM's processes.
-NO_SETTINGS = {"VOXTRAL_JOB_ID", "VOXTRAL_SCRIPT", "VOXTRAL_END_WITH_PARENT"}
+# Variables of this prefix that other code reads: the lease, and processes of vLLM.
+NO_SETTINGS = {"VOXTRAL_JOB_ID", "VOXTRAL_END_WITH_PARENT"}
 # Kubernetes sets these in every pod for each service of its namespace: VOXTRAL_ABCDE_HEAD_SVC_PORT_8265_TCP_ADDR.
 OF_KUBERNETES = re.compile(r".*_(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)")
 # What is wrong with a value, by pydantic's type of the error.

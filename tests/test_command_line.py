@@ -117,7 +117,13 @@ def test_a_variable_that_is_no_setting(name: str, hint: str, monkeypatch: pytest
 
 
 def test_variables_of_other_programs_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = ["VOXTRAL_JOB_ID", "VOXTRAL_SCRIPT", "VOXTRAL_EXPORT_FORMATS", "VOXTRALX", "VOXTRAL_A_SERVICE_PORT"]
+    names = [
+        "VOXTRAL_JOB_ID",
+        "VOXTRAL_END_WITH_PARENT",
+        "VOXTRAL_EXPORT_FORMATS",
+        "VOXTRALX",
+        "VOXTRAL_A_SERVICE_PORT",
+    ]
     names += ["VOXTRAL_X7_HEAD_SVC_SERVICE_HOST", "VOXTRAL_X7_HEAD_SVC_PORT", "VOXTRAL_X7_HEAD_SVC_PORT_8265_TCP_ADDR"]
     names += ["VOXTRAL_X7_HEAD_SVC_SERVICE_PORT_DASHBOARD", "VOXTRAL_X7_HEAD_SVC_PORT_8265_TCP"]
     for name in names:

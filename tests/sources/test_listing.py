@@ -31,7 +31,7 @@ def rows(found: listing.Listing) -> list[dict[str, Any]]:
 def folder(tmp_path: Path) -> Path:
     for name in ("a.wav", "sub dir/ünï 会議.wav", "no extension", "#odd?%20name*.mp3"):
         write_wav(tmp_path / "in" / name, tone(0.2))
-    for name in ("notes.txt", ".hidden.wav", "_tmp/x.wav"):
+    for name in ("notes.txt", "model.safetensors", ".hidden.wav", "_tmp/x.wav"):
         write_wav(tmp_path / "in" / name, tone(0.1))
     return tmp_path / "in"
 
@@ -44,7 +44,7 @@ def test_a_folder(folder: Path) -> None:
         "no extension",
         "ünï 会議.wav",
     ]
-    assert listed.skipped == {".txt": 1, "hidden": 2}
+    assert listed.skipped == {".safetensors": 1, ".txt": 1, "hidden": 2}
     assert all(row["content_version"] and row["size_bytes"] for row in rows(listed))
 
 
