@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import TypedDict
 
 import pyarrow as pa
 
@@ -11,7 +12,14 @@ from pipeline import rows
 from pipeline.tasks.transcribe.schema import HYPOTHESIS
 
 
-@dataclass(frozen=True, slots=True)
+class LanguageShare(TypedDict):
+    """The probability of a language (ISO 639-1) in one window."""
+
+    language: str
+    share: float
+
+
+@dataclass(frozen=True, kw_only=True)  # no slots: segments.Segment has another base that has some
 class Answer:
     """The columns of a HYPOTHESIS row that do not come from its WINDOW row, or may be changed.
 
@@ -25,7 +33,7 @@ class Answer:
     failure_detail: str | None = None
     language_probability: float | None = None
     language_source: str | None = None
-    language_shares: Sequence[Mapping[str, str | float]] | None = None
+    language_shares: Sequence[LanguageShare] | None = None
     unexpected_language: str | None = None
     no_speech_probability: float | None = None
     finish_reason: str | None = None

@@ -2,39 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 from pipeline.rows import Window
-
-
-class LanguageShare(TypedDict):
-    """The probability of a language (ISO 639-1) in one segment."""
-
-    language: str
-    share: float
+from pipeline.tasks.transcribe.answers import Answer
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Segment(Window):
-    """A row of schema.HYPOTHESIS. The columns of answers.Answer stand beside those of the window; no samples."""
-
-    text: str | None = None
-    language_probability: float | None = None
-    language_source: str | None = None
-    language_shares: Sequence[LanguageShare] | None = None
-    unexpected_language: str | None = None
-    no_speech_probability: float | None = None
-    finish_reason: str | None = None
-    token_count: int | None = None
-    mean_logprob: float | None = None
-    low_probability_share: float | None = None
-    padded_s: float | None = None
-    flags: Sequence[str] | None = None
-    retried_for: Sequence[str] | None = None
-    attempts: Sequence[str] | None = None
-    kept_attempt: str | None = None
+class Segment(Answer, Window):
+    """A row of schema.HYPOTHESIS; it has no samples."""
 
 
 def segments(rows: Iterable[Mapping[str, Any]]) -> list[Segment]:

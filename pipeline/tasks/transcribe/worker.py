@@ -48,16 +48,16 @@ class Transcribe:
 
     async def _one(self, window: Window) -> Answer:
         if window.failure_code:
-            return Answer(None, window.language, window.failure_code, window.failure_detail)
+            return _failed(window.language, window.failure_code, window.failure_detail)
         if window.samples is None:  # nobody speaks
-            return Answer("", window.language)
+            return Answer(text="", language=window.language)
         samples = np.frombuffer(window.samples, dtype="<i2")
         spans = tuple((span["start_s"], span["end_s"]) for span in window.spans)
         speech = segment.Window(window.start_s, window.end_s, window.speech_s, spans, window.overlap_s, samples)
         try:
             return await self._transcribe(speech, window.language)
         except RequestError as error:
-            return Answer(None, window.language, FailureCode.ENGINE_ERROR, str(error))
+            return _failed(window.language, FailureCode.ENGINE_ERROR, str(error))
         finally:
             self.finished += 1
 
@@ -175,7 +175,11 @@ class Transcribe:
 def engine_died(windows: pa.Table, deaths: int) -> pa.Table:
     """The HYPOTHESIS rows of WINDOW rows that engines died of."""
     failure = FailureCode.ENGINE_DIED, f"{deaths} engines died of it"
-    return hypotheses(windows, [Answer(None, language, *failure) for language in windows["language"].to_pylist()])
+    return hypotheses(windows, [_failed(language, *failure) for language in windows["language"].to_pylist()])
+
+
+def _failed(language: str | None, code: str, detail: str | None) -> Answer:
+    return Answer(text=None, language=language, failure_code=code, failure_detail=detail)
 
 
 def _joined(pieces: Sequence[Hypothesis], overlaps_s: Sequence[float]) -> Hypothesis:

@@ -26,8 +26,8 @@ def table(*rows: dict[str, Any]) -> pa.Table:
 def test_a_hypothesis_keeps_the_columns_of_its_window() -> None:
     windows = table(SPOKEN, SPOKEN | {"segment_index": 1, "segment_count": 2, "duration_s": 9.0})
     answers = [
-        Answer("ja", "nl", language_probability=0.5, flags=["no_text"], attempts=["whole"]),
-        Answer(None, "de", "engine_died", "two"),
+        Answer(text="ja", language="nl", language_probability=0.5, flags=["no_text"], attempts=["whole"]),
+        Answer(text=None, language="de", failure_code="engine_died", failure_detail="two"),
     ]
     done = hypotheses(windows, answers)
     assert done.schema == HYPOTHESIS
@@ -41,6 +41,6 @@ def test_a_hypothesis_keeps_the_columns_of_its_window() -> None:
 
 def test_chunked_windows_stay_in_order() -> None:
     windows = pa.concat_tables([table(SPOKEN | {"segment_index": at}) for at in range(3)])
-    answers = [Answer(str(at), None) for at in range(3)]
+    answers = [Answer(text=str(at), language=None) for at in range(3)]
     done = hypotheses(windows, answers).to_pylist()
     assert [(row["segment_index"], row["text"]) for row in done] == [(0, "0"), (1, "1"), (2, "2")]

@@ -12,6 +12,7 @@ from pipeline.tasks.transcribe.segments import Segment
 
 def segment(index: int, text: str | None, **more: Any) -> Segment:
     facts: dict[str, Any] = {"start_s": 5.0 * index, "end_s": 5.0 * index + 4, "speech_s": 3.0, "channel_speech_s": 3.0}
+    facts["language"] = None
     if text is None:
         facts |= {"failure_code": "engine_error", "failure_detail": "why"}
     elif text:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.tasks.transcribe import language
-from pipeline.tasks.transcribe.segments import LanguageShare, Segment
+from pipeline.tasks.transcribe.answers import LanguageShare
+from pipeline.tasks.transcribe.segments import Segment
 
 EXPECTED = ["en", "de", "fr"]
 DISTRIBUTION = st.lists(st.floats(0.01, 1.0), min_size=3, max_size=3).map(
@@ -63,6 +64,7 @@ def test_one_method_alone_never_reaches_its_own_probability() -> None:
 
 
 def segment(speech_s: float = 1.0, **facts: Any) -> Segment:
+    facts = {"text": None, "language": None} | facts
     return Segment(start_s=0.0, end_s=speech_s, speech_s=speech_s, **facts)
 
 
