@@ -10,6 +10,7 @@ from pipeline.models.abilities import Ability, lacking
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.family import family as load_family
 from pipeline.models.protocol import Model
+from pipeline.models.runtime import Runtime
 from pipeline.models.runtime import runtime as load_runtime
 from pipeline.settings import Settings
 
@@ -31,16 +32,20 @@ def runtime(checkpoint: Checkpoint) -> tuple[str, str]:
         ConfigurationError: it is not installed.
     """
     name = load_family(checkpoint.family).runtime
-    if (version := load_runtime(name).version()) is None:
+    if (version := _runtime(checkpoint).version()) is None:
         raise ConfigurationError(f"--engine.model {checkpoint.model}: {name} is not installed (make setup installs it)")
     return name, version
 
 
 def uses_gpus(checkpoint: Checkpoint) -> bool:
     """Whether models of a checkpoint need GPUs where --engine.device is gpu."""
-    return load_runtime(load_family(checkpoint.family).runtime).uses_gpus
+    return _runtime(checkpoint).uses_gpus
 
 
 def start(settings: Settings, checkpoint: Checkpoint, in_ray: bool = False) -> Model:
     """Load the model in this process; takes a minute or more. `in_ray`: Ray's metrics export those of the runtime."""
-    return load_runtime(load_family(checkpoint.family).runtime).start(settings, checkpoint, in_ray)
+    return _runtime(checkpoint).start(settings, checkpoint, in_ray)
+
+
+def _runtime(checkpoint: Checkpoint) -> Runtime:
+    return load_runtime(load_family(checkpoint.family).runtime)
