@@ -27,8 +27,9 @@ from pipeline import planning, run
 from pipeline.flow.actors import EngineActor
 from pipeline.log import Log
 from pipeline.models.checkpoint import inspect
+from pipeline.models.demand import max_tokens, of_windows
 from pipeline.models.protocol import Request
-from pipeline.models.runtimes.vllm import VllmModel, arguments, max_tokens, prompts_of
+from pipeline.models.runtimes.vllm import VllmModel, arguments, prompts_of
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Settings
 
@@ -63,7 +64,7 @@ def bare(folder: Path) -> Times:
     settings = settings_for(folder, "text")
     checkpoint = inspect(settings.engine)
     # Its statistics say when each window was done: `generate` hands them over together.
-    given = arguments(settings, checkpoint)
+    given = arguments(settings, checkpoint, of_windows(settings, checkpoint))
     given["disable_log_stats"] = False
     llm = vllm.LLM(**given)
     prompts = prompts_of(checkpoint)(llm.get_tokenizer())
@@ -84,7 +85,8 @@ def engine(folder: Path) -> Times:
     settings = settings_for(folder, "text")
 
     async def all_of_them() -> Times:
-        model, times = VllmModel(settings, inspect(settings.engine)), Times()
+        found = inspect(settings.engine)
+        model, times = VllmModel(settings, found, of_windows(settings, found)), Times()
         room = asyncio.Semaphore(2 * settings.engine.max_num_seqs)
 
         async def one(samples: np.ndarray) -> None:
@@ -133,7 +135,7 @@ def ray_llm(folder: Path) -> Times:
 
     settings = settings_for(folder, "text")
     checkpoint = inspect(settings.engine)
-    given = arguments(settings, checkpoint)
+    given = arguments(settings, checkpoint, of_windows(settings, checkpoint))
     model = given.pop("model")
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
@@ -183,7 +185,8 @@ def ray_llm(folder: Path) -> Times:
 def server(folder: Path) -> Times:
     """The transcriptions endpoint."""
     settings = settings_for(folder, "text")
-    given, flags = arguments(settings, inspect(settings.engine)), []
+    checkpoint, flags = inspect(settings.engine), []
+    given = arguments(settings, checkpoint, of_windows(settings, checkpoint))
     for name, value in given.items():
         if isinstance(value, bool):
             flags.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")

@@ -70,7 +70,7 @@ def measure(engines: int, service_s: float, seconds: float, folder: Path) -> tup
     cpus: list[float] = []
     peaks = Peaks()
     with flow.cluster(settings, checkpoint) as decided:
-        for table in flow.answers(Transcription(), recordings, decided, checkpoint):
+        for table in flow.answers(Transcription(settings), recordings, decided, checkpoint):
             times += [float(text.split()[0]) for text in table["text"].to_pylist() if text]
             if len(cpus) < 2 and len(times) > count * WINDOWS * (0.5, 0.9)[len(cpus)]:
                 cpus.append(psutil.cpu_percent())  # since the last time

@@ -30,7 +30,8 @@ from bench.harness import NO_RETRIES, demo_language, fitted
 from pipeline import models
 from pipeline.audio import prepare
 from pipeline.models.checkpoint import inspect
-from pipeline.models.protocol import Hypothesis, LanguageScorer, LanguageScores, Model, Request
+from pipeline.models.demand import of_windows
+from pipeline.models.protocol import Chat, Hypothesis, LanguageScorer, LanguageScores, Model, Reply, Request
 from pipeline.schema import RECORDING
 from pipeline.settings import Engine, Language, Settings
 from pipeline.tasks.transcribe import assemble, worker
@@ -105,6 +106,9 @@ class Remembering:
     async def transcribe(self, request: Request) -> Hypothesis:
         return await self._once("transcribe", self._model.transcribe, request)
 
+    async def chat(self, chat: Chat) -> Reply:
+        return await self._model.chat(chat)
+
     def shutdown(self) -> None:
         self._model.shutdown()
 
@@ -162,7 +166,8 @@ def most_spoken(recording: speech.Recording, segment: Segment) -> str:
 async def compare(title: str, settings: Settings, clips: list[speech.Clip], seconds: float) -> Table:
     """One table: every policy, on every language's joined recording."""
     console = Console(width=180)
-    model = Remembering(models.start(settings, inspect(settings.engine)))
+    checkpoint = inspect(settings.engine)
+    model = Remembering(models.start(settings, checkpoint, of_windows(settings, checkpoint)))
     languages = list(dict.fromkeys(clip.language for clip in clips))
     table = Table(title=title)
     columns = ("windows", "WER", *languages, "slot fill", "spent again", "coverage", "retried (kept)", "language right")

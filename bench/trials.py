@@ -17,6 +17,7 @@ import numpy as np
 from bench import counting
 from bench.harness import demo_language, fitted, in_own_process, steady
 from pipeline.models.checkpoint import Checkpoint, inspect
+from pipeline.models.demand import of_windows
 from pipeline.models.protocol import Request
 from pipeline.models.runtimes.vllm import VllmModel
 from pipeline.schema import SAMPLE_RATE_HZ
@@ -64,7 +65,7 @@ class _TrialModel(VllmModel):
 
     def __init__(self, trial: Trial, settings: Settings, checkpoint: Checkpoint) -> None:
         overrides: dict[str, Any] = {"scheduler_cls": counting.SCHEDULER} | dict(trial.overrides)
-        super().__init__(settings, checkpoint, **overrides)
+        super().__init__(settings, checkpoint, of_windows(settings, checkpoint), **overrides)
         self._trial, self._rng = trial, np.random.default_rng(0)
         if trial.without_audio:
             self._prompts.prompt = self._text

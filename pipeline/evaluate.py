@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import planning, store
+from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.ledger import done, parts
 from pipeline.ledger.done import Status
@@ -69,7 +69,7 @@ def _transcripts(plan: Plan, reference: str) -> tuple[list[Row], list[Row], list
 
     A transcript is scored when it counts for the recording as it is today, with these settings.
     """
-    listed = planning.listed(plan.settings, plan.task)  # a plan has no more than what is to do
+    listed = plan.task.recordings(plan.settings)  # a plan has no more than what is to do
     places = listed.recordings["place"]
     reports = parts.of_task(parts.reports(plan.output.uri), plan.task.name)
     index, found = done.Index(plan.about["fingerprint"]), {}

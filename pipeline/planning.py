@@ -19,10 +19,10 @@ from pipeline.ledger import done, parts
 from pipeline.ledger.done import Status
 from pipeline.ledger.parts import Output
 from pipeline.ledger.report import Tally
-from pipeline.models.checkpoint import Checkpoint, fit, inspect
+from pipeline.models.checkpoint import Checkpoint, inspect
 from pipeline.schema import FailureCode
 from pipeline.settings import Settings
-from pipeline.sources import listing
+from pipeline.sources.listing import Listing
 from pipeline.tasks.protocol import Task
 
 SAME = ("task", "input", "limit", "fingerprint", "retry")  # facts that the drivers of one run share
@@ -43,7 +43,7 @@ class Plan:
     checkpoint: Checkpoint
     about: Row
     output: Output
-    listing: listing.Listing
+    listing: Listing
     why: Counter[str]
     tally: Tally
     resumed: bool
@@ -79,9 +79,9 @@ def plan(settings: Settings) -> Plan:
         ConfigurationError: model, input, output or tools are not as they should be.
     """
     confined.check_tools()
-    task, checkpoint = tasks.load(settings.task), inspect(settings.engine)
+    task, checkpoint = tasks.load(settings), inspect(settings.engine)
     models.require(task.name, task.requires, checkpoint)
-    settings = fit(settings, checkpoint)
+    settings = task.fit(settings, checkpoint)
     engine = settings.engine.model_copy(update={"device": flow.device(settings.engine)})
     settings = settings.model_copy(update={"engine": engine})
     runtime, runtime_version = models.runtime(checkpoint)
@@ -98,6 +98,7 @@ def plan(settings: Settings) -> Plan:
         "runtime_version": runtime_version,
         "pipeline_version": __version__,
         "started_at": began.isoformat(),
+        **task.facts,
     }
     *_, of_recordings = task.tables
     parts.check(settings.output)
@@ -129,7 +130,7 @@ def plan(settings: Settings) -> Plan:
         todo = found.failed_with(retried) if settings.retry else ~found.is_(Status.DONE)
         return todo & ~own.find(recordings).same if resumed else todo
 
-    found = listed(settings, task, keep)
+    found = task.recordings(settings, keep)
     return Plan(
         settings,
         task,
@@ -144,12 +145,6 @@ def plan(settings: Settings) -> Plan:
         if settings.engine_speed
         else estimate.measured(earlier, about["model"], about["model_revision"]),
     )
-
-
-def listed(settings: Settings, task: Task, keep: listing.Keep | None = None) -> listing.Listing:
-    """What --input names; of it what `keep` says. See sources.listing.read."""
-    *_, schema = task.tables.values()
-    return listing.read(settings.input, settings.output, settings.limit, settings.allow, schema.names, keep=keep)
 
 
 def fingerprint(task: Task, settings: Settings, checkpoint: Checkpoint) -> str:

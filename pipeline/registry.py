@@ -4,7 +4,7 @@ The settings take their choices from here, so that this module imports nothing: 
 `runtime.runtime` resolve the names.
 """
 
-# By name. A task is one that settings name (`Settings.task`).
+# By name. A task is one that settings name (`Settings.task_name`).
 TASKS = {
     "transcribe": "pipeline.tasks.transcribe.task:Transcription",
 }

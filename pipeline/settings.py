@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
 
 import pycountry
 from pydantic import (
@@ -241,8 +241,6 @@ class Settings(JobSettings):
         env_prefix="VOXTRAL_", env_nested_delimiter="__", cli_prog_name="python -m jobs.transcribe"
     )
 
-    task: ClassVar[str] = "transcribe"  # of pipeline.registry.TASKS
-
     input: str
     """Where the recordings are: a bucket prefix (s3://bucket/calls/), a directory, one recording, or a manifest
     (.jsonl, .csv or .parquet with a column `uri` or `path`)."""
@@ -283,6 +281,11 @@ class Settings(JobSettings):
     engine: Engine = Engine()
     language: Language = Language()
     guards: Guards = Guards()
+
+    @property
+    def task_name(self) -> str:
+        """Of pipeline.registry.TASKS."""
+        return "transcribe"
 
     @field_validator("run_id")
     @classmethod

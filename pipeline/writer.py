@@ -15,8 +15,9 @@ from pipeline import flow
 from pipeline.digests import DigestTable, digests
 from pipeline.ledger.parts import AlreadyPublished
 from pipeline.planning import Plan
-from pipeline.schema import PROVENANCE
+from pipeline.schema import PROVENANCE, RECORDING
 
+OWN = ("recording_id", "place", "uri", "range_start_s", "range_end_s")  # columns of RECORDING that rows repeat
 RECORDINGS_PER_PART = 10_000  # a part is written earlier when flush_interval_s has passed
 
 Row = dict[str, Any]
@@ -65,7 +66,8 @@ class Writer:
         self._positions.merge()
         self._is_waiting = np.ones(len(listing.recordings), bool)
         self._schemas = dict(self._task.tables)
-        self._schemas[self._of_recordings] = pa.schema([*self._schemas[self._of_recordings], *listing.extra.schema])
+        for name in self._task.carrying:
+            self._schemas[name] = pa.schema([*self._schemas[name], *listing.extra.schema])
         self._provenance = {field.name: plan.about[field.name] for field in PROVENANCE if field.name in plan.about}
         self._finished: dict[str, Mapping[str, Sequence[Row]]] = {}  # the rows of each table, to be committed
         self._flushed = time.monotonic()
@@ -129,7 +131,7 @@ class Writer:
         recording = listing.recordings.slice(int(at), 1).to_pylist()[0]
         extra = listing.extra.slice(int(at), 1).to_pylist()[0] if listing.extra.num_columns else {}
         read = next((row["content_version"] for row in answers if row["segment_count"] is not None), None)
-        known = {key: recording[key] for key in ("recording_id", "place", "uri", "range_start_s", "range_end_s")}
+        known = {key: value for key, value in recording.items() if key in OWN or key not in RECORDING.names}
         known |= {"declared_language": recording["language"], "content_version": read or recording["content_version"]}
         rows = self._task.rows(known | self._provenance | extra, answers, self._plan.settings, complete)
         whole = self._tally.add(rows)

@@ -14,6 +14,7 @@ from bench.harness import demo_language, fitted
 from bench.quality import Score
 from pipeline import models
 from pipeline.models.checkpoint import inspect
+from pipeline.models.demand import of_windows
 from pipeline.settings import Engine, Language, Settings
 from tests.conftest import run_job
 
@@ -21,7 +22,8 @@ DEMO_LANGUAGES = ["en", "es", "fr", "de"]
 
 
 async def scores(settings: Settings, *measured: list[speech.Recording]) -> list[Score]:
-    model = models.start(settings, inspect(settings.engine))
+    checkpoint = inspect(settings.engine)
+    model = models.start(settings, checkpoint, of_windows(settings, checkpoint))
     try:
         return [await quality.measure(recordings, model, settings) for recordings in measured]
     finally:

@@ -41,7 +41,7 @@ class EngineActor:
     """One engine in one Ray actor, which owns its GPUs. Where the engine dies or hangs the actor ends, and Ray starts
     another one, which is given its windows again."""
 
-    def __init__(self, task: Task, settings: Settings, checkpoint: Checkpoint, tracker: Any) -> None:
+    def __init__(self, task: Task, settings: Settings, checkpoint: Checkpoint, tracker: Any, gathering: Any) -> None:
         self._task, self._tracker, self._name = task, tracker, secrets.token_hex(8)
         self._entry, self._inside = asyncio.Lock(), 0
         self._trouble: str | None = None
@@ -49,8 +49,8 @@ class EngineActor:
         try:
             ray.get(tracker.starting.remote(self._name))
             with FileLock(START_LOCK), self._start_limit(settings.engine.start_timeout_s):
-                self._engine = models.start(settings, checkpoint, in_ray=True)
-            self._worker = task.worker(self._engine, settings)
+                self._engine = models.start(settings, checkpoint, task.demand(settings, checkpoint), in_ray=True)
+            self._worker = task.worker(self._engine, settings, gathering.add.remote)
         except JobError as error:
             self._trouble = str(getattr(error, "cause", error))  # Ray's own text holds a traceback
         except Exception as error:  # raised here, Ray would try again and again, and print it all each time

@@ -15,12 +15,11 @@ import pyarrow as pa
 import ray
 from ray.data import ActorPoolStrategy, DataContext
 
-from pipeline.audio import prepare
 from pipeline.errors import JobError
 from pipeline.flow import metrics
 from pipeline.flow.actors import ANSWER_S, EngineActor
 from pipeline.flow.cluster import engine_cpus
-from pipeline.flow.tracker import DECODE_KILLS, DecodeTracker, EngineTracker
+from pipeline.flow.tracker import DECODE_KILLS, DecodeTracker, EngineTracker, GatheringActor
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Settings
@@ -29,8 +28,9 @@ from pipeline.tasks.protocol import Task
 BLOCKS = 4_096  # input blocks: enough to balance a cluster, few enough to schedule; more above the limits of each
 MAX_BLOCK_ROWS, MAX_BLOCK_BYTES = 64, 256_000_000  # recordings of a decode task, and their media
 MIN_BLOCK_BYTES = 1 << 20
-# Batches that are inside one engine actor at once, together twice what its engine computes at once.
-BATCHES_IN_FLIGHT = 8
+# Batches that are inside one engine actor at once, together twice what its engine computes at once, unless their audio
+# is more than so many bytes each.
+BATCHES_IN_FLIGHT, MAX_BATCH_BYTES = 8, 128 << 20
 
 
 def answers(
@@ -51,18 +51,19 @@ def answers(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     # A block of windows is one task of an engine: larger ones come and go in waves, with nothing between them.
-    batch = max(1, 2 * engine.max_num_seqs // BATCHES_IN_FLIGHT)
     window_bytes = (settings.segmentation.max_window_s or checkpoint.chunk_s) * SAMPLE_RATE_HZ * 2
+    batch = max(1, min(2 * engine.max_num_seqs // BATCHES_IN_FLIGHT, int(MAX_BATCH_BYTES / window_bytes)))
     context.target_max_block_size = max(MIN_BLOCK_BYTES, int(batch * window_bytes))
     trackers: list[Any] = []
     try:
         actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
         tracker = actor(EngineTracker).remote(engine.count, engine.elastic, engine.max_deaths)
         decoding = actor(DecodeTracker).remote()
-        trackers += tracker, decoding
+        gathering = actor(GatheringActor).remote()
+        trackers += tracker, decoding, gathering
         windows = ray.data.from_arrow(blocks(recordings)).map_batches(  # pyright: ignore[reportArgumentType]
             _prepare,  # pyright: ignore[reportArgumentType]
-            fn_kwargs={"settings": settings, "tracker": decoding},
+            fn_kwargs={"task": task, "settings": settings, "tracker": decoding},
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,
@@ -70,7 +71,7 @@ def answers(
         )
         answered = windows.map_batches(
             EngineActor,
-            fn_constructor_args=(task, settings, checkpoint, tracker),
+            fn_constructor_args=(task, settings, checkpoint, tracker, gathering),
             batch_size=batch,
             batch_format="pyarrow",
             num_cpus=engine_cpus(engine),
@@ -109,29 +110,32 @@ def blocks(recordings: pa.Table) -> list[pa.Table]:
     return found
 
 
-def _prepare(recordings: pa.Table, settings: Settings, tracker: Any) -> Iterator[pa.Table]:
-    """prepare.prepare, counted, and known to the tracker: a task whose worker crashed is tried again, and then its
+def _prepare(recordings: pa.Table, task: Task, settings: Settings, tracker: Any) -> Iterator[pa.Table]:
+    """Task.prepare, counted, and known to the tracker: a task whose worker crashed is tried again, and then its
     recordings go one by one, until one has ended DECODE_KILLS workers."""
     attempt, ids = secrets.token_hex(8), recordings["recording_id"].to_pylist()
     suspects: Any = ray.get(tracker.begin.remote(attempt, ids))
     if not suspects:
-        yield from _counted(prepare.prepare(recordings, settings))
+        yield from _counted(task.prepare(recordings, settings))
         tracker.leave.remote(attempt, ids)
         return
     for at, name in enumerate(ids):
         ray.get(tracker.enter.remote(attempt, [name]))
-        yield from _counted(_alone(recordings.slice(at, 1), settings, tracker, *suspects.get(name, (0, 0))))
+        own = recordings.slice(at, 1)
+        yield from _counted(_alone(own, task, settings, tracker, suspects.get(name, (0, 0))))
         ray.get(tracker.leave.remote(attempt, [name]))
 
 
-def _alone(recording: pa.Table, settings: Settings, tracker: Any, kills: int, tables: int) -> Iterator[pa.Table]:
+def _alone(
+    recording: pa.Table, task: Task, settings: Settings, tracker: Any, suspicion: tuple[int, int]
+) -> Iterator[pa.Table]:
     """The windows of a recording that may have ended workers. Ray may have passed on what an earlier try gave, in its
     order: so a recording that is not tried again begins with as many tables, unless that, too, ended a worker."""
-    (name,) = recording["recording_id"].to_pylist()
-    windows = prepare.prepare(recording, settings)
+    (name,), (kills, tables) = recording["recording_id"].to_pylist(), suspicion
+    windows = task.prepare(recording, settings)
     if kills >= DECODE_KILLS:
         given = itertools.islice(windows, tables)
-        yield from prepare.decode_died(given, recording, kills)
+        yield from task.decode_died(given, recording, kills)
     else:
         for count, table in enumerate(windows, 1):
             yield table

@@ -14,6 +14,23 @@ DECODE_KILLS = 3  # decode workers that a recording may end: they are cheap, and
 MAX_DECODE_CRASHES = 20  # of one recording, alone, while none is done: then it is not the recording
 
 
+class GatheringActor:
+    """Implements tasks.protocol.Gather: what is known of recordings of which not everything has come. What comes twice,
+    since its engine crashed meanwhile, counts once, and completes the recording again."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, dict[int, Any]] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, recording_id: str, number: int, count: int | None, value: Any) -> list[Any] | None:
+        held = self._held.setdefault(recording_id, {})
+        held[number] = value
+        if count is not None:
+            self._counts[recording_id] = count
+        complete = len(held) == self._counts.get(recording_id)
+        return [held[at] for at in sorted(held)] if complete else None
+
+
 class CrashTracker:
     """Keeps which units (windows, recordings) are inside which worker (an engine, a decode task), and so which were
     inside it when it crashed.

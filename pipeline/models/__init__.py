@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pipeline.errors import ConfigurationError
 from pipeline.models.abilities import Ability, lacking
 from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.demand import Demand
 from pipeline.models.family import family as load_family
 from pipeline.models.protocol import Model
 from pipeline.models.runtime import Runtime
@@ -42,9 +43,10 @@ def uses_gpus(checkpoint: Checkpoint) -> bool:
     return _runtime(checkpoint).uses_gpus
 
 
-def start(settings: Settings, checkpoint: Checkpoint, in_ray: bool = False) -> Model:
-    """Load the model in this process; takes a minute or more. `in_ray`: Ray's metrics export those of the runtime."""
-    return _runtime(checkpoint).start(settings, checkpoint, in_ray)
+def start(settings: Settings, checkpoint: Checkpoint, demand: Demand, in_ray: bool = False) -> Model:
+    """Load the model in this process, for requests within `demand`; takes a minute or more. `in_ray`: Ray's metrics
+    export those of the runtime."""
+    return _runtime(checkpoint).start(settings, checkpoint, demand, in_ray)
 
 
 def _runtime(checkpoint: Checkpoint) -> Runtime:

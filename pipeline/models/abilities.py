@@ -11,6 +11,7 @@ class Ability(StrEnum):
     """What a task can require; the value completes the sentence "the model cannot ..."."""
 
     TRANSCRIBE = "transcribe speech"
+    CHAT = "answer questions"
     FIND_LANGUAGE = "transcribe speech whose language it is not told"
 
 
@@ -22,6 +23,8 @@ class Abilities:
     `needs_language`: it transcribes only speech whose language the request names. `language_methods` are the ways in
     which it scores languages, by the names of --language.methods; without any it cannot score them.
     `detects_silence`: its language scores come with the probability that nobody speaks.
+    `longest_chat_s` is the longest audio that a conversation may hold, in seconds, None where it has none;
+    `audios_per_chat` how many clips.
     """
 
     longest_window_s: float
@@ -29,9 +32,13 @@ class Abilities:
     needs_language: bool = False
     language_methods: tuple[str, ...] = ()
     detects_silence: bool = False
+    longest_chat_s: float | None = None
+    audios_per_chat: int = 1
 
     def __contains__(self, ability: Ability) -> bool:
         match ability:
+            case Ability.CHAT:
+                return self.longest_chat_s is not None
             case Ability.TRANSCRIBE:
                 return self.transcribes
             case Ability.FIND_LANGUAGE:

@@ -15,6 +15,7 @@ from pipeline import registry
 from pipeline.errors import ConfigurationError
 from pipeline.models.abilities import Abilities
 from pipeline.models.candidates import Candidates
+from pipeline.models.protocol import Chat
 
 
 class Files:
@@ -93,6 +94,29 @@ class Prompts(Protocol):
 
     def prompt(self, ids: Sequence[int], audio: np.ndarray, audio_id: int) -> dict[str, Any]:
         """vLLM's prompt for these ids and this audio; `audio_id` spares it hashing the audio."""
+        ...
+
+
+class Chats(Prompts, Protocol):
+    """The prompts of families with Ability.CHAT."""
+
+    begin_calls: int
+    """The token after which function calls stand in an answer."""
+
+    def chat(self, chat: Chat, padded: Sequence[np.ndarray]) -> list[int]:
+        """Token ids of a conversation, whose clips are padded.
+
+        Raises:
+            RequestError: the conversation is not one that the model can be asked.
+        """
+        ...
+
+    def chat_prompt(self, ids: Sequence[int], padded: Sequence[np.ndarray], audio_ids: Sequence[int]) -> dict[str, Any]:
+        """vLLM's prompt for these ids and this audio."""
+        ...
+
+    def reply(self, ids: Sequence[int]) -> tuple[str, str | None]:
+        """An answer's token ids -> its text, and that of its function calls where it has any."""
         ...
 
 

@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
-from pipeline.models.protocol import Request
+from pipeline.models.protocol import Clip, Request
 from pipeline.schema import SAMPLE_RATE_HZ
 
 
@@ -20,13 +20,13 @@ def padded(samples: np.ndarray, chunk_s: float) -> np.ndarray:
 
 
 class PadOnce:
-    """Pads the samples once for all requests for a window: an array that one request still holds is shared."""
+    """Pads the samples once for all requests for a window or clip: an array that one request still holds is shared."""
 
     def __init__(self, pad: Callable[[np.ndarray], np.ndarray]) -> None:
         self._pad = pad
         self._held: WeakValueDictionary[int, np.ndarray] = WeakValueDictionary()  # by audio_id
 
-    def __call__(self, request: Request) -> np.ndarray:
+    def __call__(self, request: Request | Clip) -> np.ndarray:
         """float32 samples of the length that the model computes."""
         audio = self._held.get(request.audio_id)
         if audio is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -61,6 +61,55 @@ class LanguageScores:
     no_speech_probability: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """Audio in a conversation: int16 mono samples at 16 kHz; for `audio_id` see Request."""
+
+    samples: np.ndarray
+    audio_id: int = field(default_factory=itertools.count().__next__)
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What somebody says in a conversation. A system message stands first, and in conversations without audio only."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """A conversation whose next answer is asked for; its last message is a user's.
+
+    The clips stand before the text of the first user message. An answer follows `schema`, a JSON Schema, where there is
+    one. `tools` are functions as OpenAI's clients declare them ({"name", "description", "parameters"}), which the model
+    may call; with `calls_schema` it must, and its calls, a JSON array of {"name", "arguments"}, follow that.
+    """
+
+    messages: Sequence[Message]
+    clips: Sequence[Clip] = ()
+    schema: Mapping[str, Any] | None = None
+    tools: Sequence[Mapping[str, Any]] = ()
+    calls_schema: Mapping[str, Any] | None = None
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+    max_tokens: int = 1_024
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The model's answer in a conversation. `calls` is the JSON text of the functions that it called, as it wrote it,
+    None where it called none; `padded_s` the audio in the prompt as the model computes it, in seconds."""
+
+    text: str
+    calls: str | None
+    finish_reason: str
+    token_count: int
+    prompt_tokens: int
+    padded_s: float
+
+
 # Scores the languages of one request's samples. It raises RequestError where this request alone failed.
 LanguageScorer = Callable[[Request], Awaitable[LanguageScores]]
 
@@ -88,6 +137,15 @@ class Model(Protocol):
         """
         ...
 
+    async def chat(self, chat: Chat) -> Reply:
+        """Answer in a conversation; for models with Ability.CHAT.
+
+        Raises:
+            ContextError: the conversation is longer than the model's context.
+            RequestError: this request alone failed.
+        """
+        ...
+
     def shutdown(self) -> None:
         """Free what the model holds. Called once."""
         ...
@@ -95,3 +153,7 @@ class Model(Protocol):
 
 class RequestError(Exception):
     """The model refused or failed one request; others are not affected."""
+
+
+class ContextError(RequestError):
+    """A prompt leaves no room for an answer."""

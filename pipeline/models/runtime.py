@@ -8,6 +8,7 @@ from pkgutil import resolve_name
 
 from pipeline import registry
 from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.demand import Demand
 from pipeline.models.protocol import Model
 from pipeline.settings import Settings
 
@@ -17,12 +18,13 @@ class Runtime:
     """A way to run models.
 
     `version` is that of the package that runs them, None where it is not installed. `start` loads a checkpoint in this
-    process, which takes a minute or more; its last argument says whether Ray's metrics shall export the runtime's own.
+    process, which takes a minute or more, for requests within a demand; its last argument says whether Ray's metrics
+    shall export the runtime's own.
     `uses_gpus`: its models need GPUs where the settings say so.
     """
 
     version: Callable[[], str | None]
-    start: Callable[[Settings, Checkpoint, bool], Model]
+    start: Callable[[Settings, Checkpoint, Demand, bool], Model]
     uses_gpus: bool
 
 

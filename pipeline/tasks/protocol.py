@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
@@ -10,10 +10,18 @@ import pyarrow as pa
 from pipeline.ledger.report import Numbers
 from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.demand import Demand
 from pipeline.models.protocol import Model
 from pipeline.settings import Settings
+from pipeline.sources.kept import Keep
+from pipeline.sources.listing import Listing
 
 Row = dict[str, Any]
+
+# Brings together what engines have made of one recording's windows: called with its recording_id, a window's number,
+# how many there are (None where only the last one knows), and what was made of it. For one of the windows, the last
+# one to come, it returns all of them in order; for the others None.
+Gather = Callable[[str, int, int | None, Any], Awaitable[list[Any] | None]]
 
 
 class Worker(Protocol):
@@ -22,37 +30,72 @@ class Worker(Protocol):
     finished: int
 
     async def __call__(self, windows: pa.Table) -> pa.Table:
-        """WINDOW rows -> rows of Task.answers, as many. A window that fails is a row with its failure code; an engine
-        that is dead raises."""
+        """Rows of Task.prepare -> rows of Task.answers, at least one for each. A window that fails is a row with its
+        failure code; an engine that is dead raises."""
         ...
 
 
 class Task(Protocol):
     """What is asked of every recording, and the tables that hold the answers.
 
-    A run knows a task by this protocol alone. It does the same for all of them: list and subtract what is done, decode
-    and cut, call engines, commit, resume, report.
+    A run knows a task by this protocol alone. It does the same for all of them: subtract what is done, spread the work
+    over decode workers and engines, commit, resume, report. A task is pickled: it goes to all of them.
     """
 
     name: ClassVar[str]
-    requires: ClassVar[Sequence[Ability]]
+    requires: Sequence[Ability]
     """What a model must be able to do."""
-    tables: ClassVar[Mapping[str, pa.Schema]]
+    tables: Mapping[str, pa.Schema]
     """By name. Each part of a run has one file of every table, and the last one's commits them: it has one row for each
     recording, with the columns KEYS (but for `channel`), `outcome`, `duration_s` and PROVENANCE."""
-    answers: ClassVar[pa.Schema]
+    carrying: Sequence[str]
+    """The tables whose rows repeat the manifest's own columns."""
+    answers: pa.Schema
     """The rows that workers make of windows: ANSWERED, and the task's own."""
+    facts: Row
+    """What a report says of the task itself; JSON."""
+
+    def __init__(self, settings: Settings) -> None: ...
+
+    def fit(self, settings: Settings, checkpoint: Checkpoint) -> Settings:
+        """The settings, with what they leave open chosen for the checkpoint. All other methods are given these.
+
+        Raises:
+            ConfigurationError: they do not fit the checkpoint.
+        """
+        ...
+
+    def demand(self, settings: Settings, checkpoint: Checkpoint) -> Demand:
+        """What its largest request takes."""
+        ...
 
     def fingerprint(self, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, Any]:
         """All that changes a row of this task, resolved, and nothing else; JSON."""
         ...
 
-    def worker(self, model: Model, settings: Settings) -> Worker:
+    def recordings(self, settings: Settings, keep: Keep | None = None) -> Listing:
+        """What --input names; of it what `keep` says. The rows may have columns beside RECORDING, for `prepare`.
+
+        Raises:
+            ConfigurationError: there is nothing, or it may not be read.
+        """
+        ...
+
+    def prepare(self, recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
+        """Recordings -> WINDOW rows, with columns of the task's own: at least one for each recording. The same
+        recordings give the same tables, in the same order."""
+        ...
+
+    def decode_died(self, given: Iterable[pa.Table], recording: pa.Table, kills: int) -> Iterator[pa.Table]:
+        """The rows of `prepare` for a recording that decode workers died of: what came before, and a failure."""
+        ...
+
+    def worker(self, model: Model, settings: Settings, gather: Gather) -> Worker:
         """Called once in each engine's process."""
         ...
 
     def engine_died(self, windows: pa.Table, deaths: int) -> pa.Table:
-        """The rows of `answers` for WINDOW rows that engines died of."""
+        """The rows of `answers` for rows of `prepare` that engines died of."""
         ...
 
     def rows(

@@ -11,6 +11,7 @@ from pipeline.command_line import load
 from pipeline.errors import ConfigurationError
 from pipeline.models.abilities import Abilities
 from pipeline.models.checkpoint import Checkpoint, fit, inspect
+from pipeline.models.demand import of_windows
 from pipeline.models.family import Files
 from pipeline.models.family import family as load_family
 from pipeline.settings import Engine, Settings
@@ -33,7 +34,8 @@ def test_a_runtime_is_one_file_and_one_line(monkeypatch: pytest.MonkeyPatch) -> 
     abilities = Abilities(80.0)
     register(monkeypatch, "tiny", abilities)
     found = Checkpoint("a/b", "tiny", "r", 40.0)
-    assert models.start(Settings(input="in", output="out"), found).abilities is abilities
+    settings = Settings(input="in", output="out")
+    assert models.start(settings, found, of_windows(settings, found)).abilities is abilities
     assert not models.uses_gpus(found)
     with pytest.raises(ConfigurationError, match="tiny is not installed"):
         models.runtime(found)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -20,6 +21,8 @@ from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.nightly import Nightly
 from pipeline.schema import ANSWERED, KEYS, PROVENANCE, FailureCode, Outcome
+from pipeline.tasks.protocol import Gather
+from pipeline.tasks.windows import OverWindows
 
 Row = dict[str, Any]
 SPEECH = pa.schema(
@@ -38,7 +41,10 @@ class SpeechSettings(Nightly):
     """Measure how much speech there is."""
 
     model_config = SettingsConfigDict(cli_prog_name="python -m tests.tasks.speech")
-    task: ClassVar[str] = "speech"
+
+    @property
+    def task_name(self) -> str:
+        return "speech"
 
 
 class Worker:
@@ -68,18 +74,19 @@ class Numbers:
         return {"speech_seconds": round(self.seconds, 3)}
 
 
-class SpeechSeconds:
+class SpeechSeconds(OverWindows):
     """Implements tasks.protocol.Task."""
 
     name: ClassVar[str] = "speech"
-    requires: ClassVar[Sequence[Ability]] = ()
-    tables: ClassVar[Mapping[str, pa.Schema]] = {"speech": SPEECH}
-    answers: ClassVar[pa.Schema] = pa.schema([*ANSWERED, pa.field("seconds", pa.float64())])
+    requires: Sequence[Ability] = ()
+    tables: Mapping[str, pa.Schema] = MappingProxyType({"speech": SPEECH})
+    carrying: Sequence[str] = ("speech",)
+    answers: pa.Schema = pa.schema([*ANSWERED, pa.field("seconds", pa.float64())])
 
     def fingerprint(self, settings: settings.Settings, checkpoint: Checkpoint) -> Mapping[str, Any]:
         return {"segmentation": settings.segmentation.model_dump()}
 
-    def worker(self, engine: object, settings: settings.Settings) -> Worker:
+    def worker(self, engine: object, settings: settings.Settings, gather: Gather) -> Worker:
         return Worker(settings.engine.stall_timeout_s / 100 if settings.engine.stall_timeout_s < 600 else 0.0)
 
     def engine_died(self, windows: pa.Table, deaths: int) -> pa.Table:

@@ -35,14 +35,18 @@ def wanted(folder: Path, **facts: Any) -> SpeechSettings:
     return SpeechSettings.model_validate({"input": f"{folder}/in", "output": f"{folder}/out", "engine": ENGINE} | facts)
 
 
+KINDS = {"transcribe": Settings, "speech": SpeechSettings}
+
+
 @pytest.mark.parametrize("name", registry.TASKS)
 def test_every_task_has_what_runs_rely_on(name: str) -> None:
-    task = tasks.load(name)
-    assert task.name == name
+    settings = KINDS[name](input="in", output="out", engine=ENGINE)
+    task = tasks.load(settings)
+    assert task.name == settings.task_name == name
+    assert set(task.carrying) <= set(task.tables)
     *_, of_recordings = task.tables.values()
     needed = {*KEYS.names, *(field.name for field in PROVENANCE), "outcome", "duration_s"} - {"channel"}
     assert needed <= set(of_recordings.names)
-    settings = Settings(input="in", output="out", engine=ENGINE)
     facts = task.fingerprint(settings, Checkpoint("m", "scripted", "r", 30.0))
     assert planning.fingerprint(task, settings, Checkpoint("elsewhere", "scripted", "r", 30.0)) == planning.fingerprint(
         task, settings, Checkpoint("m", "scripted", "r", 30.0)

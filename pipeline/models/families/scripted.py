@@ -8,6 +8,7 @@ from pipeline.models.abilities import Abilities
 from pipeline.models.family import Family, Files, Limits
 
 CHUNK_S = 30.0
+CONTEXT_TOKENS = 32_768
 NO_SCRIPT = "none"  # in place of the script's path
 
 
@@ -19,12 +20,14 @@ def limits(files: Files) -> Limits:
     """
     if str(files.place) != NO_SCRIPT and not files.place.is_file():
         raise ConfigurationError(f"--engine.model {files.place}: no file with a script, and not {NO_SCRIPT}")
-    return Limits(CHUNK_S)
+    return Limits(CHUNK_S, CONTEXT_TOKENS)
 
 
 FAMILY = Family(
     runtime="scripted",
-    abilities=Abilities(longest_window_s=1_800.0, language_methods=("score",)),
+    abilities=Abilities(
+        longest_window_s=1_800.0, language_methods=("score",), longest_chat_s=2_400.0, audios_per_chat=5
+    ),
     max_pause_s=1.0,
     limits=limits,
 )

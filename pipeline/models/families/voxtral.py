@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import wave
 from collections.abc import Mapping, Sequence
-from functools import cache
+from functools import cache, lru_cache
+from itertools import groupby
 from typing import Any, ClassVar
 
 import numpy as np
+from mistral_common.exceptions import MistralCommonException
 from mistral_common.protocol.instruct.chunk import AudioChunk, TextChunk
-from mistral_common.protocol.instruct.messages import UserMessage
+from mistral_common.protocol.instruct.messages import AssistantMessage, SystemMessage, UserMessage
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
+from mistral_common.protocol.instruct.tool_calls import Function, Tool
 from mistral_common.protocol.transcription.request import TranscriptionRequest
+from mistral_common.tokens.tokenizers.base import SpecialTokenPolicy
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 from pipeline.models import padding
 from pipeline.models.abilities import Abilities
 from pipeline.models.candidates import Candidates
 from pipeline.models.family import Family, Files, LanguageQuestion, Limits
+from pipeline.models.protocol import Chat, Message, RequestError
 from pipeline.schema import SAMPLE_RATE_HZ
 
-LONGEST_WINDOW_S = 1_800.0  # for transcription: of the model card
+# Of the model card, as the number of clips is of vLLM ("performance tends to degrade after 5").
+LONGEST_WINDOW_S, LONGEST_CHAT_S, CONTEXT_TOKENS, AUDIOS = 1_800.0, 2_400.0, 32_768, 5
 AUDIO_TOKENS_PER_S = 12.5  # Voxtral's frame rate
+CHATS_KEPT = 1_024  # whose token ids are remembered: questions that many recordings are asked
 PROMPT_TOKENS = 128  # around the audio in the longest prompt, with room to spare
 
 
 class Voxtral:
     """Prompts for one Voxtral tokenizer.
+
+    Answers and tool calls are those of mistral_common's tokenizer version, v7 for the released models: calls are a JSON
+    array behind [TOOL_CALLS], and a conversation with audio has no system message.
 
     Voxtral transcribes without being told a language, and names none. There are two ways to ask it for the language:
     score the prompt's own `lang:xx` ("score"), or ask a question ("words"). We know of no training for either.
@@ -46,7 +57,9 @@ class Voxtral:
         encoder = self._tokenizer.instruct_tokenizer.audio_encoder
         assert encoder is not None and encoder.audio_config.chunk_length_s is not None
         self.chunk_s: float = encoder.audio_config.chunk_length_s
+        self._audio_token, self.begin_calls = encoder.special_ids.audio, self._special("[TOOL_CALLS]")
         self._transcription_ids, self._question_ids = cache(self._build_transcription), cache(self._build_question)
+        self._chat_ids = lru_cache(CHATS_KEPT)(self._build_chat)
 
     @staticmethod
     def context(padded_s: float) -> int:
@@ -76,6 +89,54 @@ class Voxtral:
             "multi_modal_data": {"audio": [(audio, SAMPLE_RATE_HZ)]},
             "multi_modal_uuids": {"audio": [str(audio_id)]},
         }
+
+    def chat(self, chat: Chat, padded: Sequence[np.ndarray]) -> list[int]:
+        chunks = [round(len(audio) / (self.chunk_s * SAMPLE_RATE_HZ)) for audio in padded]
+        short = self._chat_ids(tuple(chat.messages), len(chunks), json.dumps(list(chat.tools)))
+        ids, at = list[int](), 0
+        for token, run in groupby(short):
+            count = len(list(run))
+            if token == self._audio_token:
+                count, at = count * chunks[at], at + 1
+            ids += [token] * count
+        return ids
+
+    def chat_prompt(self, ids: Sequence[int], padded: Sequence[np.ndarray], audio_ids: Sequence[int]) -> dict[str, Any]:
+        if not padded:
+            return {"prompt_token_ids": list(ids)}
+        return {
+            "prompt_token_ids": list(ids),
+            "multi_modal_data": {"audio": [(audio, SAMPLE_RATE_HZ) for audio in padded]},
+            "multi_modal_uuids": {"audio": [str(audio_id) for audio_id in audio_ids]},
+        }
+
+    def reply(self, ids: Sequence[int]) -> tuple[str, str | None]:
+        end = ids.index(self.begin_calls) if self.begin_calls in ids else len(ids)
+        return self._text(ids[:end]), self._text(ids[end + 1 :]) if end < len(ids) else None
+
+    def _special(self, name: str) -> int:
+        return self._tokenizer.instruct_tokenizer.tokenizer.get_special_token(name)
+
+    def _text(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(list(ids), special_token_policy=SpecialTokenPolicy.IGNORE).strip()
+
+    def _build_chat(self, messages: Sequence[Message], clips: int, tools: str) -> list[int]:
+        """Token ids of a conversation with so many clips of one chunk each, which any length below it is padded to."""
+        audio = [AudioChunk(input_audio=_silence(SAMPLE_RATE_HZ // 10)) for _ in range(clips)]  # pyright: ignore[reportArgumentType]
+        said: list[Any] = []
+        for message in messages:
+            if message.role == "user":
+                said.append(UserMessage(content=[*audio, TextChunk(text=message.text)]))
+                audio = []
+            else:
+                kind = SystemMessage if message.role == "system" else AssistantMessage
+                said.append(kind(content=message.text))
+        offered = [Tool(function=Function(**tool)) for tool in json.loads(tools)]
+        try:
+            request = ChatCompletionRequest(messages=said, tools=offered or None)
+            return list(self._tokenizer.encode_chat_completion(request).tokens)
+        except MistralCommonException as error:
+            raise RequestError(f"not a conversation for Voxtral: {error}") from error
 
     def _before_language(self, audio: np.ndarray) -> list[int]:
         """Token ids up to [/INST], after which `lang:xx` may come."""
@@ -117,13 +178,20 @@ def matches(files: Files) -> bool:
 
 
 def limits(files: Files) -> Limits:
-    """Its tokenizer says how long a chunk is; its context is longer than any window needs."""
-    return Limits((files.read("tekken.json").get("audio") or {}).get("chunk_length_s"))
+    """Its tokenizer says how long a chunk is, its parameters how many positions it has, at most those of the model
+    card."""
+    positions = files.read("params.json").get("max_position_embeddings") or CONTEXT_TOKENS
+    return Limits((files.read("tekken.json").get("audio") or {}).get("chunk_length_s"), min(positions, CONTEXT_TOKENS))
 
 
 FAMILY = Family(
     runtime="vllm",
-    abilities=Abilities(longest_window_s=LONGEST_WINDOW_S, language_methods=("score", "words")),
+    abilities=Abilities(
+        longest_window_s=LONGEST_WINDOW_S,
+        language_methods=("score", "words"),
+        longest_chat_s=LONGEST_CHAT_S,
+        audios_per_chat=AUDIOS,
+    ),
     max_pause_s=30.0,
     limits=limits,
     files=("params.json", "tekken.json"),

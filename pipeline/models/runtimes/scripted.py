@@ -17,9 +17,11 @@ import numpy as np
 
 from pipeline import __version__
 from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.demand import Demand
 from pipeline.models.families.scripted import FAMILY, NO_SCRIPT
-from pipeline.models.protocol import Hypothesis, LanguageScorer, LanguageScores, Request, RequestError
+from pipeline.models.protocol import Chat, Hypothesis, LanguageScorer, LanguageScores, Reply, Request, RequestError
 from pipeline.models.runtime import Runtime
+from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Settings
 
 NUMBERS = np.random.default_rng(0).integers(1 << 44, 1 << 48, 2_000).tolist()  # 12 letters a second, none a loop
@@ -29,7 +31,8 @@ class ScriptedModel:
     """Its script is a file of words with commas between: `delay=SECONDS`, `slots=NUMBER` (of requests at once), `fail`
     (every request), `broken` (at the start; `broken=FILE`: only the model that makes the file), `stuck` (at the start),
     `gpus` and `clock` (the text says which GPUs it has, and when it was done), `hang=LENGTH` and `die=LENGTH` (at
-    windows of so many seconds, as their text says; `die=any`)."""
+    windows of so many seconds, as their text says; `die=any`), `answer=FILE` (all answers are its content; without it
+    they name the lengths of the clips and repeat the question)."""
 
     abilities = FAMILY.abilities
 
@@ -58,16 +61,34 @@ class ScriptedModel:
 
         return score
 
-    async def transcribe(self, request: Request) -> Hypothesis:
+    async def _behave(self, lengths: Sequence[str]) -> None:
         async with self._slots:
             await asyncio.sleep(float(self._script.get("delay", 0)))
-        length = f"{request.duration_s:.1f}"
-        if self._script.get("die") in (length, "any"):
+        if self._script.get("die") in (*lengths, "any"):
             raise RuntimeError("the script says: die")
-        if length == self._script.get("hang"):
+        if self._script.get("hang") in lengths:
             await asyncio.sleep(3_600)
         if "fail" in self._script:
             raise RequestError("the script says so")
+
+    async def chat(self, chat: Chat) -> Reply:
+        lengths = [f"{len(clip.samples) / SAMPLE_RATE_HZ:.1f}" for clip in chat.clips]
+        await self._behave(lengths)
+        text = f"{', '.join(lengths)} s: {chat.messages[-1].text}" if lengths else chat.messages[-1].text
+        if "answer" in self._script:
+            text = Path(self._script["answer"]).read_text("utf-8")
+        return Reply(
+            text="" if chat.calls_schema else text,
+            calls=text if chat.calls_schema else None,
+            finish_reason="stop",
+            token_count=len(text.split()),
+            prompt_tokens=sum(len(message.text.split()) for message in chat.messages),
+            padded_s=sum(len(clip.samples) for clip in chat.clips) / SAMPLE_RATE_HZ,
+        )
+
+    async def transcribe(self, request: Request) -> Hypothesis:
+        length = f"{request.duration_s:.1f}"
+        await self._behave([length])
         first = zlib.crc32(request.samples.tobytes()) % (len(NUMBERS) // 2)
         numbers = NUMBERS[first : first + int(request.duration_s)]
         text = " ".join([f"{length} s", *(f"{number:x}" for number in numbers)])
@@ -88,7 +109,7 @@ class ScriptedModel:
         pass
 
 
-def start(settings: Settings, checkpoint: Checkpoint, in_ray: bool) -> ScriptedModel:
+def start(settings: Settings, checkpoint: Checkpoint, demand: Demand, in_ray: bool) -> ScriptedModel:
     """A model that is ready at once, unless its script says otherwise."""
     return ScriptedModel(settings.engine.model)
 

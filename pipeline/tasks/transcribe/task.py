@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import pyarrow as pa
@@ -11,26 +12,29 @@ from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.protocol import Model
 from pipeline.settings import Settings
+from pipeline.tasks.protocol import Gather
 from pipeline.tasks.transcribe import assemble, fingerprint, worker
 from pipeline.tasks.transcribe import numbers as transcript_numbers
 from pipeline.tasks.transcribe.schema import HYPOTHESIS, SEGMENT, TRANSCRIPT
 from pipeline.tasks.transcribe.segments import segments
+from pipeline.tasks.windows import OverWindows
 
 Row = dict[str, Any]
 
 
-class Transcription:
+class Transcription(OverWindows):
     """Every window's text and language; segments, and the transcripts that they make."""
 
     name: ClassVar[str] = "transcribe"
-    requires: ClassVar[Sequence[Ability]] = (Ability.TRANSCRIBE, Ability.FIND_LANGUAGE)
-    tables: ClassVar[Mapping[str, pa.Schema]] = {"segments": SEGMENT, "transcripts": TRANSCRIPT}
-    answers: ClassVar[pa.Schema] = HYPOTHESIS
+    requires: Sequence[Ability] = (Ability.TRANSCRIBE, Ability.FIND_LANGUAGE)
+    tables: Mapping[str, pa.Schema] = MappingProxyType({"segments": SEGMENT, "transcripts": TRANSCRIPT})
+    carrying: Sequence[str] = ("transcripts",)
+    answers: pa.Schema = HYPOTHESIS
 
     def fingerprint(self, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, Any]:
         return fingerprint.facts(settings, checkpoint)
 
-    def worker(self, model: Model, settings: Settings) -> worker.Transcribe:
+    def worker(self, model: Model, settings: Settings, gather: Gather) -> worker.Transcribe:
         return worker.Transcribe(model, settings)
 
     def engine_died(self, windows: pa.Table, deaths: int) -> pa.Table:

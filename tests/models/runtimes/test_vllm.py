@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench import counting
-from pipeline.models import checkpoint
+from pipeline.models import checkpoint, demand
 from pipeline.models.protocol import Request
 from pipeline.models.runtimes.vllm import CPU_BLOCK_SIZE, VllmModel
 from pipeline.settings import Engine, Language, Settings
@@ -33,7 +33,8 @@ def test_a_question_computes_no_audio_again(tmp_path: Path, monkeypatch: pytest.
     windows = [Request(rng.integers(-3000, 3000, 96_000, dtype=np.int16)) for _ in range(100)]
 
     async def ask() -> None:
-        model = VllmModel(settings, found, scheduler_cls=counting.SCHEDULER, max_num_batched_tokens=512)
+        own = {"scheduler_cls": counting.SCHEDULER, "max_num_batched_tokens": 512}
+        model = VllmModel(settings, found, demand.of_windows(settings, found), **own)
         score = model.language_scorer(settings.language.expected, settings.language.methods)
         try:
             await asyncio.gather(*(x for one in windows for x in (model.transcribe(one), score(one))))
@@ -53,10 +54,12 @@ def test_vllm_gives_no_warning_of_our_settings(tmp_path: Path) -> None:
     """It hides below its log level ERROR: so at WARNING, in a process of its own, as vLLM reads that at its import."""
     code = f"""
 from pipeline.models import checkpoint
+from pipeline.models.demand import of_windows
 from pipeline.models.runtimes.vllm import arguments
 from pipeline.settings import Engine, Settings
 settings = Settings(input="in", output="out", verbose=True, engine=Engine(model={str(DEMO / "model")!r}, device="cpu"))
-given = arguments(settings, checkpoint.inspect(settings.engine))
+found = checkpoint.inspect(settings.engine)
+given = arguments(settings, found, of_windows(settings, found))
 import vllm
 vllm.AsyncEngineArgs(**given).create_engine_config()
 """

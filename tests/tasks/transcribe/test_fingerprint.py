@@ -16,7 +16,8 @@ MODEL = Checkpoint("m", "voxtral", "r", 30.0)
 
 def mark(*arguments: str, model: Checkpoint = MODEL) -> str:
     given = ["--input", "in", "--output", "out", "--engine.device", "gpu", *arguments]
-    return fingerprint(Transcription(), fit(command_line.load(given), model), model)
+    settings = fit(command_line.load(given), model)
+    return fingerprint(Transcription(settings), settings, model)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.models.abilities import Abilities
-from pipeline.models.protocol import Hypothesis, LanguageScorer, LanguageScores, Request, RequestError
+from pipeline.models.protocol import Chat, Hypothesis, LanguageScorer, LanguageScores, Reply, Request, RequestError
 from pipeline.schema import WINDOW
 from pipeline.settings import Segmentation, Settings
 from pipeline.tasks.transcribe import worker
@@ -39,6 +39,9 @@ class Plain:
             return self.scores
 
         return score
+
+    async def chat(self, chat: Chat) -> Reply:
+        raise NotImplementedError
 
     async def transcribe(self, request: Request) -> Hypothesis:
         await asyncio.sleep(0)
