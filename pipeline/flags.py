@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import inspect
+import json
 import re
 import shutil
 import textwrap
@@ -21,7 +22,7 @@ from pydantic_settings import CliSettingsSource
 
 from pipeline import __version__
 from pipeline.errors import ConfigurationError
-from pipeline.settings import JobSettings, Settings
+from pipeline.settings import TEXTS, JobSettings, Settings
 
 # The settings that most runs need, in the order in which `--help` shows them.
 COMMON = (
@@ -204,6 +205,16 @@ def _parser(kind: type[JobSettings], settings: Sequence[Setting]) -> _Parser:
     )
 
 
+class _Source(CliSettingsSource[_Parser]):
+    """Takes texts as they are: pydantic-settings parts all lists at commas."""
+
+    def _resolve_parsed_args(self, parsed_args: dict[str, list[str] | str]) -> list[str]:
+        for name, field in self.settings_cls.model_fields.items():
+            if TEXTS in field.metadata and name in parsed_args:
+                parsed_args[name] = json.dumps(parsed_args[name])
+        return super()._resolve_parsed_args(parsed_args)
+
+
 def source_of(kind: type[JobSettings], settings: Sequence[Setting]) -> CliSettingsSource[_Parser]:
     """What pydantic-settings reads flags with; its parser has them in groups, the common ones first."""
     found: dict[str, dict[str, Any]] = {}
@@ -211,7 +222,7 @@ def source_of(kind: type[JobSettings], settings: Sequence[Setting]) -> CliSettin
     def note(_: Any, *names: str, **options: Any) -> None:
         found[options.get("dest", "")] = options
 
-    source = CliSettingsSource(
+    source = _Source(
         kind,
         root_parser=_parser(kind, settings),
         parse_args_method=_Parser.parse_args,

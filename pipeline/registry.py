@@ -7,6 +7,7 @@ The settings take their choices from here, so that this module imports nothing: 
 # By name. A task is one that settings name (`Settings.task_name`).
 TASKS = {
     "transcribe": "pipeline.tasks.transcribe.task:Transcription",
+    "ask": "pipeline.tasks.ask.task:Asking",
 }
 # A checkpoint is of the first family that matches it.
 FAMILIES = {

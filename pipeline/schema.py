@@ -29,6 +29,9 @@ class FailureCode(StrEnum):
     TOO_LONG = "too_long"  # past audio.max_duration_s
     TOO_LARGE = "too_large"  # an object of more than audio.max_object_gb
     DECODE_LIMIT = "decode_limit"  # ffmpeg passed its time, memory or output limit
+    NO_SPEECH = "no_speech"  # there is nothing in it to ask about
+    CONTEXT_LIMIT = "context_limit"  # the questions and what they are about are longer than the model's context
+    INVALID_ANSWER = "invalid_answer"  # it breaks the schema of answers or of a tool, or was cut before it was whole
     DECODE_DIED = "decode_died"  # three decode workers died of it
     ENGINE_ERROR = "engine_error"
     ENGINE_DIED = "engine_died"  # two engines died of it

@@ -52,17 +52,20 @@ else:
 LanguageCode = Annotated[LanguageAlpha2, BeforeValidator(primary_language)]
 
 
+TEXTS = "texts"  # in a field's annotation: a list of texts, whose commas are their own
+
+
 def _as_list(cls: type[BaseModel], value: Any, info: ValidationInfo) -> Any:
     """Lists may be written a,b (or as JSON: ["a", "b"]) in flags, environment and YAML alike."""
-    annotation = cls.model_fields[info.field_name or ""].annotation
-    if not isinstance(value, str) or get_origin(annotation) is not tuple:
+    field = cls.model_fields[info.field_name or ""]
+    if not isinstance(value, str) or get_origin(field.annotation) is not tuple:
         return value
     if value.lstrip().startswith("["):
         try:
             return from_json(value)
         except ValueError as error:
             raise ValueError(f"{value:.80} is not a list: write a,b") from error
-    return tuple(part.strip() for part in value.split(",") if part.strip())
+    return (value,) if TEXTS in field.metadata else tuple(part.strip() for part in value.split(",") if part.strip())
 
 
 class _Frozen(BaseModel):

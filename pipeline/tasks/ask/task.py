@@ -1,0 +1,186 @@
+"""The task of asking, as runs see it."""
+
+# pyright: reportArgumentType=false
+# (pyarrow's stubs know no plain values beside columns.)
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline.errors import ConfigurationError
+from pipeline.models import family
+from pipeline.models.abilities import Ability
+from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.demand import Demand
+from pipeline.models.protocol import Model
+from pipeline.schema import RECORDING
+from pipeline.settings import Settings
+from pipeline.sources import groups, listing, manifest
+from pipeline.sources.kept import Keep
+from pipeline.sources.listing import Listing
+from pipeline.tasks.ask import parts, transcripts, values, worker
+from pipeline.tasks.ask import numbers as answer_numbers
+from pipeline.tasks.ask.answers import rows
+from pipeline.tasks.ask.schema import ASKED, REPLIED, answer_schema
+from pipeline.tasks.ask.settings import WithTask
+from pipeline.tasks.protocol import Gather
+
+ASKING_VERSION = 1  # raised when a change of ours makes other answers
+# A text of so many bytes takes a token at least, but for the rarest; one that takes more is told by its failure.
+BYTES_PER_TOKEN = 2
+TEMPLATE_BYTES = 512  # around a question or tool: see prompts.py
+OURS = ("uri", "recording_id", "language")  # columns of RECORDING that may stand in questions, beside the manifest's
+
+Row = dict[str, Any]
+
+
+class Asking:
+    """Questions about recordings, groups of them, or their transcripts; the answers, and what became of each
+    recording."""
+
+    name: ClassVar[str] = "ask"
+    requires: Sequence[Ability] = (Ability.CHAT,)
+    carrying: Sequence[str] = ("answers", "recordings")
+    answers: pa.Schema = REPLIED
+
+    def __init__(self, settings: Settings) -> None:
+        """The settings are of a job that asks.
+
+        Raises:
+            ConfigurationError: they do not say what to ask, or what cannot be asked.
+        """
+        assert isinstance(settings, WithTask)
+        self._questions, self._over_texts = settings.questions(), settings.over == "transcripts"
+        if self._questions.system and not self._over_texts:
+            why = "the model takes no system prompt together with audio; say it in the question, or --over transcripts"
+            raise ConfigurationError(f"task {self._questions.name}: system: {why}")
+        schema = self._questions.answer_schema
+        self._value = values.arrow_type(schema) if schema else pa.string()
+        self.tables: Mapping[str, pa.Schema] = {"answers": answer_schema(self._value), "recordings": ASKED}
+        self.facts: Row = {"asked": {"name": self._questions.name, **self._questions.facts()}}
+        self._most_audios = self._audios = 1  # of one prompt: what the model takes, and what it is given
+        self._text_bytes = 0  # of a transcript's part
+
+    def fit(self, settings: Settings, checkpoint: Checkpoint) -> Settings:
+        if settings.channels == "split":
+            raise ConfigurationError("--channels split: questions are about the mix of a recording's channels")
+        found = family.family(checkpoint.family)
+        longest_s, chunk_s = found.abilities.longest_chat_s or 0.0, checkpoint.chunk_s
+        self._most_audios = found.abilities.audios_per_chat
+        context, own = settings.engine.max_model_len or checkpoint.max_context or 0, self._own_tokens()
+        if context and (room := context - own - self._around(found, 0.0)) > 0:
+            self._text_bytes = room * BYTES_PER_TOKEN
+            per_chunk = self._around(found, chunk_s) - self._around(found, 0.0)
+            longest_s = min(longest_s, room // per_chunk * chunk_s if per_chunk else longest_s)
+        elif context:
+            raise ConfigurationError(
+                f"task {self._questions.name}: the questions, their answers (max_tokens) and tools may take {own}"
+                f" tokens; the context is {context}"
+            )
+        limit = settings.segmentation.max_window_s or longest_s
+        if limit > longest_s or not limit:
+            raise ConfigurationError(
+                f"--segmentation.max-window-s {limit:g}: beside the questions a prompt has room for {longest_s:g} s"
+            )
+        chosen = {"max_window_s": limit, "max_pause_s": settings.segmentation.max_pause_s or limit}
+        return settings.model_copy(update={"segmentation": settings.segmentation.model_copy(update=chosen)})
+
+    def demand(self, settings: Settings, checkpoint: Checkpoint) -> Demand:
+        if self._over_texts:
+            context = settings.engine.max_model_len or checkpoint.max_context or 0
+            return Demand(0.0, context - self._around(family.family(checkpoint.family), 0.0))
+        padding_s = (self._audios - 1) * checkpoint.chunk_s  # each of a group's recordings is padded
+        return Demand((settings.segmentation.max_window_s or 0.0) + padding_s, self._own_tokens(), self._audios)
+
+    def fingerprint(self, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, Any]:
+        audio = {"max_duration_s": settings.audio.max_duration_s, "segmentation": settings.segmentation.model_dump()}
+        return {
+            "asking_version": ASKING_VERSION,
+            "family": checkpoint.family,
+            "model_revision": checkpoint.revision,
+            "dtype": settings.engine.resolved_dtype,
+            "asked": self._questions.facts(),
+            **({"text_bytes": self._text_bytes} if self._over_texts else audio),
+        }
+
+    def recordings(self, settings: Settings, keep: Keep | None = None) -> Listing:
+        if self._over_texts:
+            found = transcripts.listing(settings.input, settings.limit, keep)
+            return self._with_columns(found, settings)
+        taken = dict.fromkeys(name for schema in self.tables.values() for name in schema.names)
+        of_manifest = settings.input.lower().endswith(manifest.FORMATS)
+        found = listing.read(
+            settings.input,
+            settings.output,
+            settings.limit,
+            settings.allow,
+            list(taken),
+            keep=None if of_manifest else keep,  # groups are made of all rows
+        )
+        if of_manifest:
+            found = groups.collapse(found, self._most_audios)
+            self._audios = groups.largest(found)
+            if keep:
+                found = found.take(np.flatnonzero(keep(found.recordings.select(RECORDING.names))))
+        return self._with_columns(found, settings)
+
+    def prepare(self, recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
+        if not self._over_texts:
+            return parts.of_audio(recordings, settings)
+        return parts.of_texts(recordings, list(transcripts.texts(settings.input, recordings)), self._text_bytes)
+
+    def decode_died(self, given: Iterable[pa.Table], recording: pa.Table, kills: int) -> Iterator[pa.Table]:
+        return parts.decode_died(given, recording, kills)
+
+    def worker(self, model: Model, settings: Settings, gather: Gather) -> worker.Ask:
+        return worker.Ask(model, self._questions, gather)
+
+    def engine_died(self, windows: pa.Table, deaths: int) -> pa.Table:
+        return worker.engine_died(windows, deaths)
+
+    def rows(
+        self, recording: Row, answers: Sequence[Row], settings: Settings, complete: bool
+    ) -> Mapping[str, Sequence[Row]]:
+        return rows(recording, answers, self._questions, self._value, complete)
+
+    def _own_tokens(self) -> int:
+        """Tokens at most that a prompt and its answers take beside the audio or transcript that they are about; a byte
+        is never more than one."""
+        asked = self._questions
+        turns = max(asked.conversations, key=lambda turns: sum(len(turn.question.encode()) for turn in turns))
+        texts = [turn.question for turn in turns] + [tool.model_dump_json() for tool in asked.tools]
+        around = TEMPLATE_BYTES * len(texts) + len((asked.system or "").encode())
+        return around + sum(len(text.encode()) for text in texts) + asked.max_tokens * len(turns)
+
+    @staticmethod
+    def _around(of: family.Family, audio_s: float) -> int:
+        """Tokens of a prompt with so much audio and no text."""
+        return of.prompts.context(audio_s) if of.prompts else 0
+
+    def _with_columns(self, found: Listing, settings: Settings) -> Listing:
+        """The listing with a column `columns`: what stands in the questions, as JSON."""
+        wanted, extra = self._questions.columns, found.extra.column_names
+        lacking = [name for name in wanted if name not in extra and name not in OURS]
+        if lacking:
+            own = ", ".join(extra) or "none of its own"
+            raise ConfigurationError(
+                f"--input {settings.input}: no column {', '.join(lacking)}, which the questions name; it has {own}"
+            )
+        if not wanted:
+            return found
+        sources = [found.extra[name] if name in extra else found.recordings[name] for name in wanted]
+        given = zip(*(source.to_pylist() for source in sources), strict=True)
+        texts = [json.dumps(dict(zip(wanted, row, strict=True)), default=str) for row in given]
+        return replace(found, recordings=found.recordings.append_column("columns", pa.array(texts, pa.string())))
+
+    def numbers(self) -> answer_numbers.Numbers:
+        return answer_numbers.Numbers()
+
+    def summary(self, numbers: Row) -> list[tuple[str, str]]:
+        return answer_numbers.summary(numbers)

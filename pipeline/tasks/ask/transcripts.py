@@ -1,0 +1,84 @@
+"""Transcripts of earlier runs as something to work on: an output of jobs.transcribe becomes a table of recordings."""
+
+# pyright: reportArgumentType=false, reportCallIssue=false
+# (pyarrow's stubs know no plain values beside columns.)
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline import store
+from pipeline.errors import ConfigurationError
+from pipeline.ledger import parts
+from pipeline.schema import RECORDING
+from pipeline.sources.kept import ROWS_AT_ONCE, Keep
+from pipeline.sources.listing import Listing
+
+TABLE = "transcripts"
+# Where a transcript lies: a part, relative to the output, and the number of its row.
+PLACE_OF_TEXT = [
+    pa.field("part", pa.dictionary(pa.int32(), pa.string())),
+    pa.field("row", pa.int64()),
+    pa.field("duration_s", pa.float64()),
+]
+_COLUMNS = ["duration_s", "failure_detail"]
+
+
+def listing(output: str, limit: int | None, keep: Keep | None) -> Listing:
+    """The newest transcript of every recording, as RECORDING rows with PLACE_OF_TEXT; of them what `keep` says. A
+    content version is that of the audio and of what transcribed it; a transcript that failed is a failure.
+
+    Raises:
+        ConfigurationError: there are none, or they cannot be read.
+    """
+    try:
+        reports = parts.of_task(parts.reports(output), "transcribe")
+        tables = [_rows(output, name) for report in reports for name in report[TABLE]]
+    except store.READ_ERRORS as error:
+        raise ConfigurationError(f"--input {output}: {store.explain(error)}") from error
+    if not tables:
+        why = "no transcripts of a finished run there; --over transcripts takes the --output of jobs.transcribe"
+        raise ConfigurationError(f"--input {output}: {why}")
+    every = pa.concat_tables(tables).unify_dictionaries()
+    last = dict(zip(every["place"].to_pylist(), range(len(every)), strict=True))  # the newest of a place comes last
+    found = every.take(pa.array(np.sort(np.fromiter(last.values(), np.int64))[:limit]))
+    if keep:
+        pieces = [found.slice(at, ROWS_AT_ONCE) for at in range(0, len(found), ROWS_AT_ONCE)]
+        found = pa.concat_tables([one.take(np.flatnonzero(keep(one.select(RECORDING.names)))) for one in pieces])
+    return Listing(found, pa.table({"": pa.nulls(len(found))}).select([]))
+
+
+def texts(output: str, recordings: pa.Table) -> Iterator[str | None]:
+    """The text of each row of `listing`, in order."""
+    held: dict[str, pa.ChunkedArray] = {}  # of one part
+    for name, row in zip(recordings["part"].to_pylist(), recordings["row"].to_pylist(), strict=True):
+        if name not in held:
+            held = {name: parts.read_part(output, name, ["text"])["text"]}
+        yield held[name][row].as_py()
+
+
+def _rows(output: str, name: str) -> pa.Table:
+    found = parts.read_recordings(output, name, _COLUMNS)
+    own = {
+        "part": pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(found), np.int32)), [name]),
+        "row": pa.array(np.arange(len(found))),
+        "size_bytes": pa.nulls(len(found), pa.int64()),
+        "modified_at": pa.nulls(len(found), RECORDING.field("modified_at").type),
+        "language": found["declared_language"],
+        "content_version": pc.binary_join_element_wise(
+            pc.fill_null(found["content_version"], ""), found["fingerprint"], "/"
+        ),
+    }
+    schema = pa.schema([*RECORDING, *PLACE_OF_TEXT])
+    columns = [own.get(field.name, found[field.name] if field.name in found.column_names else None) for field in schema]
+    table = pa.Table.from_arrays([pa.nulls(len(found)) if x is None else x for x in columns], schema.names).cast(schema)
+    # A partial transcript is worth asking about; its failure is not one of the question.
+    failed = pc.is_null(parts.read_part(output, name, ["text"])["text"])
+    for column in ("failure_code", "failure_detail"):
+        at = table.schema.get_field_index(column)
+        table = table.set_column(at, RECORDING.field(column), pc.if_else(failed, table[column], None))
+    return table.filter(pc.is_null(found["channel"]))
