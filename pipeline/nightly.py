@@ -17,22 +17,24 @@ from pydantic_settings import SettingsConfigDict
 from pipeline import estimate
 from pipeline.errors import ConfigurationError
 from pipeline.planning import Plan
-from pipeline.settings import Settings
+from pipeline.tasks.ask.settings import WithTask
 
 Row = dict[str, Any]
 
 
-class Nightly(Settings):
+class Nightly(WithTask):
     """Do what needs doing: new recordings, changed ones, those that failed in a way that may pass by itself, and those
     that an older model or older settings did. The newest come first, within a budget; nothing else is touched.
 
-    It is the job of jobs.transcribe, with all its settings. Put it on a schedule; a second one at the same time stops.
+    It is the job of jobs.transcribe, with all its settings; with --task that of jobs.ask. Put it on a schedule; a
+    second one at the same time stops.
 
     Examples:
 
         python -m jobs.nightly --input s3://bucket/calls/ --output s3://bucket/transcripts --dry-run
         python -m jobs.nightly --input s3://bucket/calls/ --output s3://bucket/transcripts \\
             --max-engine-hours 16 --max-hours 8
+        python -m jobs.nightly --input s3://bucket/calls/ --output s3://bucket/answers --task triage.yaml
     """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m jobs.nightly")

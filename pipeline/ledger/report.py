@@ -135,8 +135,7 @@ def print_summary(report: Row, task_lines: Sequence[tuple[str, str]], log: Log) 
         lines.append(
             ("not reached", f"{report['not_reached']} recordings: --max-hours is over, the next run does them")
         )
-    table = report["tables"][-1]
-    lines.append((table, f"{report['output']}/{table}/run_id={run_id}/"))
+    lines += [(table, f"{report['output']}/{table}/run_id={run_id}/") for table in reversed(report["tables"])]
     lines.append(("report", f"{report['output']}/runs/{run_id}.json"))
     if log.as_json:
         log.say("finished", run_id=run_id, **numbers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,7 +35,8 @@ def rows(
     durations = (row["duration_s"] for row in parts if row["segment_count"] is not None)
     known = recording | {"duration_s": next(durations, recording.get("duration_s"))}
     found = []
-    for at, turn in enumerate(questions.turns):
+    filled = questions.filled(json.loads(recording.get("columns") or "{}"))
+    for at, turn in enumerate(turn for turns in filled for turn in turns):
         reply = whole["replies"][at] if whole and whole["replies"] else None
         own = [row["replies"][at] for row in asked]
         found.append(known | _answer(turn, reply, own, failure) | {"value": _value(turn, reply, questions, value)})
@@ -80,7 +82,7 @@ def _answer(turn: Turn, reply: Row | None, parts: Sequence[Row], failure: Failur
     outcome = Outcome.FAILED if not given else Outcome.PARTIAL if failure[0] else Outcome.OK
     return {
         "question_name": turn.name,
-        "question": used[0]["asked"] if used else turn.question,
+        "question": turn.question,
         **{name: given.get(name) for name in ("answer", "tool_calls", "finish_reason")},
         **{name: sum(one[name] or 0 for one in used) if used else None for name in COST},
         "flags": [flag.value for flag in flags],
@@ -92,7 +94,7 @@ def _answer(turn: Turn, reply: Row | None, parts: Sequence[Row], failure: Failur
 
 def _value(turn: Turn, reply: Row | None, questions: Questions, value: pa.DataType) -> Any:
     """The answer to a question with a schema as a value of that type."""
-    follows_schema = questions.answer_schema and any(turns[-1] == turn for turns in questions.conversations)
+    follows_schema = questions.answer_schema and any(turns[-1].name == turn.name for turns in questions.conversations)
     if not follows_schema or not reply or reply["failure_code"]:
         return None
     return values.value_of(reply["answer"], questions.answer_schema or {}, value)

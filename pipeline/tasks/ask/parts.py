@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -47,6 +48,13 @@ def of_texts(recordings: pa.Table, texts: Sequence[str | None], most_bytes: int)
             yield rows.table([part], PART)
 
 
+def columns_version(row: Row) -> str:
+    """What a recording's content version ends in where the manifest's columns stand in the questions: other values make
+    other answers."""
+    columns = row.get("columns")
+    return f"#{hashlib.sha256(columns.encode()).hexdigest()[:12]}" if columns else ""
+
+
 def pieces(text: str, most_bytes: int) -> list[str]:
     """A text cut at spaces, or where there are none anywhere, into pieces of at most so many bytes of UTF-8."""
     found, rest = list[str](), text.strip()
@@ -68,7 +76,8 @@ def numbered(parts: Iterable[Part], row: Row) -> Iterator[Part]:
             yield held
         held, count = replace(part, segment_index=count, **of_recording), count + 1
     assert held is not None, "every recording has at least one part"
-    yield replace(held, segment_count=count if count == 1 else count + 1)
+    version = held.content_version and held.content_version.removesuffix(columns_version(row)) + columns_version(row)
+    yield replace(held, segment_count=count if count == 1 else count + 1, content_version=version)
 
 
 @dataclass
@@ -124,7 +133,8 @@ class _Gathered:
 
 
 def _windows(row: Row, settings: Settings) -> Iterator[Window]:
-    recording = pa.Table.from_pylist([row], RECORDING)
+    version = (row["content_version"] or "").removesuffix(columns_version(row))
+    recording = pa.Table.from_pylist([row | {"content_version": version or None}], RECORDING)
     for table in prepare.prepare(recording, settings):
         yield from rows.read(table, Window)
 
@@ -177,7 +187,7 @@ def _of_group(row: Row, settings: Settings) -> Part:
         speech_s=sum(window.speech_s for each in found for window in each.windows),
         samples=b"".join(audio),
         lengths=[len(each) // BYTES_PER_SAMPLE for each in audio],
-        names=[member["recording_id"] for member in members],
+        names=[member["recording_id"] for member in members] if len(members) > 1 else None,
         failure_code=code,
         failure_detail=detail,
         duration_s=sum(durations),

@@ -38,7 +38,6 @@ class Part(Window):
 # What an engine said to one question.
 REPLY = pa.struct(
     [
-        pa.field("asked", pa.string()),
         pa.field("answer", pa.string()),
         pa.field("tool_calls", TOOL_CALLS),
         pa.field("finish_reason", pa.string()),
@@ -55,7 +54,6 @@ REPLY = pa.struct(
 class Reply:
     """A value of REPLY. Without an answer it failed; `padded_s` is the audio that the engine was given, in seconds."""
 
-    asked: str
     answer: str | None = None
     tool_calls: list[dict[str, str]] | None = None
     finish_reason: str | None = None

@@ -24,8 +24,8 @@ from pipeline.settings import Settings
 from pipeline.sources import groups, listing, manifest
 from pipeline.sources.kept import Keep
 from pipeline.sources.listing import Listing
-from pipeline.tasks.ask import parts, transcripts, values, worker
 from pipeline.tasks.ask import numbers as answer_numbers
+from pipeline.tasks.ask import parts, transcripts, values, worker
 from pipeline.tasks.ask.answers import rows
 from pipeline.tasks.ask.schema import ASKED, REPLIED, answer_schema
 from pipeline.tasks.ask.settings import WithTask
@@ -110,25 +110,22 @@ class Asking:
         }
 
     def recordings(self, settings: Settings, keep: Keep | None = None) -> Listing:
+        early = None if self._questions.columns else keep  # what they hold belongs to what is done
         if self._over_texts:
-            found = transcripts.listing(settings.input, settings.limit, keep)
-            return self._with_columns(found, settings)
-        taken = dict.fromkeys(name for schema in self.tables.values() for name in schema.names)
-        of_manifest = settings.input.lower().endswith(manifest.FORMATS)
-        found = listing.read(
-            settings.input,
-            settings.output,
-            settings.limit,
-            settings.allow,
-            list(taken),
-            keep=None if of_manifest else keep,  # groups are made of all rows
-        )
-        if of_manifest:
+            found = transcripts.listing(settings.input, settings.limit, early)
+        else:
+            taken = dict.fromkeys(name for schema in self.tables.values() for name in schema.names)
+            if settings.input.lower().endswith(manifest.FORMATS):
+                early = None  # groups are made of all rows
+            found = listing.read(
+                settings.input, settings.output, settings.limit, settings.allow, list(taken), keep=early
+            )
             found = groups.collapse(found, self._most_audios)
             self._audios = groups.largest(found)
-            if keep:
-                found = found.take(np.flatnonzero(keep(found.recordings.select(RECORDING.names))))
-        return self._with_columns(found, settings)
+        found = self._with_columns(found, settings)
+        if not keep or early:
+            return found
+        return found.take(np.flatnonzero(keep(found.recordings.select(RECORDING.names))))
 
     def prepare(self, recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
         if not self._over_texts:
@@ -177,7 +174,11 @@ class Asking:
         sources = [found.extra[name] if name in extra else found.recordings[name] for name in wanted]
         given = zip(*(source.to_pylist() for source in sources), strict=True)
         texts = [json.dumps(dict(zip(wanted, row, strict=True)), default=str) for row in given]
-        return replace(found, recordings=found.recordings.append_column("columns", pa.array(texts, pa.string())))
+        table = found.recordings.append_column("columns", pa.array(texts, pa.string()))
+        pairs = table.select(["content_version", "columns"]).to_pylist()
+        versions = [row["content_version"] and row["content_version"] + parts.columns_version(row) for row in pairs]
+        at = table.schema.get_field_index("content_version")
+        return replace(found, recordings=table.set_column(at, RECORDING.field(at), pa.array(versions, pa.string())))
 
     def numbers(self) -> answer_numbers.Numbers:
         return answer_numbers.Numbers()

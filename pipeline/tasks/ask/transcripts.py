@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -54,7 +55,7 @@ def listing(output: str, limit: int | None, keep: Keep | None) -> Listing:
 
 def texts(output: str, recordings: pa.Table) -> Iterator[str | None]:
     """The text of each row of `listing`, in order."""
-    held: dict[str, pa.ChunkedArray] = {}  # of one part
+    held: dict[Any, pa.ChunkedArray] = {}  # of one part
     for name, row in zip(recordings["part"].to_pylist(), recordings["row"].to_pylist(), strict=True):
         if name not in held:
             held = {name: parts.read_part(output, name, ["text"])["text"]}

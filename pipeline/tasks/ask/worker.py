@@ -74,12 +74,12 @@ class Ask:
         for number, turn in enumerate(turns):
             text = prompts.question(turn.question, self._questions)
             messages.append(Message("user", text if number else prompts.first(text, part.names, part.text)))
-            reply = await self._reply(turn.question, messages, clips, number == len(turns) - 1)
+            reply = await self._reply(messages, clips, number == len(turns) - 1)
             replies.append(reply)
             if reply.failure_code:
                 detail = f"the question before it failed: {reply.failure_detail}"
                 rest = turns[number + 1 :]
-                return replies + [Reply(asked=x.question, **_failure(reply.failure_code, detail)) for x in rest]
+                return replies + [Reply(**_failure(reply.failure_code, detail))] * len(rest)
             messages.append(Message("assistant", reply.answer or "(no answer)"))
         return replies
 
@@ -93,18 +93,18 @@ class Ask:
         for number, reply in enumerate(parts, 1):
             if reply.failure_code:
                 detail = f"part {number} of {len(parts)}: {reply.failure_detail}"
-                return Reply(asked=asked, **_failure(reply.failure_code, detail))
+                return Reply(**_failure(reply.failure_code, detail))
         if is_last and self._tools:  # what each part asks for is asked for by the whole
             calls = [call for reply in parts for call in reply.tool_calls or []]
-            return Reply(asked=asked, answer="\n".join(filter(None, (x.answer for x in parts))), tool_calls=calls)
+            return Reply(answer="\n".join(filter(None, (x.answer for x in parts))), tool_calls=calls)
         text = prompts.of_parts(prompts.question(asked, self._questions), [reply.answer or "" for reply in parts])
-        return await self._reply(asked, [*self._begun(with_audio=False), Message("user", text)], (), is_last)
+        return await self._reply([*self._begun(with_audio=False), Message("user", text)], (), is_last)
 
     def _begun(self, with_audio: bool) -> list[Message]:
         system = None if with_audio else self._questions.system
         return [Message("system", system)] if system else []
 
-    async def _reply(self, asked: str, messages: Sequence[Message], clips: Sequence[Clip], is_last: bool) -> Reply:
+    async def _reply(self, messages: Sequence[Message], clips: Sequence[Clip], is_last: bool) -> Reply:
         wanted = self._questions
         chat = Chat(
             list(messages),
@@ -120,18 +120,18 @@ class Ask:
         try:
             said = await self._model.chat(chat)
         except ContextError as error:
-            return Reply(asked=asked, **_failure(FailureCode.CONTEXT_LIMIT, str(error)))
+            return Reply(**_failure(FailureCode.CONTEXT_LIMIT, str(error)))
         except RequestError as error:
-            return Reply(asked=asked, **_failure(FailureCode.ENGINE_ERROR, str(error)))
+            return Reply(**_failure(FailureCode.ENGINE_ERROR, str(error)))
         cost: Row = {"token_count": said.token_count, "prompt_tokens": said.prompt_tokens, "padded_s": said.padded_s}
         cost["finish_reason"] = said.finish_reason
         try:
-            return Reply(asked=asked, answer=said.text, tool_calls=self._checked(said, is_last), **cost)
+            return Reply(answer=said.text, tool_calls=self._checked(said, is_last), **cost)
         except values.AnswerError as error:
             cut = said.finish_reason == "length"
             why = f"cut after {said.token_count} tokens (max_tokens)" if cut else error.detail
             detail = f"{why}; it began: {(said.calls or said.text)[:EXCERPT]!r}"
-            return Reply(asked=asked, **_failure(FailureCode.INVALID_ANSWER, detail), **cost)
+            return Reply(**_failure(FailureCode.INVALID_ANSWER, detail), **cost)
 
     def _checked(self, said: protocol.Reply, is_last: bool) -> list[dict[str, str]] | None:
         """The tool calls in an answer. Raises AnswerError where it breaks the schema that it has to follow."""
