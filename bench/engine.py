@@ -1,7 +1,7 @@
 """What our engine does with a model and with vLLM's settings, on the CPU.
 
-`python -m bench.engine` makes both sweeps, `... settings` or `... question` one of them. Every line is a process of its
-own. bench.gpu does the same with the shapes of the released models on a GPU.
+`python -m bench.engine` makes all sweeps, `... settings`, `... question` or `... asking` one of them. Every line is a
+process of its own. bench.gpu does the same with the shapes of the released models on a GPU.
 """
 
 from __future__ import annotations
@@ -70,6 +70,15 @@ def question_sweep(folder: Path) -> None:
     sweep("windows of 30 s, the demo's shapes with random weights", trials, windows)
 
 
+def asking_sweep(folder: Path) -> None:
+    """What more questions about the same audio cost, in windows of 30 s."""
+    engine = {"model": str(checkpoint(folder / "model", small_shapes(CHUNK_S))), "device": "cpu"}
+    counts = 1, 2, 3, 1
+    trials = [Trial(f"{n} questions", engine, {"load_format": "dummy"}, questions=n) for n in counts]
+    windows = noise(folder / "noise.npz", NOISE_WINDOWS, CHUNK_S)
+    sweep("questions about windows of 30 s, the demo's shapes with random weights", trials, windows)
+
+
 def sweep(title: str, trials: Sequence[Trial], windows: str) -> None:
     """Measure and print."""
     console = Console(width=110)
@@ -87,7 +96,7 @@ def sweep(title: str, trials: Sequence[Trial], windows: str) -> None:
     console.print(f"{os.cpu_count()} cores", highlight=False)
 
 
-SWEEPS = {"settings": settings_sweep, "question": question_sweep}
+SWEEPS = {"settings": settings_sweep, "question": question_sweep, "asking": asking_sweep}
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from bench import counting
 from bench.harness import demo_language, fitted, in_own_process, steady
 from pipeline.models.checkpoint import Checkpoint, inspect
 from pipeline.models.demand import of_windows
-from pipeline.models.protocol import Request
+from pipeline.models.protocol import Chat, Clip, Message, Request
 from pipeline.models.runtimes.vllm import VllmModel
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Settings
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 MODEL = Path(__file__).parents[1] / "demo/model"
 ENCODER_FRAMES_PER_S = 50  # Whisper's: mel frames of 10 ms, two by two
 WARM_UP = 16  # windows
+ANSWER_TOKENS, ASKED_TOKENS = 32, 128  # of an answer, and what a question with its answer takes at most
 WORDS = 200, 400  # ids that mean text in the demo's vocabulary, and no special ones in any
 
 
@@ -38,7 +39,8 @@ class Trial:
 
     `tokens_per_s` forces a text of so many tokens per second of audio, whatever the model says. `ask`: the language,
     too. `plain`: text alone, without the probabilities and the loop detection that guards want. `without_audio`: a
-    prompt of as many tokens of text instead of audio, for what the encoder costs.
+    prompt of as many tokens of text instead of audio, for what the encoder costs. `questions`: in place of a transcript
+    so many questions, each with an answer of ANSWER_TOKENS.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Trial:
     ask: bool = False
     plain: bool = False
     without_audio: bool = False
+    questions: int = 0
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,9 @@ class _TrialModel(VllmModel):
 
     def __init__(self, trial: Trial, settings: Settings, checkpoint: Checkpoint) -> None:
         overrides: dict[str, Any] = {"scheduler_cls": counting.SCHEDULER} | dict(trial.overrides)
-        super().__init__(settings, checkpoint, of_windows(settings, checkpoint), **overrides)
+        demand = of_windows(settings, checkpoint)
+        demand = replace(demand, text_tokens=demand.text_tokens + ASKED_TOKENS) if trial.questions else demand
+        super().__init__(settings, checkpoint, demand, **overrides)
         self._trial, self._rng = trial, np.random.default_rng(0)
         if trial.without_audio:
             self._prompts.prompt = self._text
@@ -83,6 +88,12 @@ class _TrialModel(VllmModel):
             params.logprobs = params.repetition_detection = None
         return await super()._generate(audio, request, ids, params)
 
+    async def _answer(self, prompt: dict[str, Any], params: SamplingParams, priority: int) -> RequestOutput:
+        if self._trial.questions:
+            params.max_tokens = params.min_tokens = ANSWER_TOKENS
+            params.ignore_eos, params.repetition_detection = True, None
+        return await super()._answer(prompt, params, priority)
+
 
 async def _run(trial: Trial, windows: Sequence[np.ndarray], counts: Path) -> Speed:
     started = time.monotonic()
@@ -96,12 +107,15 @@ async def _run(trial: Trial, windows: Sequence[np.ndarray], counts: Path) -> Spe
 
     async def one(samples: np.ndarray) -> None:
         async with room:
-            request = Request(samples)
-            if trial.ask:
-                hypothesis, _ = await asyncio.gather(model.transcribe(request), score(request))
+            request, clip = Request(samples), Clip(samples)
+            if trial.questions:
+                chats = [Chat([Message("user", f"Question {n}?")], [clip]) for n in range(trial.questions)]
+                said = await asyncio.gather(*map(model.chat, chats))
+            elif trial.ask:
+                said = (await asyncio.gather(model.transcribe(request), score(request)))[:1]
             else:
-                hypothesis = await model.transcribe(request)
-        done.append((time.monotonic(), hypothesis.token_count))
+                said = [await model.transcribe(request)]
+        done.append((time.monotonic(), sum(each.token_count for each in said)))
 
     try:
         await asyncio.gather(*map(one, windows[:WARM_UP]))
