@@ -1,4 +1,5 @@
-"""`make demo`: the main job on the recordings that the repository carries, with every part real.
+"""`make demo`: the main job on the recordings that the repository carries, with every part real; and a few questions
+about some of them.
 
 An S3 server in this process holds the bucket; ffmpeg, Ray, vLLM and the small checkpoint in demo/model do what they do
 anywhere else. The tables are copied to build/demo to look at.
@@ -18,22 +19,16 @@ from rich.console import Console
 from rich.table import Table
 
 from demo.s3 import embedded_s3, upload
-from jobs import transcribe
+from jobs import ask, transcribe
 from pipeline import store
 
 HERE = Path(__file__).parent
 KEPT = Path("build/demo")
 # The checkpoint knows these languages. Few and short windows: a small batch is enough.
-ENGINE = [
-    "--engine.model",
-    str(HERE / "model"),
-    "--engine.device",
-    "cpu",
-    "--language.expected",
-    "en,es,fr,de",
-    "--language.methods",
-    "score,text",
-]
+MODEL = ["--engine.model", str(HERE / "model"), "--engine.device", "cpu"]
+ENGINE = [*MODEL, "--language.expected", "en,es,fr,de", "--language.methods", "score,text"]
+ASKED = ["--input", "s3://demo/recordings/calls/", "--output", "s3://demo/answers", *MODEL]
+ASKED += ["--task", str(HERE / "questions.yaml"), "--segmentation.max-window-s", "12"]
 
 
 def main() -> int:
@@ -45,21 +40,23 @@ def main() -> int:
         console.print(f"$ python -m jobs.transcribe {' '.join(arguments)}\n", highlight=False, soft_wrap=True)
         status = transcribe.main(arguments)
         if status == 0 and "--dry-run" not in arguments:
-            rows = _published()
-            _show(rows, console)
+            shutil.rmtree(KEPT, ignore_errors=True)
+            _show(_published("transcripts", KEPT), console)
+            console.print(f"\n$ python -m jobs.ask {' '.join(ASKED)}\n", highlight=False, soft_wrap=True)
+            status = ask.main(ASKED)
+            _show_answers(_published("answers", KEPT / "asked"), console)
     return status
 
 
-def _published() -> pa.Table:
-    """Copy all that the job wrote to build/demo, and read the transcripts of the run."""
-    shutil.rmtree(KEPT, ignore_errors=True)
-    s3 = store.filesystem("s3")
-    for name in s3.find("demo/transcripts"):
-        copy = KEPT / name.removeprefix("demo/transcripts/")
+def _published(table: str, folder: Path) -> pa.Table:
+    """Copy all that a job wrote below an output of the table's name to a folder, and read that table of its run."""
+    s3, output = store.filesystem("s3"), f"demo/{table}/"
+    for name in s3.find(output):
+        copy = folder / name.removeprefix(output)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(store.read(f"s3://{name}"))
-    (report,) = [json.loads(path.read_text()) for path in KEPT.glob("runs/*.json")]
-    return pa.concat_tables(pq.read_table(KEPT / name, partitioning=None) for name in report["transcripts"])
+    (report,) = [json.loads(path.read_text()) for path in folder.glob("runs/*.json")]
+    return pa.concat_tables(pq.read_table(folder / name, partitioning=None) for name in report[table])
 
 
 def _show(rows: pa.Table, console: Console) -> None:
@@ -87,6 +84,16 @@ def _show(rows: pa.Table, console: Console) -> None:
     console.print(table)
     console.print(f"word error rate {jiwer.wer(said, recognised):.1%} over {len(said)} recordings with a reference")
     console.print(f"tables: {KEPT}; to look: duckdb -c \"from '{KEPT}/transcripts/*/*.parquet'\"", highlight=False)
+
+
+def _show_answers(rows: pa.Table, console: Console) -> None:
+    table = Table("recording", "question", "answer", "function call", title="answers")
+    for row in sorted(rows.to_pylist(), key=lambda row: row["uri"]):
+        name = row["uri"].removeprefix("s3://demo/recordings/")
+        calls = ", ".join(f"{call['name']}({call['arguments']})" for call in row["tool_calls"] or [])
+        table.add_row(name, row["question"], row["answer"] or row["failure_detail"] or "", calls)
+    console.print(table)
+    console.print(f"tables: {KEPT}/asked; calls are written down, never made", highlight=False)
 
 
 if __name__ == "__main__":
