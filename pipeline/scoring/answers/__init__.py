@@ -1,0 +1,1 @@
+"""Answers to questions, scored by the answers that are wanted."""
