@@ -1,7 +1,7 @@
 """Error rates on recordings with references: `python -m jobs.evaluate --input ... --output ... --engine.model ...`.
 
-Exit status: 0 done; 1 the job broke down; 2 it was asked for something impossible; 3 the error rate has risen above
---baseline by more than --max-regression; 130 it was interrupted.
+With --task: the share of right answers to questions. Exit status: 0 done; 1 the job broke down; 2 it was asked for
+something impossible; 3 it is worse than --baseline by more than --max-regression; 130 it was interrupted.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ def main(arguments: list[str] | None = None, kind: str = "Evaluation") -> int:
         for problem in what.problems:
             log.say(f"attention: {problem}", style="yellow", level="warning")
         plan = planning.plan(what.settings)
-        references.check_references(plan, what)
+        scored = evaluate.scored(plan, references.with_references(plan, what))
         transcribe.carry_out(plan, log)
         if wanted.dry_run:
             return 0
-        report = evaluate.evaluate(plan, what)
-        text.show(report, log)
+        report = evaluate.evaluate(plan, scored)
+        scored.show(report, log)
         folder = f"{plan.output.uri}/{references.FOLDER}/{report['evaluation_id']}"
         log.say(f"report       {folder}/report.html")
         return REGRESSION if text.regressions(report) else 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -16,24 +16,29 @@ from pipeline.errors import ConfigurationError
 from pipeline.ledger import parts
 from pipeline.planning import Plan
 from pipeline.scoring.error_rate import UNSPACED, NormalizerName
-from pipeline.settings import Settings
+from pipeline.sources.columns import RENAMED
 from pipeline.sources.datasets import CORPORA, Sampling, write_manifest
+from pipeline.tasks.ask.settings import WithTask
 
 FOLDER = "evaluations"
 OF_A_CORPUS = ("configs", "sample", "one_per_sentence", "declare_language")  # settings
+OF_TRANSCRIPTS = ("normalizers", "cer_languages")
 Row = dict[str, Any]
 DatasetName = Literal["manifest", "fleurs", "common-voice", "mls"]
 
 
-class Evaluation(Settings):
+class Evaluation(WithTask):
     """Transcribe recordings that have references, and score the transcripts: error rates by language with confidence
-    intervals, a page with charts, tables, and the difference from an earlier evaluation.
+    intervals, a page with charts, tables, and the difference from an earlier evaluation. With --task: ask questions
+    about recordings, and score the answers: the share that is right.
 
-    It has all settings of jobs.transcribe. Started again, it transcribes only what is not done yet with them.
+    It has all settings of jobs.transcribe. Started again, it does only what is not done yet with them.
 
     Examples:
 
         python -m jobs.evaluate --input references.csv --output s3://bucket/evaluation
+        python -m jobs.evaluate --input references.csv --output s3://bucket/evaluation --task triage.yaml \\
+            --reference category
         python -m jobs.evaluate --dataset common-voice --configs en,de --input /data/common-voice --output evaluation/
     """
 
@@ -54,7 +59,7 @@ class Evaluation(Settings):
     """Tell the model the language of a corpus. Default: it is found, as for recordings of which nothing is known."""
     reference: str | None = None
     """Column with the reference. Default: reference; FLEURS: transcription (or raw_transcription); Common Voice:
-    sentence."""
+    sentence. With --task, the wanted answer to the last turn: a text; JSON, where the task has a schema or tools."""
     normalizers: tuple[NormalizerName, ...] = Field(default=("whisper", "marks"), min_length=1)
     """How texts are made comparable, the first for the charts. `whisper`: Whisper's normaliser; `marks`: its basic one
     with vowel signs kept; `none`."""
@@ -64,7 +69,7 @@ class Evaluation(Settings):
     """An earlier evaluation to compare with: its id, or the place of its folder in another output."""
     max_regression: float = Field(default=1.0, ge=0)
     """Exit with status 3 when the error rate of a language, or their mean, lies more than this above the baseline and
-    that is no accident (p < 0.05). [percentage points]"""
+    that is no accident (p < 0.05); with --task, the share of right answers below it. [percentage points]"""
 
 
 class FleursEvaluation(Evaluation):
@@ -94,14 +99,15 @@ class Input:
 
 
 def prepare(wanted: Evaluation) -> Input:
-    """Write a corpus as a manifest, below --output; a manifest is taken as it is.
+    """What to evaluate: a manifest is taken as it is, a corpus is written as one, below --output.
 
     Raises:
         ConfigurationError: there is nothing to evaluate, or settings contradict each other.
     """
     facts: Row = {"dataset": wanted.dataset, "input": wanted.input, "split": None, "published": None, "counts": {}}
+    _check_task(wanted)
     if wanted.baseline:
-        read_baseline(wanted.output, wanted.baseline)
+        read_baseline(wanted)
     if wanted.dataset == "manifest":
         given = [name for name in OF_A_CORPUS if getattr(wanted, name)]
         if given:
@@ -153,27 +159,51 @@ def prepare(wanted: Evaluation) -> Input:
     return Input(settings, "reference", facts, problems + manifest.problems)
 
 
-def check_references(plan: Plan, what: Input) -> None:
-    """Raise ConfigurationError unless the manifest has references."""
-    columns = plan.listing.extra.column_names
-    if what.reference not in columns:
+def _check_task(wanted: Evaluation) -> None:
+    """Raise ConfigurationError for settings that do not go together with --task, or without it."""
+    if wanted.over != "audio":
+        raise ConfigurationError(f"--over {wanted.over}: a manifest of recordings has the references: leave it out")
+    if not wanted.task:
+        return
+    if wanted.dataset != "manifest":
         raise ConfigurationError(
-            f"--input {what.settings.input}: no column {what.reference} with references; it has"
-            f" {', '.join(columns) or 'none of its own'} (--reference names another)"
+            f"--dataset {wanted.dataset}: with --task, answers are scored on a manifest that has the wanted ones:"
+            " jobs.evaluate with --input naming it, and without --dataset"
         )
+    if given := [name for name in OF_TRANSCRIPTS if name in wanted.model_fields_set]:
+        raise ConfigurationError(f"--{given[0].replace('_', '-')} is for transcripts: leave it out with --task")
 
 
-def read_baseline(place: str, baseline: str) -> tuple[str, list[Row]]:
-    """Id and UTTERANCE rows of an earlier evaluation, by id below an output, or by the place of its folder.
+def with_references(plan: Plan, what: Input) -> Input:
+    """What is evaluated, with the column of the references as the plan's tables call it: a manifest's column whose name
+    a table has is renamed.
+
+    Raises:
+        ConfigurationError: the manifest has no such column.
+    """
+    columns = plan.listing.extra.column_names
+    for name in (what.reference, f"{RENAMED}{what.reference}"):
+        if name in columns:
+            return replace(what, reference=name)
+    raise ConfigurationError(
+        f"--input {what.settings.input}: no column {what.reference} with references; it has"
+        f" {', '.join(columns) or 'none of its own'} (--reference names another)"
+    )
+
+
+def read_baseline(wanted: Evaluation) -> tuple[str, list[Row]]:
+    """Id and rows of the earlier evaluation that --baseline names, by id below --output, or by the place of its folder:
+    those of answers with --task, else UTTERANCE rows.
 
     Raises:
         ConfigurationError: it is not there.
     """
-    folder = baseline.rstrip("/") if "/" in baseline else f"{place.rstrip('/')}/{FOLDER}/{baseline}"
+    baseline, table = str(wanted.baseline), "answers" if wanted.task else "utterances"
+    folder = baseline.rstrip("/") if "/" in baseline else f"{wanted.output.rstrip('/')}/{FOLDER}/{baseline}"
     try:
         report = json.loads(store.read(f"{folder}/report.json"))
-        rows = pq.read_table(pa.BufferReader(store.read(f"{folder}/utterances.parquet"))).to_pylist()
+        rows = pq.read_table(pa.BufferReader(store.read(f"{folder}/{table}.parquet"))).to_pylist()
         return report["evaluation_id"], rows
     except store.READ_ERRORS as error:
         why = store.explain(error)
-        raise ConfigurationError(f"--baseline {baseline}: {folder} is no evaluation ({why})") from error
+        raise ConfigurationError(f"--baseline {baseline}: {folder} is no evaluation of {table} ({why})") from error

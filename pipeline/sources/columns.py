@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 
 from pipeline.sources.manifest import OURS, Entry, Manifest
 
+RENAMED = "manifest_"  # begins the name of a column that one of ours has
+
 
 class ColumnTypes:
     """The types of a manifest's own columns, found entries by entries."""
@@ -66,7 +68,7 @@ class Columns:
         for name, type_ in types.items():
             free = name.encode("utf-8", "backslashreplace").decode()
             while free in taken or free in self._own or (free != name and free in types):
-                free = f"manifest_{free}"
+                free = f"{RENAMED}{free}"
             self._own[free] = name, type_ if type_ and _can_be_written(type_) else None
 
     def table(self, entries: Sequence[Entry]) -> pa.Table:

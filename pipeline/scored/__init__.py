@@ -1,0 +1,1 @@
+"""What evaluations score: one module for each task."""

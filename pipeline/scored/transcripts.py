@@ -1,0 +1,87 @@
+"""Transcripts, scored by their error rates.
+
+evaluations/<id>/utterances.parquet   scoring.tables.UTTERANCE
+evaluations/<id>/scores.parquet       scoring.tables.SCORE
+evaluations/<id>/report.html          for people
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from pipeline.ledger import parts
+from pipeline.log import Log
+from pipeline.planning import Plan
+from pipeline.references import Input, read_baseline
+from pipeline.schema import Outcome
+from pipeline.scoring import page, tables, text
+from pipeline.scoring.error_rate import normalizer
+from pipeline.tasks.transcribe.schema import TRANSCRIPT
+
+# What the rows of a transcript must have for scoring beside KEYS; segments are not read.
+COLUMNS = pa.schema(
+    [TRANSCRIPT.field(name) for name in "run_id duration_s text language flags outcome failure_detail".split()]
+)
+Row = dict[str, Any]
+
+
+class Transcripts:
+    """A scored.protocol.Scored."""
+
+    table: ClassVar[str] = "transcripts"
+    lacking: ClassVar[str] = "not transcribed"
+
+    def __init__(self, plan: Plan, what: Input) -> None:
+        self.what = what
+
+    def reference(self, value: Any) -> str:
+        found = str(value or "")
+        if not found.strip():
+            raise ValueError(f"no {self.what.reference}")
+        return found
+
+    def read(self, output: str, name: str, keys: pa.Table, wanted: pa.Array) -> Mapping[str, Row]:
+        found = parts.read_part(output, name, COLUMNS.names).cast(COLUMNS)
+        pairs = zip(keys.filter(wanted).to_pylist(), found.filter(wanted).to_pylist(), strict=True)
+        return {key["place"]: key | row for key, row in pairs}
+
+    def score(self, rows: Sequence[Row]) -> tuple[Row, list[Row]]:
+        settings = self.what.settings
+        by = [normalizer(name) for name in settings.normalizers]
+        utterances = tables.utterances(rows, self.what.reference, by, settings.cer_languages)
+        report: Row = {
+            "declared_language": settings.declare_language,
+            "scores": tables.scores(utterances),
+            "comparison": self._comparison(utterances) if settings.baseline else None,
+            "failures": [
+                {name: row.get(name) for name in ("utterance_id", "uri", "failure_code", "failure_detail")}
+                for row in rows
+                if row["outcome"] == Outcome.FAILED
+            ],
+        }
+        return report, utterances
+
+    def _comparison(self, rows: Sequence[Row]) -> Row:
+        settings, by = self.what.settings, normalizer(self.what.settings.normalizers[0])
+        identity, before = read_baseline(settings)
+        own = [row for row in rows if row["normalizer"] == by.name]
+        before = tables.scored_again([row for row in before if row["normalizer"] == before[0]["normalizer"]], by)
+        lines, notes = tables.compare(own, before, settings.max_regression / 100)
+        return {"baseline": identity, "limit": settings.max_regression, "lines": lines, "notes": notes}
+
+    def files(self, report: Row, rows: Sequence[Row]) -> Mapping[str, bytes]:
+        said = {"evaluation_id": report["evaluation_id"], "dataset": report["corpus"]["dataset"]}
+        said |= {name: report[name] for name in tables.SCORE.names if name in report}
+        scores = [said | line for line in report["scores"]]
+        marked = [row | {"evaluation_id": report["evaluation_id"]} for row in rows]
+        return {
+            "utterances.parquet": parts.parquet(pa.Table.from_pylist(marked, tables.UTTERANCE)),
+            "scores.parquet": parts.parquet(pa.Table.from_pylist(scores, tables.SCORE)),
+            "report.html": page.render(report, rows).encode(),
+        }
+
+    def show(self, report: Row, log: Log) -> None:
+        text.show(report, log)
