@@ -118,10 +118,20 @@ def settings_of(kind: type[BaseModel], above: str = "") -> Iterator[Setting]:
         if isinstance(model, type) and issubclass(model, BaseModel):
             yield from settings_of(model, f"{above}{name}.")
             continue
-        owner = next(base for base in reversed(kind.__mro__) if name in inspect.get_annotations(base))
-        own = "run" if owner is Settings else owner.__name__.lower()
         key = f"{above}{name}"
-        yield Setting(key, "common" if key in COMMON else above.rstrip(".") or own, field)
+        yield Setting(key, "common" if key in COMMON else above.rstrip(".") or _job_of(kind, name), field)
+
+
+def _job_of(kind: type[BaseModel], name: str) -> str:
+    """The job that has brought a setting to those of `kind`; what several jobs derive from is none."""
+    bases = [base for base in reversed(kind.__mro__) if issubclass(base, BaseModel)]
+    first = next(at for at, base in enumerate(bases) if name in inspect.get_annotations(base))
+    owner = next(base for base in bases[first:] if base in (Settings, kind) or _prog(base) != _prog(Settings))
+    return "run" if owner is Settings else owner.__name__.lower()
+
+
+def _prog(kind: type[BaseModel]) -> Any:
+    return kind.model_config.get("cli_prog_name")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,9 +16,10 @@ from pipeline.flags import COMMON, flag_of, settings_of, similar, variable_of
 from pipeline.nightly import Nightly
 from pipeline.references import Evaluation, FleursEvaluation
 from pipeline.settings import JobSettings, Settings
+from pipeline.tasks.ask.settings import AskSettings
 
 NESTED = ["audio", "segmentation", "engine", "language", "guards"]
-KINDS = [Settings, Evaluation, FleursEvaluation, Nightly, Export]
+KINDS = [Settings, AskSettings, Evaluation, FleursEvaluation, Nightly, Export]
 every_job = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
 
@@ -110,8 +112,8 @@ def test_the_common_settings_come_first(help_of) -> None:
 @pytest.mark.parametrize(
     ("kind", "group", "flags"),
     [
-        (Nightly, "nightly", ["--max-engine-hours"]),
-        (Evaluation, "evaluation", ["--dataset", "--configs", "--split", "--sample"]),
+        (Nightly, "nightly", ["--task", "--over", "--max-engine-hours"]),
+        (Evaluation, "evaluation", ["--task", "--dataset", "--configs", "--split", "--sample"]),
         (FleursEvaluation, "evaluation", ["--configs", "--split", "--sample"]),
         (Export, "export", ["--formats"]),
     ],
@@ -150,7 +152,7 @@ def test_help_has_examples_of_this_job(kind: type[JobSettings], help_of) -> None
     commands = examples.replace("\\\n", " ").strip().splitlines()
     for command in commands:
         assert command.strip().startswith(f"{prog_of(kind)} ")
-        command_line.load(command.split()[3:], kind)  # each parses
+        command_line.load(shlex.split(command)[3:], kind)  # each parses
     assert commands
 
 
