@@ -1,7 +1,7 @@
 """One evaluation, end to end: a corpus or a manifest with references through the job, then scores and a report.
 
 datasets/<corpus>/             the manifest, and clips that lay in archives
-evaluations/<id>/*             tables and a page: see scored.transcripts and scored.answers
+evaluations/<id>/*             tables and a page: see evaluations.transcripts and evaluations.answers
 evaluations/<id>/report.json   for machines; written last: it publishes the evaluation
 """
 
@@ -16,13 +16,13 @@ import pyarrow.compute as pc
 
 from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
+from pipeline.evaluations.answers import Answers
+from pipeline.evaluations.protocol import Scored
+from pipeline.evaluations.transcripts import Transcripts
 from pipeline.ledger import done, parts
 from pipeline.ledger.done import Status
 from pipeline.planning import Plan
 from pipeline.references import FOLDER, Input
-from pipeline.scored.answers import Answers
-from pipeline.scored.protocol import Scored
-from pipeline.scored.transcripts import Transcripts
 
 SCORED: dict[str, type[Scored]] = {"transcribe": Transcripts, "ask": Answers}  # by the name of the task
 NAMED = 10  # of the recordings that are not scored; the report names all

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import ConfigurationError
+from pipeline.evaluations.answers import Answers
 from pipeline.references import Evaluation, Input
-from pipeline.scored.answers import Answers
 from tests.test_evaluate_answers import CHOICES, SCHEMA, TOOLS
 
 
