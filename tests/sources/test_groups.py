@@ -34,7 +34,7 @@ def collapsed(folder: Path, rows: list[Row], most: int = 5) -> list[Row]:
 
 
 def paths(members: list[Row] | None) -> list[str] | None:
-    return members and [Path(member["uri"]).name for member in members]
+    return None if members is None else [Path(member["uri"]).name for member in members]
 
 
 def test_rows_of_a_group_become_one_where_the_first_stood(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import store
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, RecordingError, failure
 from pipeline.ledger import parts
 from pipeline.schema import RECORDING
 from pipeline.sources.kept import ROWS_AT_ONCE, Keep
@@ -53,13 +53,21 @@ def listing(output: str, limit: int | None, keep: Keep | None) -> Listing:
     return Listing(found, pa.table({"": pa.nulls(len(found))}).select([]))
 
 
-def texts(output: str, recordings: pa.Table) -> Iterator[str | None]:
-    """The text of each row of `listing`, in order."""
-    held: dict[Any, pa.ChunkedArray] = {}  # of one part
+def texts(output: str, recordings: pa.Table) -> Iterator[str | RecordingError | None]:
+    """The text of each row of `listing`, in order; why there is none where storage does not give it."""
+    held: dict[Any, pa.ChunkedArray | RecordingError] = {}  # of one part
     for name, row in zip(recordings["part"].to_pylist(), recordings["row"].to_pylist(), strict=True):
         if name not in held:
-            held = {name: parts.read_part(output, name, ["text"])["text"]}
-        yield held[name][row].as_py()
+            held = {name: _part(output, name)}
+        found = held[name]
+        yield found if isinstance(found, RecordingError) else found[row].as_py()
+
+
+def _part(output: str, name: str) -> pa.ChunkedArray | RecordingError:
+    try:
+        return parts.read_part(output, name, ["text"])["text"]
+    except store.READ_ERRORS as error:
+        return failure(store.failure_code(error), f"{name}: {store.explain(error)}")
 
 
 def _rows(output: str, name: str) -> pa.Table:
