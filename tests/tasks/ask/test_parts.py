@@ -94,6 +94,7 @@ def cut(draw: st.DrawFn) -> list[Window]:
 
 
 @given(cut())
+@hypothesis_settings(deadline=None)
 def test_parts_hold_the_windows_without_what_two_share(windows: list[Window]) -> None:
     found = of_audio(recording(), lambda _: windows)
     spoken = [one for one in windows if one.samples is not None]
@@ -109,6 +110,7 @@ def test_parts_hold_the_windows_without_what_two_share(windows: list[Window]) ->
 
 
 @given(cut())
+@hypothesis_settings(deadline=None)
 def test_the_last_part_alone_says_what_is_known_of_the_whole(windows: list[Window]) -> None:
     found = of_audio(recording(language="de"), lambda _: windows)
     *before, last = found
@@ -240,7 +242,7 @@ def test_texts_become_parts() -> None:
 
 
 @given(st.integers(0, 4))
-@hypothesis_settings(max_examples=5)
+@hypothesis_settings(max_examples=5, deadline=None)
 def test_what_came_before_decode_workers_died_is_kept(count: int) -> None:
     before = [
         rows.table([Part(start_s=0.0, end_s=1.0, recording_id="r", segment_index=at)], PART) for at in range(count)
