@@ -32,6 +32,8 @@ Row = dict[str, Any]
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
 TOOLS = [{"name": "call", "parameters": {"type": "object", "properties": {"who": {"type": "string"}}}}]
 
+FORMED, CALLING = {"answer_schema": SCHEMA}, {"tools": TOOLS}
+
 
 class Plain:
     """Says what it was asked last, and how long the clips are."""
@@ -151,14 +153,14 @@ def test_a_turn_behind_one_that_failed_is_not_asked() -> None:
 @pytest.mark.parametrize(
     ("answer", "asked", "detail"),
     [
-        (('{"n": "x"}',), {"answer_schema": SCHEMA}, "breaks the schema at $.n: 'x' is not of type 'integer'; it began: '{"),
-        (("Hello " * 50,), {"answer_schema": SCHEMA}, "not JSON: Expecting value at character 1 of 300; it began: 'Hello"),
-        (('{"n": 1', None, "length"), {"answer_schema": SCHEMA}, "cut after 3 tokens (max_tokens); it began: '{\"n\": 1'"),
-        (("", '[{"name": "x"}]'), {"tools": TOOLS}, "call 1 is no object of name and arguments"),
-        (("", "[", "length"), {"tools": TOOLS}, "cut after 3 tokens"),
-        (("", '[{"name": "call", "arguments": {"who": 5}}]'), {"tools": TOOLS}, "call 1: the arguments of call break"),
+        (('{"n": "x"}',), FORMED, "breaks the schema at $.n: 'x' is not of type 'integer'; it began: '{"),
+        (("Hello " * 50,), FORMED, "not JSON: Expecting value at character 1 of 300; it began: 'Hello"),
+        (('{"n": 1', None, "length"), FORMED, "cut after 3 tokens (max_tokens); it began: '{\"n\": 1'"),
+        (("", '[{"name": "x"}]'), CALLING, "call 1 is no object of name and arguments"),
+        (("", "[", "length"), CALLING, "cut after 3 tokens"),
+        (("", '[{"name": "call", "arguments": {"who": 5}}]'), CALLING, "call 1: the arguments of call break"),
     ],
-)  # fmt: skip
+)
 def test_an_answer_that_is_not_what_was_asked_for_is_a_failure(answer: Any, asked: Row, detail: str) -> None:
     (row,) = ask(Says(*answer), questions("Who?", **asked), [part(**samples(2))])
     (reply,) = row["replies"]
