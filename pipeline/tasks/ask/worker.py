@@ -39,9 +39,9 @@ class Ask:
         must_call = questions.tools and questions.tool_choice != "auto"
         self._calls = values.calls_schema(questions.tools, questions.tool_choice) if must_call else None
 
-    async def __call__(self, parts: pa.Table) -> pa.Table:
+    async def __call__(self, windows: pa.Table) -> pa.Table:
         """All parts of the batch go to the model at once; it batches them as it sees fit."""
-        found = await asyncio.gather(*map(self._one, rows.read(parts, Part)))
+        found = await asyncio.gather(*map(self._one, rows.read(windows, Part)))
         return pa.Table.from_pylist([row for some in found for row in some], REPLIED)
 
     async def _one(self, part: Part) -> list[Row]:
