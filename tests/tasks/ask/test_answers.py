@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from pipeline.schema import PROVENANCE, FailureCode
 from pipeline.tasks.ask import answers, values, worker
 from pipeline.tasks.ask.numbers import Numbers, summary
 from pipeline.tasks.ask.questions import Questions
-from pipeline.tasks.ask.schema import ASKED, PART, REPLIED, Part, Reply, answer_schema
+from pipeline.tasks.ask.schema import ASKED, PART, REPLIED, Reply, answer_schema
 from pipeline.writer import Assembly
 from tests.tasks.ask.test_worker import SCHEMA, TOOLS, Random, ask, part, parted, questions, samples
 
@@ -157,7 +158,7 @@ def test_whatever_fails_a_recording_has_one_row_and_each_question_has_one(
     asked = questions(conversations=[["Who?", "Why?"], ["When?"]], **more)
     given = [part(0, 1, **samples(1))] if count == 1 else parted(count)
     if data.draw(st.booleans()):
-        given[-1] = Part(**{n: getattr(given[-1], n) for n in PART.names} | {"failure_code": "truncated"})
+        given[-1] = replace(given[-1], failure_code="truncated")
     if data.draw(st.integers(0, 5)) == 0:  # decode workers died behind the first parts
         last = part(
             len(given), len(given) + 1, failure_code="decode_died", failure_detail="3 decode workers died of it"
