@@ -11,8 +11,8 @@ import pyarrow as pa
 from pipeline.schema import TRANSIENT, FailureCode, Flag, Outcome
 from pipeline.tasks.ask import values
 from pipeline.tasks.ask.questions import Questions, Turn
+from pipeline.tasks.ask.schema import COST
 
-COST = ("token_count", "prompt_tokens", "padded_s")  # of a reply
 FLAGS = {"length": Flag.LENGTH_LIMIT, "repetition": Flag.REPETITION}  # by finish_reason
 
 Row = dict[str, Any]

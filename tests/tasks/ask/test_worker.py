@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -211,6 +212,38 @@ def test_parts_are_put_together_once_all_are_answered() -> None:
     ]
     assert "1. [1] Who?\n2. [2] Who?\n3. [3] Who?\n" in who.messages[0].text
     assert not who.clips and len(whole["replies"]) == 2
+
+
+class Holds(Plain):
+    """As many answers about parts as its context has room for; with more it breaks off, or refuses."""
+
+    def __init__(self, most: int, breaks_off: bool) -> None:
+        super().__init__()
+        self._most, self._breaks_off = most, breaks_off
+
+    def answer(self, chat: Chat) -> Reply:
+        if chat.clips:
+            return said(f"a{len(chat.clips[0].samples)}")
+        answers = re.findall(r"\ba\d[\d+a]*", chat.messages[0].text)
+        if len(answers) <= self._most:
+            return said("+".join(answers))
+        if not self._breaks_off:
+            raise ContextError("too long")
+        return said("a1+a", finish_reason="length")
+
+
+@pytest.mark.parametrize("breaks_off", [True, False])
+def test_answers_that_one_prompt_does_not_hold_are_put_together_by_halves(breaks_off: bool) -> None:
+    *own, whole = ask(Holds(3, breaks_off), questions("Who?"), parted(11))
+    (reply,) = whole["replies"]
+    assert reply["answer"] == "+".join(f"a{at + 1}" for at in range(11))
+    assert (reply["finish_reason"], reply["failure_code"], len(own)) == ("stop", None, 11)
+    assert reply["token_count"] > 3
+
+
+def test_answers_of_which_a_prompt_does_not_hold_two_fail() -> None:
+    *_, whole = ask(Holds(1, False), questions("Who?"), parted(9))
+    assert whole["replies"][0]["failure_code"] == "context_limit"
 
 
 def test_calls_of_parts_are_calls_of_the_whole() -> None:
