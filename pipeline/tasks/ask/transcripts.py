@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ import pyarrow.compute as pc
 from pipeline import store
 from pipeline.errors import ConfigurationError, RecordingError, failure
 from pipeline.ledger import parts
-from pipeline.schema import RECORDING
+from pipeline.schema import RECORDING, Outcome
 from pipeline.sources.kept import ROWS_AT_ONCE, Keep
 from pipeline.sources.listing import Listing
 
@@ -26,7 +28,7 @@ PLACE_OF_TEXT = [
     pa.field("row", pa.int64()),
     pa.field("duration_s", pa.float64()),
 ]
-_COLUMNS = ["duration_s", "failure_detail"]
+_COLUMNS = ["duration_s", "outcome", "failure_detail"]
 
 
 def listing(output: str, limit: int | None, keep: Keep | None) -> Listing:
@@ -38,7 +40,9 @@ def listing(output: str, limit: int | None, keep: Keep | None) -> Listing:
     """
     try:
         reports = parts.of_task(parts.reports(output), "transcribe")
-        tables = [_rows(output, name) for report in reports for name in report[TABLE]]
+        with ThreadPoolExecutor(parts.READS_AT_ONCE) as pool:
+            names = (name for report in reports for name in report[TABLE])
+            tables = list(pool.map(partial(_rows, output), names))
     except store.READ_ERRORS as error:
         raise ConfigurationError(f"--input {output}: {store.explain(error)}") from error
     if not tables:
@@ -86,7 +90,7 @@ def _rows(output: str, name: str) -> pa.Table:
     columns = [own.get(field.name, found[field.name] if field.name in found.column_names else None) for field in schema]
     table = pa.Table.from_arrays([pa.nulls(len(found)) if x is None else x for x in columns], schema.names).cast(schema)
     # A partial transcript is worth asking about; its failure is not one of the question.
-    failed = pc.is_null(parts.read_part(output, name, ["text"])["text"])
+    failed = pc.equal(found["outcome"], Outcome.FAILED.value)
     for column in ("failure_code", "failure_detail"):
         at = table.schema.get_field_index(column)
         table = table.set_column(at, RECORDING.field(column), pc.if_else(failed, table[column], None))

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import ConfigurationError, RecordingError
+from pipeline.ledger import parts
 from pipeline.ledger.parts import Output
 from pipeline.schema import RECORDING
 from pipeline.tasks.ask import transcripts
@@ -71,6 +72,21 @@ def test_a_partial_transcript_is_no_failure_and_a_channel_no_recording(output: s
     partial = row("a", "half", outcome="partial", failure_code="truncated", failure_detail="x")
     publish(output, "1", [partial, row("a#0", "left", place="/a", channel=0), row("a#1", None, place="/a", channel=1)])
     assert listed(output) == [("a", None, "half")]
+
+
+def test_listing_reads_no_texts(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(output, "1", *([row(f"{at}", "x" if at % 3 else None)] for at in range(40)))
+    read, columns = parts.read_part, set[str]()
+
+    def noted(output: str, name: str, wanted: Any = None) -> pa.Table:
+        columns.update(wanted or ["text"])
+        return read(output, name, wanted)
+
+    monkeypatch.setattr(parts, "read_part", noted)
+    found = transcripts.listing(output, None, None).recordings
+    assert found["recording_id"].to_pylist() == [f"{at}" for at in range(40)]
+    assert [code is not None for code in found["failure_code"].to_pylist()] == [at % 3 == 0 for at in range(40)]
+    assert "text" not in columns
 
 
 def test_what_transcribed_it_is_part_of_its_version(output: str) -> None:
