@@ -128,10 +128,12 @@ class _Gathered:
             lengths=[len(audio) // BYTES_PER_SAMPLE],
         )
 
-    def last(self, part: Part | None) -> Part:
-        """The recording's last part, with what is known of the whole; a failure where there is none with samples."""
+    def last(self) -> Part:
+        """All of it as the recording's last part, with what is known of the whole; a failure where it is empty."""
         code, detail = self.failure or (None, None)
-        if part is None:
+        if self.windows:
+            part = self.part()
+        else:
             part = _failed(code, detail) if code else _failed(FailureCode.NO_SPEECH, "no speech was found in it")
         failure = {"failure_code": code, "failure_detail": detail} if code else {}
         return replace(part, **self.facts, **failure)
@@ -146,21 +148,16 @@ def _windows(row: Row, settings: Settings) -> Iterator[Window]:
 
 def _joined(windows: Iterable[Window], limit_s: float) -> Iterator[Part]:
     """The windows of a recording, as many in a part as fit."""
-    now, held = _Gathered(), None
+    now = _Gathered()
     for window in windows:
         now.note(window)
         if window.samples is None:
             continue
         if not now.fits(window, limit_s):
-            if held:
-                yield held
-            held, now = now.part(), _Gathered(failure=now.failure, facts=now.facts)
+            yield now.part()
+            now = _Gathered(failure=now.failure, facts=now.facts)
         now.add(window)
-    if now.windows:
-        if held:
-            yield held
-        held = now.part()
-    yield now.last(held)
+    yield now.last()
 
 
 def _of_group(row: Row, settings: Settings) -> Part:
