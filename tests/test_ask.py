@@ -29,7 +29,7 @@ from pipeline.tasks.ask.settings import AskSettings
 from pipeline.tasks.ask.worker import replied
 from pipeline.writer import Writer
 from tests.conftest import DEMO, SCRIPTED, published, run_job, write_wav
-from tests.tasks.ask.test_worker import part
+from tests.tasks.ask.fakes import part
 
 Row = dict[str, Any]
 CLIPS = sorted((DEMO / "held_out").glob("*.ogg"))

@@ -18,7 +18,7 @@ from pipeline.tasks.ask.numbers import Numbers, summary
 from pipeline.tasks.ask.questions import Questions
 from pipeline.tasks.ask.schema import ASKED, PART, REPLIED, Reply, answer_schema
 from pipeline.writer import Assembly
-from tests.tasks.ask.test_worker import SCHEMA, TOOLS, Random, ask, part, parted, questions, samples
+from tests.tasks.ask.fakes import SCHEMA, TOOLS, Random, ask, part, parted, questions, samples
 
 Row = dict[str, Any]
 RECORDING = {
