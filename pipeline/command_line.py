@@ -136,7 +136,7 @@ def _explain(
 
 
 def _reason(problem: ErrorDetails, setting: Setting | None) -> str:
-    if setting and setting.choices:
+    if setting and setting.choices and problem["type"] != "value_error":
         meant = difflib.get_close_matches(str(problem["input"]), setting.choices, 1, SIMILAR)
         hint = f"did you mean {meant[0]}? It " if meant else ""
         return f"{hint}must be one of {', '.join(setting.choices)}"

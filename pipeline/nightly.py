@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from pipeline import estimate
@@ -42,6 +42,13 @@ class Nightly(WithTask):
     max_engine_hours: float | None = Field(default=None, gt=0)
     """Plan no more than so many engine hours; the oldest recordings wait for the next night. It needs a known speed:
     see --engine-speed. --max-hours stops by the clock. [hours]"""
+
+    @field_validator("over")
+    @classmethod
+    def _has_a_task(cls, over: str, info: ValidationInfo) -> str:
+        if over == "transcripts" and not info.data.get("task"):
+            raise ValueError("transcripts are asked about by a --task, which is missing")
+        return over
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,7 +21,7 @@ from pipeline.ledger.done import Status
 from pipeline.ledger.parts import Output
 from pipeline.ledger.report import Tally
 from pipeline.models.checkpoint import Checkpoint, inspect
-from pipeline.schema import FailureCode
+from pipeline.schema import PROVENANCE, FailureCode
 from pipeline.settings import Settings
 from pipeline.sources.listing import Listing
 from pipeline.tasks.protocol import Task
@@ -106,6 +107,7 @@ def plan(settings: Settings) -> Plan:
     try:
         reports, same = parts.reports(settings.output), {name: about[name] for name in SAME}
         earlier = parts.of_task(reports, task.name)
+        _refuse_other_types(task, settings.output, earlier)
         run_id = settings.run_id or parts.stopped(settings.output, reports, same) or began.strftime("%Y%m%dT%H%M%S.%fZ")
         output, tally = Output(settings.output, run_id, list(task.tables)), Tally(task.numbers(), of_recordings)
         output.refuse_published()
@@ -145,6 +147,26 @@ def plan(settings: Settings) -> Plan:
         if settings.engine_speed
         else estimate.measured(earlier, about["model"], about["model_revision"]),
     )
+
+
+def _refuse_other_types(task: Task, output: str, earlier: Sequence[Row]) -> None:
+    """Raise ConfigurationError where the newest run of the task wrote columns of other types than this one would: its
+    tables could not be read as one."""
+    for table, schema in task.tables.items():
+        name = next((report[table][-1] for report in reversed(earlier) if report.get(table)), None)
+        written = parts.schema(output, name) if name else schema
+        for field in schema:
+            if field not in PROVENANCE and field.name in written.names and written.field(field.name).type != field.type:
+                raise ConfigurationError(
+                    f"--output {output}: the column {field.name} of its table {table} is {_short(field.type)} in this"
+                    f" run, and {_short(written.field(field.name).type)} in earlier ones, so that the table could not"
+                    " be read as one: choose another --output"
+                )
+
+
+def _short(kind: pa.DataType) -> str:
+    text = str(kind)
+    return text if len(text) <= 120 else f"{text[:117]}..."
 
 
 def fingerprint(task: Task, settings: Settings, checkpoint: Checkpoint) -> str:

@@ -61,7 +61,9 @@ def shared_ray(s3: str) -> Iterator[None]:
 def left_over() -> list[str]:
     """Of our actors, those that live."""
     living = [actor["ActorClassName"] for actor in state.actors().values() if actor["State"] != "DEAD"]
-    return [name for name in living if name.endswith(("EngineTracker", "DecodeTracker", "EngineActor"))]
+    return [
+        name for name in living if name.endswith(("EngineTracker", "DecodeTracker", "GatheringActor", "EngineActor"))
+    ]
 
 
 @pytest.fixture

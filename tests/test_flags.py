@@ -81,7 +81,7 @@ def test_types_are_written_for_people_and_lines_fit(kind: type[JobSettings], col
     for word in ("tuple", "Annotated", "LanguageAlpha2", "FailureCode", "None", "str", "int", "float", "Literal"):
         assert not re.search(rf"\b{word}\b", found.text), word
     assert set(found.metavars.values()) <= {
-        *("", "URI", "NAME", "LIST", "PATH", "N", "NUMBER", "SECONDS", "HOURS", "MB", "GB", "TOKENS"),
+        *("", "URI", "NAME", "TEXT", "LIST", "PATH", "N", "NUMBER", "SECONDS", "HOURS", "MB", "GB", "TOKENS"),
         *(choices for choices in found.metavars.values() if re.fullmatch(r"\{[\w,-]+\}", choices)),
     }
     longest = max(columns, 80)
@@ -98,7 +98,11 @@ def test_the_usage_is_one_line_of_what_is_required(kind: type[JobSettings], help
 def test_the_common_settings_come_first(help_of) -> None:
     found = help_of(Settings)
     assert list(found.groups) == ["common", "run", *NESTED]
-    assert found.groups["common"] == [*map(flag_of, COMMON), "--version", "--help"]
+    assert found.groups["common"] == [
+        *(x for x in map(flag_of, COMMON) if x in described(Settings)),
+        "--version",
+        "--help",
+    ]
     assert found.metavars["--engine.model"] == "NAME"
     assert found.metavars["--engine.device"] == "{auto,gpu,cpu}"
     assert found.metavars["--language.expected"] == "LIST"
@@ -107,6 +111,14 @@ def test_the_common_settings_come_first(help_of) -> None:
     assert found.metavars["--audio.memory-limit-mb"] == "MB"
     assert found.metavars["--guards.max-chars-per-s"] == "NUMBER"
     assert found.metavars["--dry-run"] == ""
+
+
+def test_what_to_ask_is_common(help_of) -> None:
+    found = help_of(AskSettings)
+    assert list(found.groups) == ["common", "run", *NESTED]
+    assert {"--question", "--preset", "--task", "--over"} <= set(found.groups["common"])
+    assert found.metavars["--question"] == "TEXT"
+    assert help_of(Nightly).groups["common"][2:4] == ["--task", "--over"]
 
 
 @pytest.mark.parametrize(

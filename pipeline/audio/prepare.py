@@ -20,7 +20,8 @@ from pipeline.schema import SAMPLE_RATE_HZ, WINDOW, FailureCode, Flag
 from pipeline.settings import Settings
 
 MAX_CHANNELS = 32  # to split: each is decoded apart
-WINDOWS_PER_TABLE = 8  # 8 MB of 30 s windows: what a decode worker holds before it hands them on
+# What a decode worker holds before it hands it on, but for the last window: 8 of 30 s are 8 MB.
+WINDOWS_PER_TABLE, BYTES_PER_TABLE = 8, 8_000_000
 
 
 def prepare(recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
@@ -29,7 +30,7 @@ def prepare(recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
         some: list[Window] = []
         for window in _numbered(_windows(recording, settings), recording):
             some.append(window)
-            if len(some) == WINDOWS_PER_TABLE:
+            if len(some) == WINDOWS_PER_TABLE or sum(len(one.samples or b"") for one in some) >= BYTES_PER_TABLE:
                 yield rows.table(some, WINDOW)
                 some = []
         if some:

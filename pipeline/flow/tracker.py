@@ -11,24 +11,32 @@ from pipeline.flow.metrics import count_deaths
 
 ENGINE_KILLS = 2  # engines that a window may end before the job stops retrying it
 DECODE_KILLS = 3  # decode workers that a recording may end: they are cheap, and end for other reasons more often
+COMPLETE_KEPT = 10_000  # more recordings than there are parts inside all engines
 MAX_DECODE_CRASHES = 20  # of one recording, alone, while none is done: then it is not the recording
 
 
 class GatheringActor:
     """Implements tasks.protocol.Gather: what is known of recordings of which not everything has come. What comes twice,
-    since its engine crashed meanwhile, counts once, and completes the recording again."""
+    since its engine crashed meanwhile, counts once, and completes the recording again: the last COMPLETE_KEPT that were
+    complete are kept for that."""
 
     def __init__(self) -> None:
         self._held: dict[str, dict[int, Any]] = {}
         self._counts: dict[str, int] = {}
+        self._complete: dict[str, None] = {}  # the oldest first
 
     def add(self, recording_id: str, number: int, count: int | None, value: Any) -> list[Any] | None:
         held = self._held.setdefault(recording_id, {})
         held[number] = value
         if count is not None:
             self._counts[recording_id] = count
-        complete = len(held) == self._counts.get(recording_id)
-        return [held[at] for at in sorted(held)] if complete else None
+        if len(held) != self._counts.get(recording_id):
+            return None
+        self._complete[recording_id] = self._complete.pop(recording_id, None)
+        if len(self._complete) > COMPLETE_KEPT:
+            oldest = next(iter(self._complete))
+            del self._complete[oldest], self._held[oldest], self._counts[oldest]
+        return [held[at] for at in sorted(held)]
 
 
 class CrashTracker:

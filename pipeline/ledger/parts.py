@@ -70,7 +70,7 @@ def _facts(uris: Iterable[str]) -> list[Row]:
 def _names(output: str, folder: str) -> dict[str, str]:
     """URIs of the JSON files in one of our folders, by run_id."""
     scheme, path = store.split(f"{output.rstrip('/')}/{folder}")
-    with suppress(FileNotFoundError):
+    with suppress(FileNotFoundError, NotADirectoryError):
         files = sorted(store.filesystem(scheme).ls(path, detail=False))
         return {Path(name).stem: store.join(scheme, name) for name in files if name.endswith(".json")}
     return {}
@@ -84,6 +84,12 @@ def read_part(output: str, name: str, columns: Sequence[str] | None = None) -> p
         return pq.ParquetFile(pa.BufferReader(store.read(uri))).read()
     with store.open_ranges(uri) as data, pq.ParquetFile(data, pre_buffer=True) as file:
         return file.read([column for column in columns if column in file.schema_arrow.names])
+
+
+def schema(output: str, name: str) -> pa.Schema:
+    """The columns of one of the files that a report lists."""
+    with store.open_ranges(f"{output.rstrip('/')}/{name}") as data, pq.ParquetFile(data) as file:
+        return file.schema_arrow
 
 
 def tables_of(report: Row) -> list[str]:

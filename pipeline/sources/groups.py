@@ -1,23 +1,28 @@
 """Recordings that belong together: rows of a manifest with one `group_id` become one row."""
 
-# pyright: reportArgumentType=false
-# (pyarrow's stubs know no numpy arrays.)
+# pyright: reportArgumentType=false, reportCallIssue=false
+# (pyarrow's stubs know no numpy arrays, and not all functions.)
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.schema import RECORDING, FailureCode
+from pipeline.sources.kept import take
 from pipeline.sources.listing import Listing
 
 GROUP_ID = "group_id"  # the manifest's column
+NO_GROUP = (None, "", '""')  # the last one in a column of values of several types, which is JSON text
 MEMBERS = pa.field("members", pa.list_(pa.struct(list(RECORDING))))
 
 Row = dict[str, Any]
@@ -33,32 +38,30 @@ def collapse(found: Listing, most: int) -> Listing:
         return found
     first: list[int] = []  # positions of the rows that stay
     groups: dict[str, list[int]] = {}
-    for at, group in enumerate(found.extra[GROUP_ID].to_pylist()):
-        if group in (None, ""):
+    for at, value in enumerate(found.extra[GROUP_ID].to_pylist()):
+        is_alone = value in NO_GROUP or (isinstance(value, float) and math.isnan(value))
+        if is_alone or str(value) not in groups:
             first.append(at)
-        elif (own := groups.setdefault(str(group), [])) is not None:
-            if not own:
-                first.append(at)
-            own.append(at)
-    rows = found.take(np.array(first, np.int64))
-    own = {positions[0]: (group, positions) for group, positions in groups.items()}
-    members: list[list[Row] | None] = []
+        if not is_alone:
+            groups.setdefault(str(value), []).append(at)
+    rows, at_first = found.take(np.array(first, np.int64)), {own[0]: group for group, own in groups.items()}
+    members: list[list[Row] | None] = [None] * len(first)
     recordings = rows.recordings.to_pylist()
-    for n, at in enumerate(first):
-        if at not in own:
-            members.append(None)
-            continue
-        group, positions = own[at]
-        members.append(found.recordings.take(pa.array(positions)).to_pylist())
-        recordings[n] |= _group(group, members[-1] or [], most)
+    together = iter(take(found.recordings, np.array(list(chain(*groups.values())), np.int64)).to_pylist())
+    for n, at in enumerate(first):  # in the order of the groups
+        if group := at_first.get(at):
+            members[n] = own = list(islice(together, len(groups[group])))
+            recordings[n] |= _group(group, own, most)
     table = pa.Table.from_pylist(recordings, rows.recordings.schema)
     return replace(rows, recordings=table.append_column(MEMBERS, pa.array(members, MEMBERS.type)))
 
 
 def largest(found: Listing) -> int:
-    """How many recordings its largest group has; 1 where there are no groups."""
-    members = found.recordings["members"].to_pylist() if "members" in found.recordings.column_names else []
-    return max((len(own) for own in members if own), default=1)
+    """How many recordings the largest group has of those that are no failures; 1 where there are no groups."""
+    if MEMBERS.name not in found.recordings.column_names:
+        return 1
+    usable = found.recordings.filter(pc.is_null(found.recordings["failure_code"]))
+    return pc.max(pc.list_value_length(usable[MEMBERS.name])).as_py() or 1
 
 
 def _group(group: str, members: Sequence[Row], most: int) -> Row:

@@ -54,6 +54,15 @@ def test_a_time_range_keeps_the_recordings_clock() -> None:
     assert row["failure_code"] == FailureCode.INVALID_ROW
 
 
+def test_no_more_samples_than_a_few_windows_have_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preparing, "BYTES_PER_TABLE", 300_000)
+    row = {"recording_id": "a", "uri": str(DEMO / "recordings/lectures/cours magistral.mp3"), "range_end_s": 60.0}
+    tables = list(preparing.prepare(pa.Table.from_pylist([row], RECORDING), SETTINGS))
+    sizes = [[len(samples or b"") for samples in table["samples"].to_pylist()] for table in tables]
+    assert len(sizes) > 3 and max(map(len, sizes)) > 1
+    assert all(sum(size[:-1]) < 300_000 <= sum(size) for size in sizes[:-1])
+
+
 def test_silence_is_one_segment_without_samples(tmp_path: Path) -> None:
     (row,) = prepare(uri=str(write_wav(tmp_path / "s.wav", np.zeros(16_000 * 3, np.int16))))
     assert (row["samples"], row["failure_code"], row["end_s"], row["speech_s"]) == (None, None, 3.0, 0.0)

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -20,6 +21,7 @@ from pipeline.log import Log
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.schema import KEYS, PROVENANCE
 from pipeline.settings import Engine, Settings
+from pipeline.tasks.ask.settings import AskSettings
 from pipeline.writer import Writer
 from tests.conftest import DEMO, ROOT, SCRIPTED, published, wait_for
 from tests.tasks.speech import SpeechSeconds, SpeechSettings
@@ -35,7 +37,7 @@ def wanted(folder: Path, **facts: Any) -> SpeechSettings:
     return SpeechSettings.model_validate({"input": f"{folder}/in", "output": f"{folder}/out", "engine": ENGINE} | facts)
 
 
-KINDS = {"transcribe": Settings, "speech": SpeechSettings}
+KINDS = {"transcribe": Settings, "speech": SpeechSettings, "ask": partial(AskSettings, question=("Who?",))}
 
 
 @pytest.mark.parametrize("name", registry.TASKS)

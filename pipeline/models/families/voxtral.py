@@ -92,7 +92,8 @@ class Voxtral:
 
     def chat(self, chat: Chat, padded: Sequence[np.ndarray]) -> list[int]:
         chunks = [round(len(audio) / (self.chunk_s * SAMPLE_RATE_HZ)) for audio in padded]
-        short = self._chat_ids(tuple(chat.messages), len(chunks), json.dumps(list(chat.tools)))
+        build = self._chat_ids if padded else self._build_chat  # about audio, many conversations are the same
+        short = build(tuple(chat.messages), len(chunks), json.dumps(list(chat.tools)))
         ids, at = list[int](), 0
         for token, run in groupby(short):
             count = len(list(run))
@@ -135,7 +136,7 @@ class Voxtral:
         try:
             request = ChatCompletionRequest(messages=said, tools=offered or None)
             return list(self._tokenizer.encode_chat_completion(request).tokens)
-        except MistralCommonException as error:
+        except (MistralCommonException, ValueError) as error:
             raise RequestError(f"not a conversation for Voxtral: {error}") from error
 
     def _before_language(self, audio: np.ndarray) -> list[int]:

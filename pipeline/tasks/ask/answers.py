@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline.schema import FailureCode, Flag, Outcome
+from pipeline.schema import TRANSIENT, FailureCode, Flag, Outcome
 from pipeline.tasks.ask import values
 from pipeline.tasks.ask.questions import Questions, Turn
+from pipeline.tasks.ask.schema import COST
 
-COST = ("token_count", "prompt_tokens", "padded_s")  # of a reply
 FLAGS = {"length": Flag.LENGTH_LIMIT, "repetition": Flag.REPETITION}  # by finish_reason
 
 Row = dict[str, Any]
@@ -25,7 +25,8 @@ def rows(
     """The rows of a recording or group, from its REPLIED rows in order: its parts, and what was made of them all.
 
     A question is answered, partly where the recording could not be read to its end; or it failed. A recording is ok
-    when all questions are, failed when none has an answer, else partial.
+    when all questions are, failed when none has an answer, else partial; its failure is one that passes, if a question
+    has no answer because of one.
     """
     parts = [row for row in replied if not row["whole"]]
     only_part = parts if [row["segment_count"] for row in parts] == [1] else []
@@ -45,8 +46,10 @@ def rows(
             spans = ({name: row[name] for name in ("start_s", "end_s")} for row in asked)
             found[-1]["parts"] = [span | {"answer": answer} for span, answer in zip(spans, said, strict=True)]
     answered = [row for row in found if row["outcome"] != Outcome.FAILED]
-    first = next((row for row in found if row["failure_code"]), None)
-    code, detail = failure if failure[0] or not first else (first["failure_code"], first["failure_detail"])
+    failures = [failure, *((row["failure_code"], row["failure_detail"]) for row in found)]
+    unanswered = [(row["failure_code"], row["failure_detail"]) for row in found if row["outcome"] == Outcome.FAILED]
+    passing = (each for each in unanswered if each[0] in TRANSIENT)  # for which the next run asks again
+    code, detail = next(passing, None) or next((each for each in failures if each[0]), (None, None))
     flags = {flag for row in parts for flag in row["recording_flags"] or []}
     row = known | {
         "speech_s": round(sum(part["speech_s"] for part in asked), 3),
@@ -63,15 +66,16 @@ def rows(
 
 def _failure(parts: Sequence[Row], complete: bool) -> Failure:
     """What happened to a recording, whatever was asked."""
-    for row in parts:
-        if row["failure_code"]:
-            return row["failure_code"], row["failure_detail"]
-    return (None, None) if complete else (FailureCode.INCOMPLETE.value, f"only {len(parts)} of its parts came back")
+    failed = [row for row in parts if row["failure_code"]]
+    unasked = [row for row in failed if row["replies"] is None]
+    if not complete and not unasked:
+        return FailureCode.INCOMPLETE.value, f"only {len(parts)} of its parts came back"
+    return next(((row["failure_code"], row["failure_detail"]) for row in unasked or failed), (None, None))
 
 
 def _answer(turn: Turn, reply: Row | None, parts: Sequence[Row], failure: Failure) -> Row:
     """The columns of an answer that come from its replies: to the question about the whole, and about each part."""
-    used = [*parts, *([reply] if reply and reply not in parts else [])]
+    used = [*parts, *([reply] if reply and all(reply is not part for part in parts) else [])]
     broken = reply if reply and reply["failure_code"] else next((part for part in parts if part["failure_code"]), None)
     if broken and (reply is None or reply["failure_code"]):
         failure = broken["failure_code"], broken["failure_detail"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,15 +33,19 @@ def of_audio(recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
             yield rows.table([part], PART)
 
 
-def of_texts(recordings: pa.Table, texts: Sequence[str | None], most_bytes: int) -> Iterator[pa.Table]:
-    """RECORDING rows and the text of each -> PART rows, none with more than so many bytes of UTF-8."""
+def of_texts(
+    recordings: pa.Table, texts: Iterable[str | RecordingError | None], most_bytes: int | None
+) -> Iterator[pa.Table]:
+    """RECORDING rows and the text of each, or why there is none -> PART rows, a table each; see pieces."""
     for row, text in zip(recordings.to_pylist(), texts, strict=True):
         if row["failure_code"]:
             parts = [_failed(row["failure_code"], row["failure_detail"])]
-        elif not (text or "").strip():
+        elif isinstance(text, RecordingError):
+            parts = [_failed(text.code, text.detail)]
+        elif text is None or not text.strip():
             parts = [_failed(FailureCode.NO_SPEECH, "its transcript is empty")]
         else:
-            parts = [Part(start_s=0.0, end_s=0.0, samples=b"", text=piece) for piece in pieces(text or "", most_bytes)]
+            parts = [Part(start_s=0.0, end_s=0.0, samples=b"", text=piece) for piece in pieces(text, most_bytes)]
         *before, last = parts
         known = {"duration_s": row.get("duration_s"), "content_version": row["content_version"]}
         for part in numbered([*before, replace(last, **known)], row):
@@ -55,11 +59,12 @@ def columns_version(row: Row) -> str:
     return f"#{hashlib.sha256(columns.encode()).hexdigest()[:12]}" if columns else ""
 
 
-def pieces(text: str, most_bytes: int) -> list[str]:
-    """A text cut at spaces, or where there are none anywhere, into pieces of at most so many bytes of UTF-8."""
+def pieces(text: str, most_bytes: int | None) -> list[str]:
+    """A text cut at spaces, or where there are none anywhere, into pieces of at most so many bytes of UTF-8 (but of one
+    character at least); whole where there is no limit."""
     found, rest = list[str](), text.strip()
-    while len(rest.encode()) > most_bytes:
-        head = rest.encode()[:most_bytes].decode("utf-8", "ignore")
+    while most_bytes is not None and len(rest[: most_bytes + 1].encode()) > most_bytes:
+        head = rest[:most_bytes].encode()[:most_bytes].decode("utf-8", "ignore") or rest[:1]
         cut = max(head.rfind(" "), head.rfind("\n"))
         cut = cut if cut > len(head) // 2 else len(head)
         found.append(rest[:cut].strip())
@@ -123,10 +128,12 @@ class _Gathered:
             lengths=[len(audio) // BYTES_PER_SAMPLE],
         )
 
-    def last(self, part: Part | None) -> Part:
-        """The recording's last part, with what is known of the whole; a failure where there is none with samples."""
+    def last(self) -> Part:
+        """All of it as the recording's last part, with what is known of the whole; a failure where it is empty."""
         code, detail = self.failure or (None, None)
-        if part is None:
+        if self.windows:
+            part = self.part()
+        else:
             part = _failed(code, detail) if code else _failed(FailureCode.NO_SPEECH, "no speech was found in it")
         failure = {"failure_code": code, "failure_detail": detail} if code else {}
         return replace(part, **self.facts, **failure)
@@ -141,21 +148,16 @@ def _windows(row: Row, settings: Settings) -> Iterator[Window]:
 
 def _joined(windows: Iterable[Window], limit_s: float) -> Iterator[Part]:
     """The windows of a recording, as many in a part as fit."""
-    now, held = _Gathered(), None
+    now = _Gathered()
     for window in windows:
         now.note(window)
         if window.samples is None:
             continue
         if not now.fits(window, limit_s):
-            if held:
-                yield held
-            held, now = now.part(), _Gathered(failure=now.failure, facts=now.facts)
+            yield now.part()
+            now = _Gathered(failure=now.failure, facts=now.facts)
         now.add(window)
-    if now.windows:
-        if held:
-            yield held
-        held = now.part()
-    yield now.last(held)
+    yield now.last()
 
 
 def _of_group(row: Row, settings: Settings) -> Part:

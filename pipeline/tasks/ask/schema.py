@@ -50,6 +50,9 @@ REPLY = pa.struct(
 )
 
 
+COST = ("token_count", "prompt_tokens", "padded_s")  # of a reply
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """A value of REPLY. Without an answer it failed; `padded_s` is the audio that the engine was given, in seconds."""

@@ -34,7 +34,9 @@ from pipeline.tasks.protocol import Gather
 ASKING_VERSION = 1  # raised when a change of ours makes other answers
 # A text of so many bytes takes a token at least, but for the rarest; one that takes more is told by its failure.
 BYTES_PER_TOKEN = 2
+SHORTEST_TEXT = 256  # tokens of a transcript that a prompt has room for
 TEMPLATE_BYTES = 512  # around a question or tool: see prompts.py
+COLUMNS = "columns"  # the listing's column with the values that stand in questions, as JSON
 OURS = ("uri", "recording_id", "language")  # columns of RECORDING that may stand in questions, beside the manifest's
 
 Row = dict[str, Any]
@@ -65,7 +67,7 @@ class Asking:
         self.tables: Mapping[str, pa.Schema] = {"answers": answer_schema(self._value), "recordings": ASKED}
         self.facts: Row = {"asked": {"name": self._questions.name, **self._questions.facts()}}
         self._most_audios = self._audios = 1  # of one prompt: what the model takes, and what it is given
-        self._text_bytes = 0  # of a transcript's part
+        self._text_bytes: int | None = None  # of a transcript's part
 
     def fit(self, settings: Settings, checkpoint: Checkpoint) -> Settings:
         if settings.channels == "split":
@@ -73,18 +75,21 @@ class Asking:
         found = family.family(checkpoint.family)
         longest_s, chunk_s = found.abilities.longest_chat_s or 0.0, checkpoint.chunk_s
         self._most_audios = found.abilities.audios_per_chat
-        context, own = settings.engine.max_model_len or checkpoint.max_context or 0, self._own_tokens()
-        if context and (room := context - own - self._around(found, 0.0)) > 0:
-            self._text_bytes = room * BYTES_PER_TOKEN
+        context, own = settings.engine.max_model_len or checkpoint.max_context, self._own_tokens()
+        if context:
+            room = context - own - self._around(found, 0.0)
             per_chunk = self._around(found, chunk_s) - self._around(found, 0.0)
+            if room < max(1, SHORTEST_TEXT if self._over_texts else per_chunk):
+                raise ConfigurationError(
+                    f"task {self._questions.name}: the questions, their answers (max_tokens) and tools may take {own}"
+                    f" tokens, and the context has {context}: that leaves no room for what they are about"
+                )
+            self._text_bytes = room * BYTES_PER_TOKEN
             longest_s = min(longest_s, room // per_chunk * chunk_s if per_chunk else longest_s)
-        elif context:
-            raise ConfigurationError(
-                f"task {self._questions.name}: the questions, their answers (max_tokens) and tools may take {own}"
-                f" tokens; the context is {context}"
-            )
+        if self._over_texts:
+            return settings
         limit = settings.segmentation.max_window_s or longest_s
-        if limit > longest_s or not limit:
+        if limit > longest_s:
             raise ConfigurationError(
                 f"--segmentation.max-window-s {limit:g}: beside the questions a prompt has room for {longest_s:g} s"
             )
@@ -114,13 +119,12 @@ class Asking:
         if self._over_texts:
             found = transcripts.listing(settings.input, settings.limit, early)
         else:
-            taken = dict.fromkeys(name for schema in self.tables.values() for name in schema.names)
             if settings.input.lower().endswith(manifest.FORMATS):
                 early = None  # groups are made of all rows
-            found = listing.read(
-                settings.input, settings.output, settings.limit, settings.allow, list(taken), keep=early
-            )
-            found = groups.collapse(found, self._most_audios)
+            found = groups.collapse(self._listed(settings, settings.limit, early), self._most_audios)
+            if settings.limit and groups.GROUP_ID in found.extra.column_names:  # the last one may miss recordings
+                found = groups.collapse(self._listed(settings, None, early), self._most_audios)
+                found = found.take(np.arange(min(settings.limit, len(found.recordings))))
             self._audios = groups.largest(found)
         found = self._with_columns(found, settings)
         if not keep or early:
@@ -130,7 +134,7 @@ class Asking:
     def prepare(self, recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
         if not self._over_texts:
             return parts.of_audio(recordings, settings)
-        return parts.of_texts(recordings, list(transcripts.texts(settings.input, recordings)), self._text_bytes)
+        return parts.of_texts(recordings, transcripts.texts(settings.input, recordings), self._text_bytes)
 
     def decode_died(self, given: Iterable[pa.Table], recording: pa.Table, kills: int) -> Iterator[pa.Table]:
         return parts.decode_died(given, recording, kills)
@@ -145,6 +149,10 @@ class Asking:
         self, recording: Row, answers: Sequence[Row], settings: Settings, complete: bool
     ) -> Mapping[str, Sequence[Row]]:
         return rows(recording, answers, self._questions, self._value, complete)
+
+    def _listed(self, settings: Settings, limit: int | None, keep: Keep | None) -> Listing:
+        taken = {COLUMNS, *(name for schema in self.tables.values() for name in schema.names)}
+        return listing.read(settings.input, settings.output, limit, settings.allow, sorted(taken), keep=keep)
 
     def _own_tokens(self) -> int:
         """Tokens at most that a prompt and its answers take beside the audio or transcript that they are about; a byte
@@ -174,8 +182,8 @@ class Asking:
         sources = [found.extra[name] if name in extra else found.recordings[name] for name in wanted]
         given = zip(*(source.to_pylist() for source in sources), strict=True)
         texts = [json.dumps(dict(zip(wanted, row, strict=True)), default=str) for row in given]
-        table = found.recordings.append_column("columns", pa.array(texts, pa.string()))
-        pairs = table.select(["content_version", "columns"]).to_pylist()
+        table = found.recordings.append_column(COLUMNS, pa.array(texts, pa.string()))
+        pairs = table.select(["content_version", COLUMNS]).to_pylist()
         versions = [row["content_version"] and row["content_version"] + parts.columns_version(row) for row in pairs]
         at = table.schema.get_field_index("content_version")
         return replace(found, recordings=table.set_column(at, RECORDING.field(at), pa.array(versions, pa.string())))

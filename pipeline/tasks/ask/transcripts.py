@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import store
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, RecordingError, failure
 from pipeline.ledger import parts
-from pipeline.schema import RECORDING
+from pipeline.schema import RECORDING, Outcome
 from pipeline.sources.kept import ROWS_AT_ONCE, Keep
 from pipeline.sources.listing import Listing
 
@@ -26,7 +28,7 @@ PLACE_OF_TEXT = [
     pa.field("row", pa.int64()),
     pa.field("duration_s", pa.float64()),
 ]
-_COLUMNS = ["duration_s", "failure_detail"]
+_COLUMNS = ["duration_s", "outcome", "failure_detail"]
 
 
 def listing(output: str, limit: int | None, keep: Keep | None) -> Listing:
@@ -38,7 +40,9 @@ def listing(output: str, limit: int | None, keep: Keep | None) -> Listing:
     """
     try:
         reports = parts.of_task(parts.reports(output), "transcribe")
-        tables = [_rows(output, name) for report in reports for name in report[TABLE]]
+        with ThreadPoolExecutor(parts.READS_AT_ONCE) as pool:
+            names = (name for report in reports for name in report[TABLE])
+            tables = list(pool.map(partial(_rows, output), names))
     except store.READ_ERRORS as error:
         raise ConfigurationError(f"--input {output}: {store.explain(error)}") from error
     if not tables:
@@ -53,13 +57,21 @@ def listing(output: str, limit: int | None, keep: Keep | None) -> Listing:
     return Listing(found, pa.table({"": pa.nulls(len(found))}).select([]))
 
 
-def texts(output: str, recordings: pa.Table) -> Iterator[str | None]:
-    """The text of each row of `listing`, in order."""
-    held: dict[Any, pa.ChunkedArray] = {}  # of one part
+def texts(output: str, recordings: pa.Table) -> Iterator[str | RecordingError | None]:
+    """The text of each row of `listing`, in order; why there is none where storage does not give it."""
+    held: dict[Any, pa.ChunkedArray | RecordingError] = {}  # of one part
     for name, row in zip(recordings["part"].to_pylist(), recordings["row"].to_pylist(), strict=True):
         if name not in held:
-            held = {name: parts.read_part(output, name, ["text"])["text"]}
-        yield held[name][row].as_py()
+            held = {name: _part(output, name)}
+        found = held[name]
+        yield found if isinstance(found, RecordingError) else found[row].as_py()
+
+
+def _part(output: str, name: str) -> pa.ChunkedArray | RecordingError:
+    try:
+        return parts.read_part(output, name, ["text"])["text"]
+    except store.READ_ERRORS as error:
+        return failure(store.failure_code(error), f"{name}: {store.explain(error)}")
 
 
 def _rows(output: str, name: str) -> pa.Table:
@@ -78,7 +90,7 @@ def _rows(output: str, name: str) -> pa.Table:
     columns = [own.get(field.name, found[field.name] if field.name in found.column_names else None) for field in schema]
     table = pa.Table.from_arrays([pa.nulls(len(found)) if x is None else x for x in columns], schema.names).cast(schema)
     # A partial transcript is worth asking about; its failure is not one of the question.
-    failed = pc.is_null(parts.read_part(output, name, ["text"])["text"])
+    failed = pc.equal(found["outcome"], Outcome.FAILED.value)
     for column in ("failure_code", "failure_detail"):
         at = table.schema.get_field_index(column)
         table = table.set_column(at, RECORDING.field(column), pc.if_else(failed, table[column], None))

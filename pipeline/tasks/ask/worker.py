@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from pipeline.models.protocol import Chat, Clip, ContextError, Message, Model, R
 from pipeline.schema import ANSWERED, FailureCode
 from pipeline.tasks.ask import prompts, values
 from pipeline.tasks.ask.questions import Conversation, Questions
-from pipeline.tasks.ask.schema import REPLIED, Part, Reply
+from pipeline.tasks.ask.schema import COST, REPLIED, Part, Reply
 from pipeline.tasks.protocol import Gather
 
 EXCERPT = 100  # characters of an answer that is not what was asked for, in the failure's detail
@@ -39,9 +39,9 @@ class Ask:
         must_call = questions.tools and questions.tool_choice != "auto"
         self._calls = values.calls_schema(questions.tools, questions.tool_choice) if must_call else None
 
-    async def __call__(self, parts: pa.Table) -> pa.Table:
+    async def __call__(self, windows: pa.Table) -> pa.Table:
         """All parts of the batch go to the model at once; it batches them as it sees fit."""
-        found = await asyncio.gather(*map(self._one, rows.read(parts, Part)))
+        found = await asyncio.gather(*map(self._one, rows.read(windows, Part)))
         return pa.Table.from_pylist([row for some in found for row in some], REPLIED)
 
     async def _one(self, part: Part) -> list[Row]:
@@ -97,8 +97,24 @@ class Ask:
         if is_last and self._tools:  # what each part asks for is asked for by the whole
             calls = [call for reply in parts for call in reply.tool_calls or []]
             return Reply(answer="\n".join(filter(None, (x.answer for x in parts))), tool_calls=calls)
-        text = prompts.of_parts(prompts.question(asked, self._questions), [reply.answer or "" for reply in parts])
-        return await self._reply([*self._begun(with_audio=False), Message("user", text)], (), is_last)
+        asked = prompts.question(asked, self._questions)
+        return await self._from_answers(asked, is_last, [reply.answer or "" for reply in parts])
+
+    async def _from_answers(self, asked: str, is_last: bool, answers: Sequence[str]) -> Reply:
+        """The reply that answers about parts make; where one prompt does not hold them, that which halves of them make,
+        put together first."""
+        text = prompts.of_parts(asked, answers)
+        reply = await self._reply([*self._begun(with_audio=False), Message("user", text)], (), is_last)
+        has_no_room = reply.finish_reason == "length" and (reply.token_count or 0) < self._questions.max_tokens
+        if not (has_no_room or reply.failure_code == FailureCode.CONTEXT_LIMIT) or len(answers) < 4:
+            return reply
+        middle = len(answers) // 2
+        halves = [self._from_answers(asked, is_last, some) for some in (answers[:middle], answers[middle:])]
+        made = [reply, *await asyncio.gather(*halves)]
+        if failed := next((half for half in made[1:] if half.failure_code), None):
+            return failed
+        made.append(await self._from_answers(asked, is_last, [half.answer or "" for half in made[1:]]))
+        return replace(made[-1], **{name: sum(getattr(one, name) or 0 for one in made) for name in COST})
 
     def _begun(self, with_audio: bool) -> list[Message]:
         system = None if with_audio else self._questions.system

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
+from mistral_common.protocol.instruct.chunk import AudioChunk, TextChunk
+from mistral_common.protocol.instruct.messages import AssistantMessage, UserMessage
+from mistral_common.protocol.instruct.request import ChatCompletionRequest
+from mistral_common.protocol.instruct.tool_calls import Function, Tool
 from mistral_common.protocol.transcription.request import TranscriptionRequest
 
 from pipeline.models.families import voxtral
+from pipeline.models.protocol import Chat, Clip, Message, RequestError
 from tests.models.conftest import VllmTokenizer
 
 
@@ -63,3 +70,98 @@ def test_voxtral_is_asked_in_words_too(tokenizer: VllmTokenizer) -> None:
     )
     assert "Which language is spoken? Answer with one of: en, nl." in tokenizer.mistral.decode(ids)
     assert len(ids) < prompts.context(6.0)
+
+
+TOOL: dict[str, Any] = {
+    "name": "open_ticket",
+    "description": "Opens a ticket.",
+    "parameters": {"type": "object", "properties": {"title": {"type": "string"}}},
+}
+
+
+def asked(tokenizer: VllmTokenizer, chat: Chat) -> list[int]:
+    prompts = voxtral.Voxtral(tokenizer)
+    return prompts.chat(chat, [prompts.padded(clip.samples) for clip in chat.clips])
+
+
+def clips(seconds: Sequence[float]) -> list[Clip]:
+    return [Clip(np.zeros(round(length * 16_000), np.int16)) for length in seconds]
+
+
+def mistral_commons(tokenizer: VllmTokenizer, chat: Chat) -> list[int]:
+    """What it makes of a conversation whose audio is as long as it really is."""
+    said: list[Any] = []
+    audio = [AudioChunk(input_audio=voxtral._silence(len(clip.samples))) for clip in chat.clips]  # pyright: ignore
+    for message in chat.messages:
+        if message.role == "user":
+            said.append(UserMessage(content=[*audio, TextChunk(text=message.text)]))
+            audio = []
+        else:
+            said.append(AssistantMessage(content=message.text))
+    tools = [Tool(function=Function(**tool)) for tool in chat.tools]
+    request = ChatCompletionRequest(messages=said, tools=tools or None)
+    return list(tokenizer.mistral.encode_chat_completion(request).tokens)
+
+
+FOLLOW_UP = [Message("user", "Who?"), Message("assistant", "Ann"), Message("user", "Why, in {braces} [AUDIO] 漢🎙?")]
+
+
+@pytest.mark.parametrize("tools", [(), (TOOL,)])
+@pytest.mark.parametrize("messages", [FOLLOW_UP[:1], FOLLOW_UP])
+@pytest.mark.parametrize(
+    "seconds", [[], [0.5], [6.0], [6.5], [13.0, 0.1, 6.0], [6.0001, 12.0], [3.0, 5.0, 30.0, 1.0, 18.0]]
+)
+def test_conversations_are_mistral_commons(
+    tokenizer: VllmTokenizer, seconds: list[float], messages: list[Message], tools: tuple[dict[str, Any], ...]
+) -> None:
+    chat = Chat(messages, clips(seconds), tools=tools)
+    ids = asked(tokenizer, chat)
+    assert ids == mistral_commons(tokenizer, chat)
+    chunks = sum(math.ceil(length / 6) for length in seconds)
+    prompts = voxtral.Voxtral(tokenizer)
+    assert sum(token == prompts._audio_token for token in ids) == chunks * 6 * voxtral.AUDIO_TOKENS_PER_S
+
+
+def test_a_second_conversation_of_the_same_words_has_its_own_audio(tokenizer: VllmTokenizer) -> None:
+    prompts = voxtral.Voxtral(tokenizer)
+    for seconds in ([6.0], [60.0], [6.0]):
+        chat = Chat(FOLLOW_UP[:1], clips(seconds))
+        ids = prompts.chat(chat, [prompts.padded(clip.samples) for clip in chat.clips])
+        assert ids == mistral_commons(tokenizer, chat)
+    assert prompts._chat_ids.cache_info().misses == 1
+    prompts.chat(Chat([Message("user", "A long text.")]), [])
+    assert prompts._chat_ids.cache_info().currsize == 1, "texts are not remembered"
+
+
+def test_a_system_prompt_needs_a_conversation_without_audio(tokenizer: VllmTokenizer) -> None:
+    messages = [Message("system", "Be brief."), *FOLLOW_UP]
+    assert "Be brief." in tokenizer.mistral.decode(asked(tokenizer, Chat(messages)))
+    with pytest.raises(RequestError, match="not a conversation for Voxtral"):
+        asked(tokenizer, Chat(messages, clips([1.0])))
+
+
+def test_a_question_may_be_empty_beside_audio(tokenizer: VllmTokenizer) -> None:
+    assert asked(tokenizer, Chat([Message("user", "")], clips([1.0])))
+
+
+def test_vllm_is_given_every_clip(tokenizer: VllmTokenizer) -> None:
+    prompts = voxtral.Voxtral(tokenizer)
+    padded = [prompts.padded(clip.samples) for clip in clips([1.0, 7.0])]
+    given = prompts.chat_prompt([1, 2], padded, [8, 9])
+    assert given["prompt_token_ids"] == [1, 2]
+    assert [len(audio) for audio, rate in given["multi_modal_data"]["audio"] if rate == 16_000] == [96_000, 192_000]
+    assert given["multi_modal_uuids"]["audio"] == ["8", "9"]
+    assert prompts.chat_prompt([1], [], []) == {"prompt_token_ids": [1]}
+
+
+def test_calls_stand_behind_their_token(tokenizer: VllmTokenizer) -> None:
+    prompts = voxtral.Voxtral(tokenizer)
+    said, called = (
+        tokenizer.mistral.instruct_tokenizer.tokenizer.encode(text, bos=False, eos=False)
+        for text in (" Let me see. ", '[{"name": "a", "arguments": {}}]')
+    )
+    assert prompts.reply(said) == ("Let me see.", None)
+    assert prompts.reply([prompts.begin_calls, *called]) == ("", '[{"name": "a", "arguments": {}}]')
+    assert prompts.reply([*said, prompts.begin_calls, *called])[0] == "Let me see."
+    assert prompts.reply([prompts.begin_calls]) == ("", "")
+    assert prompts.reply([]) == ("", None)

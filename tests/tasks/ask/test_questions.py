@@ -242,7 +242,7 @@ def test_a_preset_can_be_asked_and_copied(name: str) -> None:
     found = preset(name)
     assert found.name == name and not found.columns
     text = (Path(questions.__file__).parent / f"presets/{name}.yaml").read_text()
-    assert text.startswith("# ") and f"--task my-{name}.yaml" in text
+    assert text.startswith("# ") and f"--preset {name}\n" in text and f"--task my-{name}.yaml" in text
 
 
 def test_a_preset_that_there_is_not_is_refused() -> None:
