@@ -124,8 +124,8 @@ def test_what_to_ask_is_common(help_of) -> None:
 @pytest.mark.parametrize(
     ("kind", "group", "flags"),
     [
-        (Nightly, "nightly", ["--task", "--over", "--max-engine-hours"]),
-        (Evaluation, "evaluation", ["--task", "--dataset", "--configs", "--split", "--sample"]),
+        (Nightly, "nightly", ["--max-engine-hours"]),
+        (Evaluation, "evaluation", ["--dataset", "--configs", "--split", "--sample"]),
         (FleursEvaluation, "evaluation", ["--configs", "--split", "--sample"]),
         (Export, "export", ["--formats"]),
     ],

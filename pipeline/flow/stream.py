@@ -28,9 +28,9 @@ from pipeline.tasks.protocol import Task
 BLOCKS = 4_096  # input blocks: enough to balance a cluster, few enough to schedule; more above the limits of each
 MAX_BLOCK_ROWS, MAX_BLOCK_BYTES = 64, 256_000_000  # recordings of a decode task, and their media
 MIN_BLOCK_BYTES = 1 << 20
-# Batches that are inside one engine actor at once, together twice what its engine computes at once, unless their audio
-# is more than so many bytes each.
-BATCHES_IN_FLIGHT, MAX_BATCH_BYTES = 8, 128 << 20
+# Batches that are inside one engine actor at once, together twice what its engine computes at once. Where windows may
+# be so long that a batch has more than so many bytes, batches are smaller, and more of them are inside.
+BATCHES_IN_FLIGHT, MAX_BATCHES_IN_FLIGHT, MAX_BATCH_BYTES = 8, 32, 128 << 20
 
 
 def answers(
@@ -53,6 +53,7 @@ def answers(
     # A block of windows is one task of an engine: larger ones come and go in waves, with nothing between them.
     window_bytes = (settings.segmentation.max_window_s or checkpoint.chunk_s) * SAMPLE_RATE_HZ * 2
     batch = max(1, min(2 * engine.max_num_seqs // BATCHES_IN_FLIGHT, int(MAX_BATCH_BYTES / window_bytes)))
+    in_flight = max(BATCHES_IN_FLIGHT, min(MAX_BATCHES_IN_FLIGHT, 2 * engine.max_num_seqs // batch))
     context.target_max_block_size = max(MIN_BLOCK_BYTES, int(batch * window_bytes))
     trackers: list[Any] = []
     try:
@@ -78,8 +79,8 @@ def answers(
             num_gpus=engine.tensor_parallel_size if engine.device == "gpu" else None,
             compute=ActorPoolStrategy(
                 size=engine.count,  # the first serves while others start; those that do not fit wait for machines
-                max_tasks_in_flight_per_actor=BATCHES_IN_FLIGHT,
-                max_concurrent_calls_per_actor=BATCHES_IN_FLIGHT,
+                max_tasks_in_flight_per_actor=in_flight,
+                max_concurrent_calls_per_actor=in_flight,
             ),
         )
         for table in answered.iter_batches(batch_size=None, batch_format="pyarrow"):

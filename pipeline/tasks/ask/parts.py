@@ -189,7 +189,7 @@ def _of_group(row: Row, settings: Settings) -> Part:
         speech_s=sum(window.speech_s for each in found for window in each.windows),
         samples=b"".join(audio),
         lengths=[len(each) // BYTES_PER_SAMPLE for each in audio],
-        names=[member["recording_id"] for member in members] if len(members) > 1 else None,
+        names=[_name(member) for member in members] if len(members) > 1 else None,
         failure_code=code,
         failure_detail=detail,
         duration_s=sum(durations),
@@ -197,6 +197,11 @@ def _of_group(row: Row, settings: Settings) -> Part:
         channel_speech_s=sum(each.facts.get("channel_speech_s") or 0.0 for each in found),
         recording_flags=sorted(flags),
     )
+
+
+def _name(member: Row) -> str:
+    """What a recording of a group is called in a prompt: the manifest's recording_id, else the name of its file."""
+    return member["recording_id"] if member["place"].startswith("id:") else member["uri"].rpartition("/")[2]
 
 
 def _failed(code: str, detail: str | None) -> Part:

@@ -68,7 +68,16 @@ class Reply:
 
 
 # A part, back from an engine, with a reply to each question; or, `whole`, those for all parts of a recording together.
-REPLIED = pa.schema([*ANSWERED, pa.field("whole", pa.bool_(), nullable=False), pa.field("replies", pa.list_(REPLY))])
+# The columns between are sums over the replies, for the metrics.
+REPLIED = pa.schema(
+    [
+        *ANSWERED,
+        pa.field("whole", pa.bool_(), nullable=False),
+        pa.field("token_count", pa.int32()),
+        pa.field("padded_s", pa.float64()),
+        pa.field("replies", pa.list_(REPLY)),
+    ]
+)
 
 _RECORDING = [
     pa.field("recording_id", pa.string(), nullable=False),

@@ -169,7 +169,8 @@ def engine_died(parts: pa.Table, deaths: int) -> pa.Table:
 def replied(part: Part, replies: Sequence[Reply] | None) -> Row:
     """A REPLIED row."""
     own = {name: getattr(part, name) for name in ANSWERED.names}
-    return own | {"whole": False, "replies": None if replies is None else [asdict(reply) for reply in replies]}
+    sums = {name: sum(getattr(reply, name) or 0 for reply in replies or []) for name in ("token_count", "padded_s")}
+    return own | sums | {"whole": False, "replies": None if replies is None else list(map(asdict, replies))}
 
 
 def _failure(code: str, detail: str | None) -> Row:

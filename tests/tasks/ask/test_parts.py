@@ -148,7 +148,8 @@ def test_versions_name_the_values_in_the_questions() -> None:
 
 
 def group(*names: str) -> pa.Table:
-    return recording(members=[BASE | {"recording_id": name, "uri": f"/{name}.wav"} for name in names])
+    members = [BASE | {"recording_id": name, "place": f"id:{name}", "uri": f"/{name}.wav"} for name in names]
+    return recording(members=members)
 
 
 def test_a_group_is_one_part_with_a_clip_for_each_recording() -> None:
