@@ -19,6 +19,7 @@ NAMES = (
     *("transcription", "lang"),
 )
 SKILL = {name: i for i, name in enumerate(NAMES)}
+REDUCED = ("count", "count", "number", "number", "english", "english", "largest")  # as often as they are hard
 LONGEST_CHUNKS = 2
 NO_DIGIT = 10
 T = TypeVar("T")
@@ -246,41 +247,41 @@ class Mixture:
         return tree
 
     def reduced(self) -> Tree:
-        """The answers about the parts of a recording, made into one."""
-        rng, tree = self.rng, Tree()
-        skill = self.pick(skills.REDUCED)
+        """The answers about the parts of recordings, made into one: the same question about several recordings."""
+        skill = self.pick(REDUCED)
+        tree, question = Tree(), self.wording(skill)
+        for _ in range(1 if self.single else 6):
+            self._reduce(tree, skill, question)
+        return tree
+
+    def _reduce(self, tree: Tree, skill: str, question: str) -> None:
+        rng = self.rng
         parts = int(rng.integers(2, 5))
-        if skill == "count":
-            counts = rng.integers(0, 10, size=parts)
-            answers = [str(n) for n in counts] if counts.sum() <= skills.LARGEST_SUM else []
-        elif skill == "largest":
+        if skill in {"count", "largest"}:
             answers = [str(n) for n in rng.integers(0, 10, size=parts)]
+            if skill == "count" and sum(map(int, answers)) > skills.LARGEST_SUM:
+                return
         else:
-            spoken = [rng.integers(0, 10, size=rng.integers(1, 6)) for _ in range(parts)]
-            answers = [(skills.number if skill == "number" else skills.english)(list(map(int, d))) for d in spoken]
-        if not answers:
-            return self.reduced()
-        text = skills.REDUCE.format(question=self.wording(skill), answers=skills.numbered(answers))
+            spoken = [[int(d) for d in rng.integers(0, 10, size=rng.integers(1, 6))] for _ in range(parts)]
+            answers = [skills.number(digits) if skill == "number" else skills.english(digits) for digits in spoken]
+        text = skills.REDUCE.format(question=question, answers=skills.numbered(answers))
         ids = self.prompts.start() + self.prompts.user(text)
         said = self.prompts.said(skills.reduced(skill, answers))
         path = tree.add(ids + said, (), [(SKILL[f"reduce {skill}"], len(ids), len(ids) + len(said))])
         if skill in {"number", "english"}:
             digits = [d for a in answers for d in (map(int, a) if skill == "number" else skills.values(a.split()))]
-            begin = ids.index(COLON_LINE)
             heard = [
                 path[at]
-                for at in range(begin, len(ids))
+                for at in range(ids.index(COLON_LINE), len(ids))
                 if ids[at] in DIGIT_WORDS or (ids[at] in NUMERALS and ids[at - 1] not in {*NEW_LINES, COLON_LINE})
             ]
             for k, (node, digit) in enumerate(zip(heard, digits, strict=True)):
                 tree.marks[node][:2] = [k + 1, digit]
-        ends = [node for node in path[: len(ids)] if tree.ids[node] in NEW_LINES][-parts:]
-        for k, node in enumerate(ends):
-            if skill == "count":
-                tree.marks[node][0] = sum(map(int, answers[: k + 1]))
-            elif skill == "largest":
-                tree.marks[node][2] = int(max(answers[: k + 1]))
-        return tree
+        else:
+            ends = [node for node in path[: len(ids)] if tree.ids[node] in NEW_LINES][-parts:]
+            for k, node in enumerate(ends):
+                known = sum(map(int, answers[: k + 1])) if skill == "count" else int(max(answers[: k + 1]))
+                tree.marks[node][0 if skill == "count" else 2] = known
 
     def trees(self) -> Iterator[Tree]:
         while True:
@@ -289,10 +290,10 @@ class Mixture:
             yield from map(self.plain, heard[:3])
             yield self.calls(heard[1:3])
             yield self.calls(heard[3:])
-            if not self.single and self.rng.random() < 0.7:
+            if not self.single and self.rng.random() < 0.5:
                 yield self.plain(self.awkward())
             yield from map(self.compared, pairs)
-            for _ in range(3):
+            for _ in range(2):
                 yield self.transcript()
-            for _ in range(8):
+            for _ in range(5):
                 yield self.reduced()

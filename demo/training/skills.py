@@ -21,7 +21,6 @@ QUESTIONS = {
 }
 PLAIN = ("count", "largest", "number", "english", "language", "json")  # of one recording, without tools
 OF_TEXT = ("count", "largest", "number", "english", "json")
-REDUCED = ("largest", "number", "english", "count")
 SHORTEST_DIALLED = 4  # digits; fewer make an extension
 MOST_DIGITS, LARGEST_SUM = 10, 30
 

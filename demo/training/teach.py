@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from demo.training import speech
-from demo.training.forest import UNKNOWN, Recording, Rows, batches
+from demo.training.forest import LONGEST_TABLE, UNKNOWN, Recording, Rows, batches
 from demo.training.mixture import NAMES, NO_DIGIT, SKILL, Mixture
 from demo.training.model import DECODER, SmallVoxtral, export
 from demo.training.muon import Muon
@@ -155,7 +155,9 @@ class Teacher:
         marks[is_audio] = there
         if len(rows.others):
             known = (rows.pairs >= 0) & (there[:, 0] != UNKNOWN)
-            compared[is_audio] = np.where(known[:, None], rows.others[rows.pairs, np.maximum(there[:, 0], 0)], UNKNOWN)
+            compared[is_audio] = np.where(
+                known[:, None], rows.others[rows.pairs, np.clip(there[:, 0], 0, LONGEST_TABLE - 1)], UNKNOWN
+            )
         mark_loss, compared_loss = torch.zeros(()), torch.zeros(())
         for at, head in enumerate(self.heads.marks):
             for where in (is_audio, ~is_audio):
@@ -215,7 +217,7 @@ def main() -> None:
     held_out = speech_of(600, 150, speech.HELD_OUT_VOICES, args.seed + 1, "held_out")
     prompts = Prompts(args.work / "tokenizer")
     test = Mixture(prompts, *held_out, np.random.default_rng([args.seed, 6]), single=True)
-    measured = [rows for rows, _ in zip(batches(test.trees(), 8, ROW), range(14), strict=False)]
+    measured = [rows for rows, _ in zip(batches(test.trees(), 8, ROW), range(8), strict=False)]
 
     torch.manual_seed(args.seed)
     model, progress, first = SmallVoxtral(), args.work / "skills.pt", 0
