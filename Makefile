@@ -76,7 +76,7 @@ format: setup ## lay out the code, and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-demo-checkpoint: setup ## train demo/model anew (about four hours on two cores)
+demo-checkpoint: setup ## train demo/model anew (about three hours on two cores)
 	command -v espeak-ng >/dev/null || sh infra/install-system-tools.sh espeak-ng
 	$(BIN)/python -m demo.training.train
 	$(BIN)/python -m demo.training.teach

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 from demo.training import skills, vocabulary
-from demo.training.forest import Recording, Tree, pack
+from demo.training.forest import Tree, pack
 from demo.training.measure import of_tree
 from demo.training.model import SmallVoxtral
 from demo.training.prompts import Prompts
+from demo.training.recorded import Recording
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ from pipeline.models.runtimes.vllm import arguments
 from pipeline.settings import Audio, Engine, Language, Settings
 
 HERE = Path(__file__).parents[1]
-EACH = 120  # examples of a skill
+EACH = 100  # examples of a skill
 
 
 def own_model() -> SmallVoxtral:

@@ -11,21 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from demo.training.vocabulary import AUDIO
+from demo.training.recorded import Recording
+from demo.training.vocabulary import AUDIO, AUDIO_TOKENS, PAD
 
 MARKS = 3  # labels for what is known at a token: digits so far, this digit, the largest so far
 LONGEST_TABLE = 16
 UNKNOWN = -100  # a label that no loss is taken of
-
-
-@dataclass
-class Recording:
-    """One recording: float32 samples of whole chunks, and the words in it."""
-
-    samples: np.ndarray
-    chunks: int
-    words: tuple[str, ...]
-    language: str | None
 
 
 @dataclass
@@ -54,7 +45,7 @@ class Tree:
         The [AUDIO] tokens are those of the `recordings` by number, one after another; `answers` are (skill, first,
         last + 1) of the tokens that are to be learned.
         """
-        heard = iter([(r, i) for r in recordings for i in range(self.recordings[r].chunks * 75)])
+        heard = iter([(r, i) for r in recordings for i in range(self.recordings[r].chunks * AUDIO_TOKENS)])
         node, path = -1, []
         for i in ids:
             audio = next(heard) if i == AUDIO else (-1, -1)
@@ -100,7 +91,7 @@ def pack(rows: Sequence[Sequence[Tree]], length: int) -> Rows:
     """Lay trees that fit one row next to each other."""
     shape = (len(rows), length)
     made = Rows(
-        ids=np.full(shape, 11),
+        ids=np.full(shape, PAD),
         positions=np.zeros(shape, dtype=np.int64),
         mask=np.zeros((*shape, length), dtype=bool),
         targets=np.full(shape, UNKNOWN),

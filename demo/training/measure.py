@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from demo.training import speech
-from demo.training.forest import Recording, Tree
+from demo.training.forest import Tree
 from demo.training.mixture import NAMES, Mixture
 from demo.training.model import SmallVoxtral
 from demo.training.prompts import Prompts
+from demo.training.recorded import Recording
 from demo.training.speech import SAMPLE_RATE_HZ
 from demo.training.vocabulary import CHUNK_S, PAD
 

@@ -8,9 +8,10 @@ from typing import TypeVar
 import numpy as np
 
 from demo.training import skills, speech
-from demo.training.forest import UNKNOWN, Recording, Tree
+from demo.training.forest import UNKNOWN, Tree
 from demo.training.prompts import Prompts
-from demo.training.train import WINDOW_SAMPLES, change_speed, narrow_band, noise, window
+from demo.training.recorded import Recording, recording
+from demo.training.train import window
 from demo.training.vocabulary import COLON_LINE, DIGIT_WORDS, EOS, NEW_LINES, NUMERALS
 
 NAMES = (
@@ -28,29 +29,6 @@ CHATTER = (
     "you are a helpful assistant who listens to calls and answers briefly politely be exact do not guess please "
     "reply in plain words The customer service of our shop Keep it short Never explain today is Monday"
 ).split()
-
-
-def recording(rng: np.random.Generator, phrases: Sequence[speech.Phrase], augment: bool) -> Recording:
-    """The phrases one after another, with pauses, in whole chunks; noise ends with them, or with the chunk."""
-    parts = [np.zeros(int(rng.uniform(0.0, 0.8) ** 2 * speech.SAMPLE_RATE_HZ))]
-    for phrase in phrases:
-        spoken = phrase.samples / 32768.0
-        spoken = change_speed(rng, spoken) if augment else spoken
-        parts.append(spoken / (np.abs(spoken).max() + 1e-6) * rng.uniform(0.5, 1.0))
-        parts.append(np.zeros(int(rng.uniform(0.1, 1.0) * speech.SAMPLE_RATE_HZ)))
-    samples = np.concatenate(parts)
-    chunks = -(-len(samples) // WINDOW_SAMPLES)
-    if augment and rng.random() < 0.25:
-        samples = narrow_band(rng, samples)
-    if rng.random() < 0.5:
-        samples = np.pad(samples, (0, chunks * WINDOW_SAMPLES - len(samples)))
-    background = np.concatenate([noise(rng) for _ in range(chunks)])[: len(samples)]
-    samples = samples * 10 ** rng.uniform(-1.3, 0.0) + background * 10 ** rng.uniform(-4.5, -2.2)
-    whole = np.zeros(chunks * WINDOW_SAMPLES, dtype=np.float32)
-    whole[: len(samples)] = samples
-    words = tuple(word for phrase in phrases for word in phrase.words)
-    languages = {phrase.language for phrase in phrases}
-    return Recording(whole, chunks, words, languages.pop() if len(languages) == 1 else None)
 
 
 class Mixture:
@@ -90,9 +68,9 @@ class Mixture:
         return made if made.chunks <= LONGEST_CHUNKS else self.recording()
 
     def awkward(self) -> Recording:
-        """A window with music, silence, changes of language, or more digits than a question is asked about."""
+        """A window of the first stage: music, silence, changes of language, more digits than are asked about."""
         plain = {language: list(phrases) for language, phrases in self.by_language.items()}
-        samples, words, language = window(self.rng, plain, augment=True, awkward=self.rng.random() < 0.7)
+        samples, words, language = window(self.rng, plain, augment=True, awkward=self.rng.random() < 0.5)
         return Recording(samples, 1, words, language)
 
     def pair(self) -> list[Recording]:
@@ -283,6 +261,13 @@ class Mixture:
                 known = sum(map(int, answers[: k + 1])) if skill == "count" else int(max(answers[: k + 1]))
                 tree.marks[node][0 if skill == "count" else 2] = known
 
+    def dictated(self) -> Tree:
+        """A window that is only transcribed, with and without its language in the prompt."""
+        tree = Tree(recordings=[self.awkward()])
+        for hint in dict.fromkeys((None, tree.recordings[0].language)):
+            self._transcribe(tree, 0, hint)
+        return tree
+
     def trees(self) -> Iterator[Tree]:
         while True:
             pairs = [self.pair() for _ in range(3)]
@@ -290,10 +275,10 @@ class Mixture:
             yield from map(self.plain, heard[:3])
             yield self.calls(heard[1:3])
             yield self.calls(heard[3:])
-            if not self.single and self.rng.random() < 0.5:
-                yield self.plain(self.awkward())
+            if not self.single:
+                for _ in range(6):
+                    yield self.dictated()
             yield from map(self.compared, pairs)
-            for _ in range(2):
-                yield self.transcript()
-            for _ in range(5):
+            yield self.transcript()
+            for _ in range(4):
                 yield self.reduced()
