@@ -70,7 +70,7 @@ class Mixture:
     def awkward(self) -> Recording:
         """A window of the first stage: music, silence, changes of language, more digits than are asked about."""
         plain = {language: list(phrases) for language, phrases in self.by_language.items()}
-        samples, words, language = window(self.rng, plain, augment=True, awkward=self.rng.random() < 0.5)
+        samples, words, language = window(self.rng, plain, augment=True, awkward=self.rng.random() < 0.25)
         return Recording(samples, 1, words, language)
 
     def pair(self) -> list[Recording]:
@@ -276,9 +276,10 @@ class Mixture:
             yield self.calls(heard[1:3])
             yield self.calls(heard[3:])
             if not self.single:
-                for _ in range(6):
+                for _ in range(10):
                     yield self.dictated()
             yield from map(self.compared, pairs)
-            yield self.transcript()
-            for _ in range(4):
+            for _ in range(2):
+                yield self.transcript()
+            for _ in range(5):
                 yield self.reduced()
