@@ -76,11 +76,12 @@ format: setup ## lay out the code, and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-demo-checkpoint: setup ## train demo/model anew (about 90 minutes on two cores)
+demo-checkpoint: setup ## train demo/model anew (about three hours on two cores)
 	command -v espeak-ng >/dev/null || sh infra/install-system-tools.sh espeak-ng
 	$(BIN)/python -m demo.training.train
+	$(BIN)/python -m demo.training.teach
 
-demo-check: setup ## measure the error rate of demo/model through the engine, on voices that are not in the training data
+demo-check: setup ## measure demo/model through the engine, on voices that are not in the training data: words, language, answers
 	$(BIN)/python -m demo.training.check
 
 demo-recordings: setup ## make demo/recordings and demo/held_out anew

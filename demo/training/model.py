@@ -7,7 +7,6 @@ to the window's maximum minus 8, Whisper's sinusoids, keys without bias, exact G
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 
@@ -17,48 +16,25 @@ from mistral_common.audio import mel_filter_bank
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from demo.training.speech import DIGITS, SAMPLE_RATE_HZ
-
-CHUNK_S = 6  # the encoder's window; Voxtral's own is 30 s
-MELS, HOP, WINDOW = 80, 160, 400
-ENCODER = {"dim": 128, "n_layers": 3, "n_heads": 4, "head_dim": 32, "hidden_dim": 512}
-DECODER = {"dim": 192, "n_layers": 3, "n_heads": 6, "n_kv_heads": 2, "head_dim": 32, "hidden_dim": 512}
-ROPE_THETA, NORM_EPS = 10_000.0, 1e-5
-POSITIONS = CHUNK_S * SAMPLE_RATE_HZ // HOP // 2
-DOWNSAMPLE = 4
-AUDIO_TOKENS = POSITIONS // DOWNSAMPLE
-
-# ------------------------------------------------------------------------------------------------- vocabulary
-BOS, EOS, INST, END_INST, PAD, AUDIO, BEGIN_AUDIO, TRANSCRIBE = 1, 2, 3, 4, 11, 24, 25, 34
-SPECIAL = {
-    **dict(enumerate("<unk> <s> </s> [INST] [/INST] [AVAILABLE_TOOLS] [/AVAILABLE_TOOLS] [TOOL_RESULTS]".split())),
-    **dict(enumerate("[/TOOL_RESULTS] [TOOL_CALLS] [IMG] <pad> [IMG_BREAK] [IMG_END] [PREFIX] [MIDDLE]".split(), 8)),
-    **dict(enumerate("[SUFFIX] [SYSTEM_PROMPT] [/SYSTEM_PROMPT] [TOOL_CONTENT]".split(), 16)),
-    **{AUDIO: "[AUDIO]", BEGIN_AUDIO: "[BEGIN_AUDIO]", 32: "[ARGS]", 33: "[CALL_ID]", TRANSCRIBE: "[TRANSCRIBE]"},
-}
-SPECIAL_COUNT = 64
-# Tekken's published pre-tokeniser pattern.
-PATTERN = (
-    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
-    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
-    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+from demo.training import vocabulary
+from demo.training.speech import SAMPLE_RATE_HZ
+from demo.training.vocabulary import (
+    AUDIO,
+    AUDIO_TOKENS,
+    DOWNSAMPLE,
+    EOS,
+    HOP,
+    MELS,
+    VOCAB_SIZE,
+    WINDOW,
+    prompt_ids,
 )
-WORDS = sorted({word for words in DIGITS.values() for word in words})
-PIECES = [*WORDS, *(" " + word for word in WORDS), "lang", *(f":{language}" for language in DIGITS)]
-VOCABULARY: list[bytes] = [bytes([i]) for i in range(256)] + [piece.encode() for piece in PIECES]
-TOKEN_ID = {piece: SPECIAL_COUNT + 256 + i for i, piece in enumerate(PIECES)}
-VOCAB_SIZE = SPECIAL_COUNT + len(VOCABULARY)
 
-
-def text_ids(words: tuple[str, ...] | list[str]) -> list[int]:
-    """Token ids of the words joined by spaces, as tekken encodes them."""
-    return [TOKEN_ID[word if i == 0 else " " + word] for i, word in enumerate(words)]
-
-
-def prompt_ids(language: str | None) -> list[int]:
-    """The transcription prompt of mistral_common's `encode_transcription` for one chunk of audio."""
-    hint = [TOKEN_ID["lang"], TOKEN_ID[f":{language}"]] if language else []
-    return [BOS, INST, BEGIN_AUDIO, *[AUDIO] * AUDIO_TOKENS, END_INST, *hint, TRANSCRIBE]
+ENCODER = {"dim": 128, "n_layers": 3, "n_heads": 4, "head_dim": 32, "hidden_dim": 512}
+DECODER = {"dim": 192, "n_layers": 5, "n_heads": 6, "n_kv_heads": 2, "head_dim": 32, "hidden_dim": 512}
+ROPE_THETA, NORM_EPS = 10_000.0, 1e-5
+POSITIONS = AUDIO_TOKENS * DOWNSAMPLE
+LONGEST = 1024  # tokens of a sequence, in training
 
 
 # ------------------------------------------------------------------------------------------------------ model
@@ -88,16 +64,17 @@ class Attention(nn.Module):
         self.wv = nn.Linear(dim, kv_heads * head_dim, bias=biased)
         self.wo = nn.Linear(heads * head_dim, dim, bias=biased)
 
-    def forward(self, x: Tensor, rope: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, rope: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        """`rope` (..., length, head_dim / 2, 2) makes it causal, unless a `mask` says who sees whom."""
         batch, length, _ = x.shape
         q = self.wq(x).view(batch, length, self.heads, self.head_dim).transpose(1, 2)
         k = self.wk(x).view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)
         v = self.wv(x).view(batch, length, self.kv_heads, self.head_dim).transpose(1, 2)
         if rope is not None:
-            q, k = rotate(q, rope[:length]), rotate(k, rope[:length])
+            q, k = rotate(q, rope), rotate(k, rope)
             groups = self.heads // self.kv_heads
             k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-        out = F.scaled_dot_product_attention(q, k, v, is_causal=rope is not None)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=rope is not None and mask is None)
         return self.wo(out.transpose(1, 2).reshape(batch, length, -1))
 
 
@@ -139,8 +116,8 @@ class Layer(nn.Module):
         self.feed_forward = FeedForward(dim, shape["hidden_dim"], gated=decoder)
         self.ffn_norm = norm()
 
-    def forward(self, x: Tensor, rope: Tensor | None = None) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), rope)
+    def forward(self, x: Tensor, rope: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), rope, mask)
         return x + self.feed_forward(self.ffn_norm(x))
 
 
@@ -181,7 +158,7 @@ class SmallVoxtral(nn.Module):
         self.norm = nn.RMSNorm(dim, eps=NORM_EPS)
         self.output = nn.Linear(dim, VOCAB_SIZE, bias=False)
         self.log_mel = LogMel()
-        self.register_buffer("rope", rope_table(256, DECODER["head_dim"]), persistent=False)
+        self.register_buffer("rope", rope_table(LONGEST, DECODER["head_dim"]), persistent=False)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02 if isinstance(module, nn.Embedding) else dim**-0.5)
@@ -189,19 +166,36 @@ class SmallVoxtral(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def listen(self, waveforms: Tensor) -> Tensor:
-        """(batch, CHUNK_S * 16000) samples in [-1, 1] -> (batch, AUDIO_TOKENS, dim) embeddings."""
-        frames = self.mm_whisper_embeddings.whisper_encoder(self.log_mel(waveforms))
-        stacked = frames.reshape(len(frames), AUDIO_TOKENS, -1)
+        """(batch, chunks * CHUNK_S * 16000) samples in [-1, 1] -> (batch, chunks * AUDIO_TOKENS, dim) embeddings."""
+        mel = self.log_mel(waveforms)
+        chunks = mel.unflatten(-1, (-1, 2 * POSITIONS)).transpose(1, 2).flatten(0, 1)
+        frames = self.mm_whisper_embeddings.whisper_encoder(chunks)
+        stacked = frames.reshape(len(waveforms), -1, ENCODER["dim"] * DOWNSAMPLE)
         return self.mm_whisper_embeddings.audio_language_projection(stacked)
+
+    def states(
+        self, audio: Tensor, ids: Tensor, positions: Tensor | None = None, mask: Tensor | None = None
+    ) -> list[Tensor]:
+        """What each layer leaves of ids (batch, length): (batch, length, dim) for each.
+
+        The [AUDIO] tokens of `ids`, row by row, are filled from `audio`, whose last dimension is dim. `positions`
+        (batch, length) and `mask` (batch, length, length), true where the first sees the second, are those of a plain
+        causal sequence unless given.
+        """
+        x = self.mm_whisper_embeddings.tok_embeddings(ids)
+        filled = (ids == AUDIO).unsqueeze(-1)
+        x = torch.where(filled, torch.zeros_like(x).masked_scatter(filled, audio), x)
+        rope = self.rope[: ids.shape[1]] if positions is None else self.rope[positions].unsqueeze(1)
+        mask = None if mask is None else mask.unsqueeze(1)
+        left = []
+        for layer in self.layers:
+            x = layer(x, rope, mask)
+            left.append(x)
+        return left
 
     def forward(self, audio: Tensor, ids: Tensor) -> Tensor:
         """Logits (batch, length, VOCAB_SIZE) for ids (batch, length) whose [AUDIO] tokens are filled from `audio`."""
-        x = self.mm_whisper_embeddings.tok_embeddings(ids)
-        start = 3  # <s> [INST] [BEGIN_AUDIO]
-        x = torch.cat([x[:, :start], audio, x[:, start + AUDIO_TOKENS :]], dim=1)
-        for layer in self.layers:
-            x = layer(x, self.rope)
-        return self.output(self.norm(x))
+        return self.output(self.norm(self.states(audio, ids)[-1]))
 
     @torch.no_grad()
     def transcribe(self, waveforms: Tensor, language: str | None = None, max_tokens: int = 24) -> list[list[int]]:
@@ -228,30 +222,5 @@ def export(model: SmallVoxtral, folder: Path) -> None:
     params = DECODER | {"rope_theta": ROPE_THETA, "norm_eps": NORM_EPS, "vocab_size": VOCAB_SIZE}
     params |= {"max_position_embeddings": 4096, "multimodal": {"whisper_model_args": whisper_args}}
     (folder / "params.json").write_text(json.dumps(params, indent=2) + "\n")
-
-    def token(rank: int, piece: bytes) -> dict[str, object]:
-        text = piece.decode(errors="ignore") or None
-        return {"rank": rank, "token_bytes": base64.b64encode(piece).decode(), "token_str": text}
-
-    special = [SPECIAL.get(i, f"<SPECIAL_{i}>") for i in range(SPECIAL_COUNT)]
-    tekken = {
-        "config": {
-            "pattern": PATTERN,
-            "num_vocab_tokens": len(VOCABULARY),
-            "default_vocab_size": VOCAB_SIZE,
-            "default_num_special_tokens": SPECIAL_COUNT,
-            "version": "v11",
-        },
-        "vocab": [token(rank, piece) for rank, piece in enumerate(VOCABULARY)],
-        "special_tokens": [{"rank": i, "token_str": s, "is_control": True} for i, s in enumerate(special)],
-        "audio": {
-            "sampling_rate": SAMPLE_RATE_HZ,
-            "frame_rate": SAMPLE_RATE_HZ / HOP / 2 / DOWNSAMPLE,
-            "audio_encoding_config": {"num_mel_bins": MELS, "hop_length": HOP, "window_size": WINDOW},
-            "chunk_length_s": float(CHUNK_S),
-        },
-        "version": 1,
-        "type": "Tekken",
-    }
-    (folder / "tekken.json").write_text(json.dumps(tekken, indent=1) + "\n")
+    vocabulary.write(folder)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, folder / "consolidated.safetensors")

@@ -75,10 +75,15 @@ def speak(text: str, *, accent: str, voice: str, words_per_minute: int, pitch: i
     return np.clip(samples, -32768, 32767).astype(np.int16)
 
 
-def phrase(rng: np.random.Generator, voices: Sequence[str], language: str | None = None) -> Phrase:
+def phrase(
+    rng: np.random.Generator, voices: Sequence[str], language: str | None = None, digits: Sequence[int] | None = None
+) -> Phrase:
     """Draw one phrase: language, accent, voice, one to seven digits, speed, pitch and word gaps."""
     language = language or str(rng.choice(list(DIGITS)))
-    words = [str(w) for w in rng.choice(DIGITS[language], size=rng.integers(1, 8))]
+    if digits is None:
+        words = [str(w) for w in rng.choice(DIGITS[language], size=rng.integers(1, 8))]
+    else:
+        words = [DIGITS[language][digit] for digit in digits]
     text = "".join(w + (", " if rng.random() < 0.08 else " ") for w in words)
     accent, voice = str(rng.choice(ACCENTS[language])), str(rng.choice(list(voices)))
     samples = speak(
@@ -96,3 +101,39 @@ def phrases(count: int, voices: Sequence[str], seed: int) -> list[Phrase]:
     """`count` phrases, each from its own seeded generator, made on all cores."""
     with ThreadPoolExecutor() as pool:
         return list(pool.map(lambda i: phrase(np.random.default_rng([seed, i]), voices), range(count)))
+
+
+@dataclass(frozen=True)
+class Twins:
+    """One number spoken several times, in any languages and voices; and numbers that are nearly the same."""
+
+    same: tuple[Phrase, ...]
+    near: tuple[Phrase, ...]
+
+
+def nearly(rng: np.random.Generator, digits: Sequence[int]) -> list[int]:
+    """The digits with one of them changed, or left out, or one more, or two neighbours exchanged."""
+    near, at = list(digits), int(rng.integers(len(digits)))
+    way = rng.random()
+    if way < 0.15 and len(near) > 1:
+        del near[at]
+    elif way < 0.3 and len(near) < 7:
+        near.insert(at, int(rng.integers(10)))
+    elif way < 0.45 and at and near[at] != near[at - 1]:
+        near[at - 1 : at + 1] = near[at], near[at - 1]
+    else:
+        near[at] = (near[at] + int(rng.integers(1, 10))) % 10
+    return near
+
+
+def twins(count: int, voices: Sequence[str], seed: int) -> list[Twins]:
+    """`count` numbers of one to seven digits, each spoken three times, and two that are nearly the same."""
+
+    def one(i: int) -> Twins:
+        rng = np.random.default_rng([seed, 5, i])
+        digits = [int(d) for d in rng.integers(0, 10, size=rng.integers(1, 8))]
+        same = tuple(phrase(rng, voices, digits=digits) for _ in range(3))
+        return Twins(same, tuple(phrase(rng, voices, digits=nearly(rng, digits)) for _ in range(2)))
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(one, range(count)))

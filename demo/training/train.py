@@ -1,6 +1,7 @@
-"""Train the demo checkpoint: `make demo-checkpoint`, or `python -m demo.training.train --help`.
+"""Train a checkpoint that transcribes, and tells the language: the first stage of `make demo-checkpoint`.
 
-About 90 minutes of two CPU cores from nothing to demo/model; progress is kept in --work, and resumed.
+About two hours of two CPU cores from nothing; progress is kept in --work, and resumed. The second stage is
+demo/training/teach.py.
 """
 
 from __future__ import annotations
@@ -18,20 +19,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from demo.training import speech
-from demo.training.model import (
-    AUDIO_TOKENS,
-    CHUNK_S,
-    DECODER,
-    EOS,
-    PAD,
-    SPECIAL_COUNT,
-    VOCABULARY,
-    WORDS,
-    SmallVoxtral,
-    export,
-    prompt_ids,
-    text_ids,
-)
+from demo.training.model import DECODER, SmallVoxtral, export
+from demo.training.vocabulary import AUDIO_TOKENS, CHUNK_S, EOS, PAD, WORDS, decode, prompt_ids, text_ids
 
 WINDOW_SAMPLES = CHUNK_S * speech.SAMPLE_RATE_HZ
 TUNES = 300
@@ -137,11 +126,6 @@ def batch(
     return torch.from_numpy(np.stack(waveforms)), ids, wanted, texts
 
 
-def decode(ids: Sequence[int]) -> str:
-    """Text of token ids; special tokens vanish."""
-    return b"".join(VOCABULARY[i - SPECIAL_COUNT] for i in ids if i >= SPECIAL_COUNT).decode(errors="replace").strip()
-
-
 def word_error_rate(model: SmallVoxtral, windows: list[tuple[np.ndarray, tuple[str, ...], str | None]]) -> float:
     """Corpus WER of greedy transcripts, without a language in the prompt."""
     model.eval()
@@ -165,7 +149,7 @@ def load_phrases(count: int, voices: Sequence[str], seed: int, cache: Path) -> d
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, default=Path("demo/model"))
+    parser.add_argument("--output", type=Path, default=Path("build/demo-training/listening"))
     parser.add_argument(
         "--work", type=Path, default=Path("build/demo-training"), help="speech and progress are kept here"
     )
