@@ -27,6 +27,7 @@ from demo.training.vocabulary import CHUNK_S, EOS, decode
 from pipeline import models
 from pipeline.audio import media
 from pipeline.models.checkpoint import fit, inspect
+from pipeline.models.demand import Demand, of_windows
 from pipeline.models.protocol import Request
 from pipeline.models.runtimes.vllm import arguments
 from pipeline.settings import Audio, Engine, Language, Settings
@@ -60,7 +61,7 @@ async def engine_answers(windows: Sequence[np.ndarray]) -> list[tuple[str, str]]
     )
     checkpoint = inspect(settings.engine)
     settings = fit(settings, checkpoint)
-    model = models.start(settings, checkpoint)
+    model = models.start(settings, checkpoint, of_windows(settings, checkpoint))
     score = model.language_scorer(settings.language.expected, settings.language.methods)
 
     async def answer(samples: np.ndarray) -> tuple[str, str]:
@@ -76,11 +77,10 @@ async def engine_answers(windows: Sequence[np.ndarray]) -> list[tuple[str, str]]
 def engine_rights(asked: Sequence[Example]) -> list[bool]:
     """Whether vLLM, decoding greedily, gives exactly the right answer to each."""
     settings = Settings(input="none", output="none", engine=Engine(model=str(HERE / "model"), device="cpu"))
-    checkpoint = inspect(settings.engine)
-    given = arguments(fit(settings, checkpoint), checkpoint)
+    given = arguments(settings, inspect(settings.engine), Demand(2 * CHUNK_S, 800, audios=2))
     import vllm
 
-    llm = vllm.LLM(**given | {"limit_mm_per_prompt": {"audio": 2}, "max_model_len": 1024})
+    llm = vllm.LLM(**given)
     prompts = [
         {"prompt_token_ids": list(example.ids)}
         | ({"multi_modal_data": {"audio": audio_of(example)}} if example.recordings else {})
@@ -89,7 +89,15 @@ def engine_rights(asked: Sequence[Example]) -> list[bool]:
     params = vllm.SamplingParams(temperature=0.0, max_tokens=80, detokenize=False)
     outputs = llm.generate(prompts, params, use_tqdm=False)  # pyright: ignore[reportArgumentType]
     said = [[i for i in output.outputs[0].token_ids if i != EOS] for output in outputs]
-    return [ids == list(example.answer[:-1]) for ids, example in zip(said, asked, strict=True)]
+    return [
+        ids == list(example.answer[:-1]) or (example.skill == "same" and _verdict(ids) == _verdict(example.answer))
+        for ids, example in zip(said, asked, strict=True)
+    ]
+
+
+def _verdict(ids: Sequence[int]) -> str:
+    """Of an answer that writes down both numbers before it."""
+    return decode(list(ids)).rpartition(": ")[2]
 
 
 def skills_table() -> None:
@@ -101,8 +109,8 @@ def skills_table() -> None:
     for skill in dict.fromkeys(NAMES):
         if shares := [right for right, example in zip(rights, asked, strict=True) if example.skill == skill]:
             print(f"| {skill} | {np.mean(shares):.0%} |")
-    same = sum(a == b for a, b in zip(rights, own, strict=True))
-    print(f"\nvLLM and the training code are right on the same answers in {same} of {len(asked)}")
+    exact = [a == b for a, b, one in zip(rights, own, asked, strict=True) if one.skill != "same"]
+    print(f"\nvLLM and the training code are right on the same answers in {sum(exact)} of {len(exact)}")
 
 
 def main() -> None:

@@ -195,7 +195,7 @@ class Mixture:
             text = skills.TWO.format(first=self.name(), second=self.name(), question=self.wording("same"))
             chunks = [tree.recordings[0].chunks, tree.recordings[at].chunks]
             ids = self.prompts.start() + self.prompts.user(text, chunks)
-            said = self.prompts.said("yes" if digits == first else "no")
+            said = self.prompts.said(skills.compared(first, digits))
             path = tree.add(ids + said, [0, at], [(SKILL["same"], len(ids), len(ids) + len(said))])
             paired = list(zip(digits, [*first, *[NO_DIGIT] * len(digits)], strict=False))
             tree.others.append([(UNKNOWN, UNKNOWN), *((other, int(own == other)) for own, other in paired)])

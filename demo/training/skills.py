@@ -86,6 +86,11 @@ def answer(skill: str, digits: Sequence[int], language: str | None) -> str:
     return language if skill == "language" else json.dumps({"digits": list(digits), "language": language})
 
 
+def compared(first: Sequence[int], second: Sequence[int]) -> str:
+    """Both numbers, and whether they are the same: what is written down is easier to compare than what is heard."""
+    return f"{number(first)}, {number(second)}: {'yes' if first == second else 'no'}"
+
+
 def follow_up(question: str) -> str:
     """The question as it may come after another one: "And which is the largest?"."""
     return f"And {question[0].lower()}{question[1:]}"

@@ -189,7 +189,7 @@ def test_two_recordings_in_one_prompt(ask: Any) -> None:
     ]
     answers = ask(rows, turns=["Are both the same number?"])
     wanted = ["yes" if one.digits == other.digits else "no" for one, other in pairs]
-    assert share([row["answer"] for row in answers], wanted) >= 0.8
+    assert share([(row["answer"] or "").rpartition(": ")[2] for row in answers], wanted) >= 0.8
     assert [member["recording_id"] for member in answers[0]["members"]] == ["0-0", "0-1"]
 
 
