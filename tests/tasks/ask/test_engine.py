@@ -77,7 +77,14 @@ def spoken() -> list[Spoken]:
 
 
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Model]:
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """The one that the engine belongs to."""
+    with asyncio.Runner() as runner:
+        yield runner.get_loop()
+
+
+@pytest.fixture(scope="session")
+def engine(loop: asyncio.AbstractEventLoop) -> Iterator[Model]:
     """Loaded once, for all questions here."""
     found = inspect(ENGINE)
     model = models.start(AskSettings(input="in", output="out", engine=ENGINE), found, Demand(24.0, 700, audios=2))
@@ -86,7 +93,7 @@ def engine() -> Iterator[Model]:
 
 
 @pytest.fixture
-def ask(engine: Model, tmp_path: Path) -> Any:
+def ask(engine: Model, loop: asyncio.AbstractEventLoop, tmp_path: Path) -> Any:
     """Asks what a task file says of the rows of a manifest; the rows of `answers`, in order."""
 
     def answers(about: list[Row] | str, *, window_s: float = 12.0, **given: Any) -> list[Row]:
@@ -115,7 +122,7 @@ def ask(engine: Model, tmp_path: Path) -> Any:
         async def gather(*given: Any) -> list[Any] | None:
             return gathering.add(*given)
 
-        replied = asyncio.run(task.worker(engine, settings, gather)(parts)).to_pylist()
+        replied = loop.run_until_complete(task.worker(engine, settings, gather)(parts)).to_pylist()
         found: list[Row] = []
         for recording in recordings.to_pylist():
             own = [row for row in replied if row["recording_id"] == recording["recording_id"]]
