@@ -13,6 +13,7 @@ from tests.conftest import DEMO, ROOT
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text("utf-8"), re.S)
 
 
+@pytest.mark.slow
 def test_the_examples_of_the_docs_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shared_ray: None
 ) -> None:

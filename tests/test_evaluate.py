@@ -47,6 +47,7 @@ def usual_texts(demo_run: JobRun) -> dict[str, str]:
     return {line["reference"]: known[line["path"]] for line in lines}
 
 
+@pytest.mark.slow
 def test_fleurs(shared_ray: None, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     evaluated(SCRIPTED, 2, {}, tmp_path, capfd)
 

@@ -131,6 +131,7 @@ def test_choices(shared_ray: None, folder: Folder, capsys: pytest.CaptureFixture
     assert len(reports(folder.output)) == 1
 
 
+@pytest.mark.slow
 def test_fields_of_a_schema(shared_ray: None, folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
     """References as JSON in a text, and as an object; one is neither."""
     rows = listed(
@@ -167,6 +168,7 @@ def test_fields_of_a_schema(shared_ray: None, folder: Folder, capsys: pytest.Cap
     assert {row["failure_code"] for row in folder.table("answers")} == {"invalid_answer"}
 
 
+@pytest.mark.slow
 def test_calls_of_tools(shared_ray: None, folder: Folder) -> None:
     ticket = {"name": "open_ticket", "arguments": {"subject": "Bill"}}
     call = {"name": "call_back", "arguments": {}}
@@ -195,6 +197,7 @@ def test_a_regression_sets_the_exit_status(
     assert len(reports(folder.output)) == 2 and len(published(folder.output, "answers")) == 36
 
 
+@pytest.mark.slow
 def test_of_a_group_the_first_row_has_the_reference(shared_ray: None, folder: Folder) -> None:
     rows = [row | {"customer": "Ann", "group_id": "call"} for row in listed("sales", "support")]
     assert folder.evaluate(task=CHOICES, rows=rows) == 0

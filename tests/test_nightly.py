@@ -62,6 +62,7 @@ def test_a_budget_needs_a_speed(bucket: Path) -> None:
     assert nightly.choose(plan, None).estimate is None
 
 
+@pytest.mark.slow
 def test_three_nights(shared_ray: None, bucket: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Ray, ffmpeg and storage are real; each night does what it needs and nothing else."""
     for days, clip in enumerate(sorted((DEMO / "held_out").glob("*.ogg"))[:4]):

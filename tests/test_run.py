@@ -139,6 +139,7 @@ exec {ffprobe} "$@"
 """
 
 
+@pytest.mark.slow
 def test_a_recording_that_ends_decode_workers_is_given_up_and_nothing_else_is_lost(
     no_ray: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,6 +116,7 @@ def test_split_channels_export_a_conversation(shared_ray: None, tmp_path: Path) 
     assert transcribe.main(arguments) == 0, "and again there is nothing to do"
 
 
+@pytest.mark.slow
 def test_the_newest_transcript_counts(shared_ray: None, speech_wav: Callable[..., Path], tmp_path: Path) -> None:
     recording, out, files = speech_wav("in/a.wav"), tmp_path / "out", tmp_path / "files"
     arguments = ["--input", str(recording.parent), "--output", str(out), *SCRIPTED]
