@@ -189,6 +189,7 @@ def test_tools_groups_and_parts(shared_ray: None, folder: Path, scripted: Script
     assert done.report["numbers"]["in_parts"] == 1
 
 
+@pytest.mark.slow
 def test_over_transcripts(shared_ray: None, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = run_job(["--input", str(folder / "in"), "--channels", "split", *SCRIPTED], str(folder / "made"))
     texts = {row["uri"]: row["text"] for row in made.transcripts if row["channel"] is None}

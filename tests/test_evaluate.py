@@ -168,6 +168,7 @@ def test_a_regression_sets_the_exit_status(
     assert len(evaluations(str(output))) == 4
 
 
+@pytest.mark.slow
 def test_references_are_those_of_today_and_what_is_left_out_is_named(
     shared_ray: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -180,6 +180,7 @@ def test_calls_of_tools(shared_ray: None, folder: Folder) -> None:
     assert json.loads(folder.table("answers")[0]["tool_calls"]) == [ticket, call]
 
 
+@pytest.mark.slow
 def test_a_regression_sets_the_exit_status(
     shared_ray: None, folder: Folder, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -77,7 +77,7 @@ def writer(output: Shared, *chunks: str) -> Writer:
     whole = {"outcome": "ok", "failure_code": None, "duration_s": 0.0}
     plan: Any = SimpleNamespace(
         listing=SimpleNamespace(recordings=recordings, extra=no_columns(len(recordings))),
-        task=SimpleNamespace(tables={"recordings": ROW}, rows=rows),
+        task=SimpleNamespace(tables={"recordings": ROW}, carrying=["recordings"], rows=rows),
         tally=SimpleNamespace(add=lambda _: whole, add_part=lambda _: None),
         settings=SimpleNamespace(flush_interval_s=0.0),
         about={},

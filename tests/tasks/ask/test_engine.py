@@ -25,7 +25,7 @@ from pipeline.tasks.ask.task import Asking
 from tests.conftest import DEMO, JobRun
 
 ENGINE = Engine(model=str(DEMO / "model"), device="cpu")
-LARGEST, CLIPS = 6, 24  # digits in a clip; clips
+LARGEST, CLIPS = 6, 16  # digits in a clip; clips
 DIAL, EXTENSION = (
     {
         "name": name,
