@@ -103,6 +103,7 @@ def test_a_bucket_of_transcripts_becomes_files(demo_run: JobRun, s3: str, capsys
     assert store.read("s3://test/files/recordings/odd/silence.txt") == b""
 
 
+@pytest.mark.slow
 def test_split_channels_export_a_conversation(shared_ray: None, tmp_path: Path) -> None:
     call = DEMO / "recordings/calls/0003 stereo.wav"
     out = tmp_path / "out"
