@@ -22,9 +22,14 @@ from pipeline.log import Log, duration
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the job; returns the exit status."""
+    return start(arguments, settings.Settings)
+
+
+def start(arguments: list[str] | None, kind: type[settings.Settings]) -> int:
+    """Run the job that settings of this kind describe, one run of their task; returns the exit status."""
 
     def job(log: Log) -> int:
-        wanted = command_line.load(sys.argv[1:] if arguments is None else arguments)
+        wanted = command_line.load(sys.argv[1:] if arguments is None else arguments, kind)
         log.as_json = wanted.log_format == "json"
         plan = planning.plan(wanted)
         facts = carry_out(plan, log)

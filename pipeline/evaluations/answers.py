@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 
 class Answers:
-    """A scored.protocol.Scored."""
+    """An evaluations.protocol.Scored."""
 
     table: ClassVar[str] = "answers"
     lacking: ClassVar[str] = "not asked"

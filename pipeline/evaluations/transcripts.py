@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 
 class Transcripts:
-    """A scored.protocol.Scored."""
+    """An evaluations.protocol.Scored."""
 
     table: ClassVar[str] = "transcripts"
     lacking: ClassVar[str] = "not transcribed"

@@ -164,21 +164,18 @@ def _of_group(row: Row, settings: Settings) -> Part:
     """The recordings of a group, all in one prompt."""
     members, limit_s = row["members"], settings.segmentation.max_window_s or 0.0
     found: list[_Gathered] = []
-    try:
-        for number, member in enumerate(members, 1):
-            found.append(own := _Gathered())
-            for window in _windows(member, settings):
-                own.note(window)
-                if window.samples is not None:
-                    own.add(window)
-                if sum(each.samples for each in found) > limit_s * SAMPLE_RATE_HZ:
-                    detail = f"its recordings have more than {limit_s:g} s of speech together, which one prompt holds"
-                    raise RecordingError(FailureCode.CONTEXT_LIMIT, detail)
-            if not own.windows:
-                code, detail = own.failure or (FailureCode.NO_SPEECH.value, "no speech was found in it")
-                return _failed(code, f"recording {number} of {len(members)}, {member['uri']}: {detail}")
-    except RecordingError as error:
-        return _failed(error.code, error.detail)
+    for number, member in enumerate(members, 1):
+        found.append(own := _Gathered())
+        for window in _windows(member, settings):
+            own.note(window)
+            if window.samples is not None:
+                own.add(window)
+            if sum(each.samples for each in found) > limit_s * SAMPLE_RATE_HZ:
+                detail = f"its recordings have more than {limit_s:g} s of speech together, which one prompt holds"
+                return _failed(FailureCode.CONTEXT_LIMIT, detail)
+        if not own.windows:
+            code, detail = own.failure or (FailureCode.NO_SPEECH.value, "no speech was found in it")
+            return _failed(code, f"recording {number} of {len(members)}, {member['uri']}: {detail}")
     code, detail = next((each.failure for each in found if each.failure), (None, None))
     audio = [each.audio() for each in found]
     durations = [each.facts.get("duration_s") or 0.0 for each in found]
