@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from jobs import shell
-from pipeline import command_line, planning, run, settings
+from pipeline import command_line, models, planning, run, settings
 from pipeline.errors import JobError
 from pipeline.estimate import Estimate
 from pipeline.ledger import report
@@ -110,6 +110,8 @@ def print_plan(plan: planning.Plan, log: Log) -> None:
         lines.append(f"run {plan.output.run_id}: {plan.settings.engine.model} -> {plan.output.uri}")
     else:
         lines.append("nothing to do")
+    if plan.settings.dry_run and (untold := models.untold(plan.checkpoint)):
+        lines.append(untold)
     for line in lines:
         log.say(line)
 

@@ -41,7 +41,7 @@ COMMON = (
     "run_id",
     "config",
 )
-METAVARS = {"input": "URI", "output": "URI", "question": "TEXT"}
+METAVARS = {"input": "URI", "output": "URI", "question": "TEXT", "engine.server": "URL"}
 METAVAR_OF_TYPE = {bool: "", int: "N", float: "NUMBER", str: "NAME", Path: "PATH"}
 WIDEST_HELP = 110
 SIMILAR = 0.7  # of difflib's ratio, from where on a name is taken for a misspelling of another

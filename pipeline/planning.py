@@ -83,7 +83,10 @@ def plan(settings: Settings) -> Plan:
     task, checkpoint = tasks.load(settings), inspect(settings.engine)
     models.require(task.name, task.requires, checkpoint)
     settings = task.fit(settings, checkpoint)
-    engine = settings.engine.model_copy(update={"device": flow.device(settings.engine)})
+    resolved = {"device": flow.device(settings.engine)}
+    if settings.engine.server:
+        resolved["model"] = checkpoint.model  # a server's only one need not be named
+    engine = settings.engine.model_copy(update=resolved)
     settings = settings.model_copy(update={"engine": engine})
     runtime, runtime_version = models.runtime(checkpoint)
     began = datetime.now(UTC)

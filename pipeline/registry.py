@@ -13,9 +13,11 @@ TASKS = {
 FAMILIES = {
     "voxtral": "pipeline.models.families.voxtral:FAMILY",
     "whisper": "pipeline.models.families.whisper:FAMILY",
+    "server": "pipeline.models.families.server:FAMILY",
     "scripted": "pipeline.models.families.scripted:FAMILY",
 }
 RUNTIMES = {
     "vllm": "pipeline.models.runtimes.vllm:RUNTIME",
+    "server": "pipeline.models.runtimes.server:RUNTIME",
     "scripted": "pipeline.models.runtimes.scripted:RUNTIME",
 }

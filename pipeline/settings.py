@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_origin
+from urllib.parse import urlsplit
 
 import pycountry
 from pydantic import (
@@ -152,11 +153,36 @@ class Language(_Frozen):
         return tuple(sorted(set(expected)))  # their order means nothing, and must change nothing
 
 
+def _server_address(url: str) -> str:
+    """The URL without a slash at its end.
+
+    Raises:
+        ValueError: it is none of a server, or holds a secret. The message has no part of it that may be one.
+    """
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        _ = parts.port  # raises
+    except ValueError as error:
+        raise ValueError("not a URL: write http://host:8000/v1") from error
+    if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
+        raise ValueError(f"{host}: no password, query or fragment in the URL; the key goes into OPENAI_API_KEY")
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError(f"{url:.80}: not the URL of a server: write http://host:8000/v1")
+    return url.rstrip("/")
+
+
 class Engine(_Frozen):
     """The speech model and the engines that run it."""
 
     model: str = "mistralai/Voxtral-Small-24B-2507"
-    """A Hugging Face name (openai/whisper-large-v3, too), or a folder with the model's files."""
+    """A Hugging Face name (openai/whisper-large-v3, too), or a folder with the model's files; with --engine.server the
+    name that the server has for it."""
+    server: tuple[str, ...] = ()
+    """Where an OpenAI-compatible server runs the model (http://host:8000/v1); no engine starts then. Several, for
+    replicas of one model. The key is read from OPENAI_API_KEY."""
+    server_audio: Literal["flac", "opus"] = "flac"
+    """What a server is sent: `flac` loses nothing; `opus` (in Ogg) loses a little, and takes a fifth of the bytes."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face model."""
     family: FamilyName = "auto"
@@ -178,7 +204,7 @@ class Engine(_Frozen):
     max_model_len: int | None = Field(default=None, ge=128)
     """Context. Default: what one window and its text need. [tokens]"""
     max_num_seqs: int = Field(default=64, ge=1)
-    """Windows in one engine's batch at most."""
+    """Windows in one engine's batch at most; requests inside one server at most."""
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
     """Share of each GPU's memory for weights and cache."""
     cpu_kv_cache_gb: int = Field(default=1, ge=1)
@@ -186,15 +212,28 @@ class Engine(_Frozen):
     max_tokens_per_s: float = Field(default=16.0, gt=0)
     """Longest text that a window may have; reaching it is reported as finish_reason `length`. [tokens per second]"""
     stall_timeout_s: float = Field(default=600.0, gt=0)
-    """An engine that has windows and finishes none for this long is replaced. [seconds]"""
+    """An engine that has windows and finishes none for this long is replaced; so long, servers may answer nothing.
+    [seconds]"""
     start_timeout_s: float = Field(default=1_800.0, gt=0)
     """An engine that takes longer than this to start, once it is its turn, is started again. [seconds]"""
     max_deaths: int = Field(default=20, ge=0)
     """Engines that may die and be replaced before the job gives up."""
 
+    @field_validator("server")
+    @classmethod
+    def _addresses(cls, server: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(map(_server_address, server)))
+
+    @property
+    def windows_at_once(self) -> int:
+        """Windows that one engine computes at once."""
+        return self.max_num_seqs * max(1, len(self.server))
+
     @property
     def resolved_dtype(self) -> str:
-        """The number format that `auto` means on this device."""
+        """The number format that `auto` means on this device; a server does not tell its own."""
+        if self.server:
+            return "unknown"
         return {"cpu": "float32", "gpu": "bfloat16"}[self.device] if self.dtype == "auto" else self.dtype
 
 

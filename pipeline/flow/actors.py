@@ -25,6 +25,7 @@ from pipeline.errors import JobError
 from pipeline.flow.metrics import EngineMetrics
 from pipeline.flow.tracker import ENGINE_KILLS
 from pipeline.models.checkpoint import Checkpoint
+from pipeline.models.protocol import DeadModelError
 from pipeline.settings import Settings
 from pipeline.tasks.protocol import Task
 
@@ -58,7 +59,9 @@ class EngineActor:
             self._trouble = self._give_up(f"{reason} (on {ray.util.get_node_ip_address()})")
         else:
             tracker.ready.remote(self._name)
-        threading.Thread(target=self._watch, args=(settings.engine.stall_timeout_s,), daemon=True).start()
+        # A model on servers dies by itself after that time, and blames no window.
+        stall_s = settings.engine.stall_timeout_s * (2 if settings.engine.server else 1)
+        threading.Thread(target=self._watch, args=(stall_s,), daemon=True).start()
 
     @contextmanager
     def _start_limit(self, timeout_s: float) -> Iterator[None]:
@@ -129,6 +132,9 @@ class EngineActor:
         try:
             with self._metrics.inside(len(windows)):
                 done = await self._worker(windows)
+        except DeadModelError as error:
+            await self._tracker.died.remote(self._name, str(error))
+            self._end(str(error))
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             await self._tracker.explain.remote(reason)

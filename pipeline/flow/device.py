@@ -17,11 +17,14 @@ from pipeline.settings import Engine
 
 def device(engine: Engine) -> Literal["gpu", "cpu"]:
     """What `--engine.device auto` means: gpu where the cluster that the job will run on has any, else cpu. That is the
-    one that RAY_ADDRESS names or that runs on this machine, else one of this machine alone.
+    one that RAY_ADDRESS names or that runs on this machine, else one of this machine alone. A server's model takes no
+    GPU of it.
 
     Raises:
         ConfigurationError: it says nothing of a cluster whose machines are yet to come.
     """
+    if engine.server:
+        return "cpu"
     if engine.device != "auto":
         return engine.device
     found = _found()

@@ -52,8 +52,9 @@ def answers(
     context.print_on_execution_start = False
     # A block of windows is one task of an engine: larger ones come and go in waves, with nothing between them.
     window_bytes = (settings.segmentation.max_window_s or checkpoint.chunk_s) * SAMPLE_RATE_HZ * 2
-    batch = max(1, min(2 * engine.max_num_seqs // BATCHES_IN_FLIGHT, int(MAX_BATCH_BYTES / window_bytes)))
-    in_flight = max(BATCHES_IN_FLIGHT, min(MAX_BATCHES_IN_FLIGHT, 2 * engine.max_num_seqs // batch))
+    at_once = 2 * engine.windows_at_once
+    batch = max(1, min(at_once // BATCHES_IN_FLIGHT, int(MAX_BATCH_BYTES / window_bytes)))
+    in_flight = max(BATCHES_IN_FLIGHT, min(MAX_BATCHES_IN_FLIGHT, at_once // batch))
     context.target_max_block_size = max(MIN_BLOCK_BYTES, int(batch * window_bytes))
     trackers: list[Any] = []
     try:

@@ -138,6 +138,13 @@ class EngineTracker(CrashTracker):
         """Keep why an engine is about to end."""
         self._reason = reason
 
+    def died(self, engine: str, reason: str) -> None:
+        """It is about to end, and none of its windows is to blame: they go together again."""
+        self._reason = reason
+        self._inside.pop(engine, None)
+        if self._served.get(engine, (0.0, 0.0))[1] is None:  # else this is known
+            self._crashed(engine)
+
     def starting(self, engine: str) -> None:
         """It begins to start.
 

@@ -26,16 +26,23 @@ def require(task: str, abilities: Sequence[Ability], checkpoint: Checkpoint) -> 
         raise ConfigurationError(f"--engine.model {checkpoint.model}: {checkpoint.family} {lack}")
 
 
-def runtime(checkpoint: Checkpoint) -> tuple[str, str]:
-    """What runs a checkpoint, and its version.
+def runtime(checkpoint: Checkpoint) -> tuple[str, str | None]:
+    """What runs a checkpoint, and its version; None where that runs elsewhere and does not tell.
 
     Raises:
         ConfigurationError: it is not installed.
     """
-    name = load_family(checkpoint.family).runtime
-    if (version := _runtime(checkpoint).version()) is None:
+    name, found = load_family(checkpoint.family).runtime, _runtime(checkpoint)
+    if found.look:
+        return name, checkpoint.runtime_version
+    if (version := found.version()) is None:
         raise ConfigurationError(f"--engine.model {checkpoint.model}: {name} is not installed (make setup installs it)")
     return name, version
+
+
+def untold(checkpoint: Checkpoint) -> str | None:
+    """What a checkpoint's models do not tell, and what follows for a job; None where they tell all."""
+    return load_family(checkpoint.family).untold or None
 
 
 def uses_gpus(checkpoint: Checkpoint) -> bool:

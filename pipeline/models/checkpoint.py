@@ -22,6 +22,7 @@ from pipeline import registry
 from pipeline.errors import ConfigurationError
 from pipeline.models.family import Files, Limits
 from pipeline.models.family import family as load_family
+from pipeline.models.runtime import runtime as load_runtime
 from pipeline.settings import Engine, Settings
 
 # Released models pad each window to 30 s and compute all of it, so that their windows are packed full: with a pause of
@@ -37,7 +38,9 @@ class Checkpoint:
 
     `model` is a hub name or an absolute path, `revision` the commit of a hub model or a digest of a folder's files,
     `chunk_s` the length to whose multiples the model pads every window, `max_context` its tokens where they are few.
-    `weights_bytes` is the size of the files that vLLM loads, None where it is not known.
+    `weights_bytes` is the size of the files that vLLM loads, None where it is not known. Of a model that runs elsewhere
+    `model` is its name there, `revision` what is told of it, and `runtime_version` that of what runs it, None where
+    that is not told.
     """
 
     model: str
@@ -46,6 +49,7 @@ class Checkpoint:
     chunk_s: float
     max_context: int | None = None
     weights_bytes: int | None = None
+    runtime_version: str | None = None
 
 
 def fit(settings: Settings, checkpoint: Checkpoint) -> Settings:
@@ -66,12 +70,14 @@ def fit(settings: Settings, checkpoint: Checkpoint) -> Settings:
 
 
 def inspect(settings: Engine) -> Checkpoint:
-    """Look at the checkpoint that `settings.model` names.
+    """Look at the checkpoint that `settings.model` names, or at the model that runs on `settings.server`.
 
     Raises:
-        ConfigurationError: there is no such model, or it is of no registered family.
+        ConfigurationError: there is no such model, it is of no registered family, or its server does not answer.
     """
-    name = settings.family
+    name = "server" if settings.server else settings.family
+    if name != "auto" and (look := load_runtime(load_family(name).runtime).look):
+        return look(settings)
     if name != "auto" and not load_family(name).files:  # it has no checkpoints
         limits = load_family(name).limits(Files(Path(settings.model)))
         return Checkpoint(name, name, name, _chunk_s(settings, limits))

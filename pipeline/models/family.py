@@ -138,6 +138,7 @@ class Family:
     weights: patterns of the files with the weights. Those of the first pattern that fits any are loaded: a repository
         may hold the weights in many forms.
     prompts: what vLLM is given.
+    untold: what its models do not tell, and what follows for a job, in one line.
     """
 
     runtime: str
@@ -149,6 +150,7 @@ class Family:
     matches: Callable[[Files], bool] = _no_checkpoint
     weights: tuple[str, ...] = ()
     prompts: type[Prompts] | None = None
+    untold: str = ""
 
 
 def family(name: str) -> Family:

@@ -36,14 +36,15 @@ class Request:
 class Hypothesis:
     """The model's answer to a request for a transcript.
 
-    `mean_logprob` is the mean natural log-probability of the tokens, `low_probability_share` the share of them whose
-    probability is below one half; both None where the model gives no probabilities or no tokens. `padded_s` is the
-    audio that the model computed, in seconds.
+    `finish_reason` and `token_count` are None where the runtime does not say them. `mean_logprob` is the mean natural
+    log-probability of the tokens, `low_probability_share` the share of them whose probability is below one half; both
+    None where the model gives no probabilities or no tokens. `padded_s` is the audio that the model computed, in
+    seconds.
     """
 
     text: str
-    finish_reason: str
-    token_count: int
+    finish_reason: str | None
+    token_count: int | None
     mean_logprob: float | None
     low_probability_share: float | None
     padded_s: float
@@ -83,13 +84,15 @@ class Chat:
 
     The clips stand before the text of the first user message. An answer follows `schema`, a JSON Schema, where there is
     one. `tools` are functions as OpenAI's clients declare them ({"name", "description", "parameters"}), which the model
-    may call; with `calls_schema` it must, and its calls, a JSON array of {"name", "arguments"}, follow that.
+    may call. Where `tool_choice` is not auto it must: `required`, any of them; else the one of that name. Its calls, a
+    JSON array of {"name", "arguments"}, then follow `calls_schema`.
     """
 
     messages: Sequence[Message]
     clips: Sequence[Clip] = ()
     schema: Mapping[str, Any] | None = None
     tools: Sequence[Mapping[str, Any]] = ()
+    tool_choice: str = "auto"
     calls_schema: Mapping[str, Any] | None = None
     temperature: float = 0.0
     top_p: float = 1.0
@@ -100,13 +103,14 @@ class Chat:
 @dataclass(frozen=True, slots=True)
 class Reply:
     """The model's answer in a conversation. `calls` is the JSON text of the functions that it called, as it wrote it,
-    None where it called none; `padded_s` the audio in the prompt as the model computes it, in seconds."""
+    None where it called none; `padded_s` the audio in the prompt as the model computes it, in seconds. For what may be
+    None beside it see Hypothesis."""
 
     text: str
     calls: str | None
-    finish_reason: str
-    token_count: int
-    prompt_tokens: int
+    finish_reason: str | None
+    token_count: int | None
+    prompt_tokens: int | None
     padded_s: float
 
 
@@ -115,7 +119,7 @@ LanguageScorer = Callable[[Request], Awaitable[LanguageScores]]
 
 
 class Model(Protocol):
-    """A loaded model. Many requests may be inside at once."""
+    """A loaded model. Many requests may be inside at once. Any exception but RequestError means that it is dead."""
 
     abilities: Abilities
 
@@ -157,3 +161,7 @@ class RequestError(Exception):
 
 class ContextError(RequestError):
     """A prompt leaves no room for an answer."""
+
+
+class DeadModelError(Exception):
+    """The model is dead, and none of the requests is to blame."""

@@ -5,27 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pkgutil import resolve_name
+from typing import TYPE_CHECKING
 
 from pipeline import registry
-from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.demand import Demand
 from pipeline.models.protocol import Model
-from pipeline.settings import Settings
+from pipeline.settings import Engine, Settings
+
+if TYPE_CHECKING:  # these look at models that lie elsewhere by their runtime
+    from pipeline.models.checkpoint import Checkpoint
+    from pipeline.models.demand import Demand
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
     """A way to run models.
 
-    `version` is that of the package that runs them, None where it is not installed. `start` loads a checkpoint in this
-    process, which takes a minute or more, for requests within a demand; its last argument says whether Ray's metrics
-    shall export the runtime's own.
-    `uses_gpus`: its models need GPUs where the settings say so.
+    `version` is that of the package that runs them, None where it is not installed or they run elsewhere. `start` loads
+    a checkpoint in this process, which takes a minute or more, for requests within a demand; its last argument says
+    whether Ray's metrics shall export the runtime's own.
+    `uses_gpus`: its models need GPUs where the settings say so. `look`: what there is to know of a model that runs
+    elsewhere, in place of its files; it raises ConfigurationError.
     """
 
     version: Callable[[], str | None]
     start: Callable[[Settings, Checkpoint, Demand, bool], Model]
     uses_gpus: bool
+    look: Callable[[Engine], Checkpoint] | None = None
 
 
 def runtime(name: str) -> Runtime:

@@ -27,6 +27,13 @@ from pipeline.settings import Settings
 NUMBERS = np.random.default_rng(0).integers(1 << 44, 1 << 48, 2_000).tolist()  # 12 letters a second, none a loop
 
 
+def text_of(request: Request) -> str:
+    """What is said in a window."""
+    first = zlib.crc32(request.samples.tobytes()) % (len(NUMBERS) // 2)
+    numbers = NUMBERS[first : first + int(request.duration_s)]
+    return " ".join([f"{request.duration_s:.1f} s", *(f"{number:x}" for number in numbers)])
+
+
 class ScriptedModel:
     """Its script is a file of words with commas between: `delay=SECONDS`, `slots=NUMBER` (of requests at once), `fail`
     (every request), `broken` (at the start; `broken=FILE`: only the model that makes the file), `stuck` (at the start),
@@ -87,11 +94,8 @@ class ScriptedModel:
         )
 
     async def transcribe(self, request: Request) -> Hypothesis:
-        length = f"{request.duration_s:.1f}"
-        await self._behave([length])
-        first = zlib.crc32(request.samples.tobytes()) % (len(NUMBERS) // 2)
-        numbers = NUMBERS[first : first + int(request.duration_s)]
-        text = " ".join([f"{length} s", *(f"{number:x}" for number in numbers)])
+        await self._behave([f"{request.duration_s:.1f}"])
+        text = text_of(request)
         if "gpus" in self._script:
             text = f"{os.getpid()} {os.environ.get('CUDA_VISIBLE_DEVICES', '')} {text}"
         if "clock" in self._script:

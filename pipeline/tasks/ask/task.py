@@ -86,6 +86,11 @@ class Asking:
                 )
             self._text_bytes = room * BYTES_PER_TOKEN
             longest_s = min(longest_s, room // per_chunk * chunk_s if per_chunk else longest_s)
+        elif self._over_texts:
+            raise ConfigurationError(
+                "--over transcripts: the model does not tell how long its context is, by which transcripts are parted:"
+                " --engine.max-model-len says it"
+            )
         if self._over_texts:
             return settings
         limit = settings.segmentation.max_window_s or longest_s
@@ -104,7 +109,12 @@ class Asking:
         return Demand((settings.segmentation.max_window_s or 0.0) + padding_s, self._own_tokens(), self._audios)
 
     def fingerprint(self, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, Any]:
-        audio = {"max_duration_s": settings.audio.max_duration_s, "segmentation": settings.segmentation.model_dump()}
+        audio: Row = {
+            "max_duration_s": settings.audio.max_duration_s,
+            "segmentation": settings.segmentation.model_dump(),
+        }
+        if settings.engine.server and not self._over_texts:
+            audio["server_audio"] = settings.engine.server_audio
         return {
             "asking_version": ASKING_VERSION,
             "family": checkpoint.family,

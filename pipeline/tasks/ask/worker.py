@@ -127,6 +127,7 @@ class Ask:
             clips,
             schema=wanted.answer_schema if is_last else None,
             tools=self._tools if is_last else (),
+            tool_choice=wanted.tool_choice if is_last and self._tools else "auto",
             calls_schema=self._calls if is_last else None,
             temperature=wanted.temperature,
             top_p=wanted.top_p,

@@ -33,4 +33,5 @@ def facts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
         "segmentation": settings.segmentation.model_dump(),
         "language": {"expected": sorted(language.expected), "methods": sorted(set(language.methods))},
         "guards": settings.guards.model_dump(),
+        **({"server_audio": engine.server_audio} if engine.server else {}),
     }

@@ -188,10 +188,14 @@ def _joined(pieces: Sequence[Hypothesis], overlaps_s: Sequence[float]) -> Hypoth
     for piece, overlap_s in zip(pieces[1:], overlaps_s[1:], strict=True):
         text = concatenate(join(text, piece.text, overlap_s))
     reasons = Counter(piece.finish_reason for piece in pieces)
-    tokens = sum(piece.token_count for piece in pieces)
+    counts = [piece.token_count for piece in pieces]
+    tokens = None if None in counts else sum(count or 0 for count in counts)
 
-    def mean(values: Iterable[tuple[float | None, int]]) -> float | None:
-        return sum((value or 0.0) * count for value, count in values) / tokens if tokens else None
+    def mean(values: Iterable[tuple[float | None, int | None]]) -> float | None:
+        found = [(value, count or 0) for value, count in values]
+        if not tokens or all(value is None for value, _ in found):
+            return None
+        return sum((value or 0.0) * count for value, count in found) / tokens
 
     return Hypothesis(
         text=text,
