@@ -8,7 +8,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo nights cluster dashboard test test-all check format bench bench-full demo-checkpoint demo-check demo-recordings vad-model lock clean
+.PHONY: help setup demo serve nights cluster dashboard test test-all check format bench bench-full demo-checkpoint demo-check demo-recordings vad-model lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 20
@@ -31,6 +31,9 @@ setup: .venv/.installed-$(LOCK) ## make .venv (LOCK=gpu: for a machine with GPUs
 
 demo: setup ## transcribe the demo recordings: S3 server, ffmpeg, Ray, vLLM, Parquet; all on this machine
 	$(BIN)/python -m demo.run
+
+serve: setup ## an OpenAI-compatible server with the demo's model on port 8000 (vllm serve, on the CPU), for --engine.server
+	$(BIN)/python -m demo.serve
 
 cluster: setup ## a Ray cluster of a head and two workers on this machine, for ray job submit
 	$(BIN)/python -m infra.local_cluster

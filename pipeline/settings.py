@@ -182,7 +182,7 @@ class Engine(_Frozen):
     """Where an OpenAI-compatible server runs the model (http://host:8000/v1); no engine starts then. Several, for
     replicas of one model. The key is read from OPENAI_API_KEY."""
     server_audio: Literal["flac", "opus"] = "flac"
-    """What a server is sent: `flac` loses nothing; `opus` (in Ogg) loses a little, and takes a fifth of the bytes."""
+    """What a server is sent: `flac` loses nothing; `opus` (in Ogg) loses a little, and takes a quarter of the bytes."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face model."""
     family: FamilyName = "auto"

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from jobs import ask, transcribe
 from pipeline.ledger.parts import reports
-from tests.conftest import DEMO, SCRIPTED, JobRun, published, run_job
+from tests.conftest import DEMO, ROOT, SCRIPTED, JobRun, published, run_job, wait_for
 from tests.fake_server import Answer, Asked, FakeServer, failure, json_answer, serving
 
 RECORDINGS = 24
@@ -205,6 +211,15 @@ def test_what_is_wrong_is_said_before_the_run(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_context_that_is_not_known_must_be_named_to_part_transcripts(
+    recordings: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with serving() as fake:
+        wanted = ["--input", recordings, "--output", str(tmp_path / "out"), "--engine.server", fake.url]
+        assert ask.main([*wanted, "--over", "transcripts", "--question", "What?"]) == 2
+    assert "--engine.max-model-len says it" in capfd.readouterr().err
+
+
 def test_a_dry_run_says_what_a_server_does_not_tell(
     recordings: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -250,3 +265,49 @@ def test_questions_are_answered_by_a_server(recordings: str, tmp_path: Path, sha
             assert row["answer"].endswith(": How many digits?") or row["answer"].endswith(": And which is the largest?")
     (report,) = reports(str(tmp_path / "out"))
     assert report["runtime"] == "server" and json.dumps(report)
+
+
+DEMO_LIKE = ["--language.expected", "en,es,fr,de", "--language.methods", "text", "--segmentation.max-window-s", "6"]
+
+
+@pytest.fixture
+def vllm_server() -> Iterator[str]:
+    """`make serve`, on a port of its own; its URL."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    code = f"import os, demo.serve; given = demo.serve.command({port}); os.execv(given[0], given)"
+    server = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True)
+    try:
+        wait_for(lambda: server.poll() is not None or _answers(f"http://127.0.0.1:{port}/v1/models"), 400.0)
+        assert server.poll() is None
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(60)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx2.get(url).status_code == 200
+    except httpx2.HTTPError:
+        return False
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1_200)
+@pytest.mark.usefixtures("no_ray", "s3")
+def test_vllm_serve_says_what_an_engine_says(recordings: str, tmp_path: Path, vllm_server: str) -> None:
+    like = ["--input", recordings, *DEMO_LIKE, *LIKE_SCRIPTED, "--engine.max-num-seqs", "16"]
+    served = run_job([*like, "--engine.server", vllm_server], str(tmp_path / "served"))
+    row = served.transcripts[0]
+    assert (row["model"], row["runtime"]) == ("demo", "server")
+    assert row["runtime_version"].startswith("vllm 0.") and row["model_revision"].startswith("demo (")
+    wanted = ["--input", recordings, "--engine.server", vllm_server, "--segmentation.max-window-s", "12"]
+    wanted += ["--task", str(DEMO / "questions.yaml"), "--output", str(tmp_path / "asked")]
+    assert ask.main(wanted) == 0
+    answers = published(str(tmp_path / "asked"), "answers")
+    assert {row["outcome"] for row in answers} == {"ok"}, [row["failure_detail"] for row in answers]
+    assert {call["name"] for row in answers for call in row["tool_calls"] or []} == {"dial"}
+    own = run_job([*like, "--engine.model", str(DEMO / "model"), "--engine.device", "cpu"], str(tmp_path / "own"))
+    assert texts(served) == texts(own)

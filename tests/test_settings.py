@@ -58,3 +58,21 @@ def test_names_of_runs(run_id: str) -> None:
 def test_names_that_no_run_can_have(run_id: str) -> None:
     with pytest.raises(ConfigurationError, match="cannot name a run"):
         command_line.load([*NEEDED, f"--run-id={run_id}"])
+
+
+def test_servers_are_urls_each_once() -> None:
+    given = ["--engine.server", "http://a:8000/v1/", "--engine.server", "https://b/v1,http://a:8000/v1"]
+    assert command_line.load([*NEEDED, *given]).engine.server == ("http://a:8000/v1", "https://b/v1")
+
+
+@pytest.mark.parametrize("url", ["a:8000", "host", "ftp://a/v1", "http://", "http://a:port/v1", "http://[a/v1", "/v1"])
+def test_what_is_no_url_of_a_server(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^--engine.server: .*write http://host:8000/v1$"):
+        command_line.load([*NEEDED, "--engine.server", url])
+
+
+@pytest.mark.parametrize("url", ["http://me:secret@a/v1", "http://secret@a/v1", "http://a/v1?key=secret"])
+def test_a_url_with_a_secret_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="OPENAI_API_KEY") as caught:
+        command_line.load([*NEEDED, "--engine.server", url])
+    assert "secret" not in str(caught.value)

@@ -151,7 +151,7 @@ class EngineActor:
             if not self._inside or self._worker.finished != seen:
                 seen, since = self._worker.finished, time.monotonic()
             elif time.monotonic() - since > timeout_s:
-                reason = f"it finished nothing for --engine.stall-timeout-s {timeout_s:g} seconds"
+                reason = f"it finished nothing for {timeout_s:g} seconds (--engine.stall-timeout-s)"
                 with suppress(Exception):
                     ray.get(self._tracker.explain.remote(reason), timeout=ANSWER_S)
                 self._end(reason)

@@ -166,6 +166,20 @@ def test_of_the_windows_inside_a_dead_engine_those_alone_are_to_blame() -> None:
         deaths.suspects("five", ["d"])
 
 
+def test_a_model_that_dies_by_itself_blames_no_window() -> None:
+    deaths = tracker(max_deaths=1)
+    deaths.ready("one")
+    deaths.enter("one", ["a", "b"])
+    deaths.died("one", "its servers are gone")
+    deaths.died("one", "its servers are gone")
+    assert deaths.suspects("two", ["a", "b"]) == {}
+    assert deaths.facts()["engine_deaths"] == 1
+    deaths.ready("two")
+    deaths.died("two", "its servers are gone")
+    with pytest.raises(JobError, match=r"2 engines have died.* because its servers are gone"):
+        deaths.starting("three")
+
+
 def test_where_no_window_ever_left_an_engine_it_is_not_the_window() -> None:
     deaths = tracker(max_deaths=9)
     for engine, following in ((0, 1), (1, 2), (2, 3), (3, 4)):

@@ -55,6 +55,14 @@ def test_what_changes_texts_is_in_it() -> None:
     assert mark("--engine.device", "cpu", "--engine.dtype", "bfloat16") == mark()
 
 
+def test_of_a_server_its_model_and_the_audio_that_it_is_sent() -> None:
+    served = Checkpoint("m", "server", "m (a/b)", 30.0, runtime_version="vllm 1")
+    one = mark("--engine.server", "http://a/v1", model=served)
+    assert one == mark("--engine.server", "https://b/v1,http://c/v1", model=replace(served, runtime_version=None))
+    assert one != mark("--engine.server", "http://a/v1", model=replace(served, revision="m (a/c)"))
+    assert one != mark("--engine.server", "http://a/v1", "--engine.server-audio", "opus", model=served)
+
+
 def names(facts: dict[str, Any], before: str = "") -> list[str]:
     found = []
     for name, value in facts.items():

@@ -170,6 +170,16 @@ def test_a_suspicious_window_is_tried_in_other_ways(
     assert row["padded_s"] == pytest.approx(sum(request.duration_s for request in model.asked))
 
 
+def test_a_model_that_counts_no_tokens_is_joined_without() -> None:
+    class Uncounted(Loops):
+        def answer(self, request: Request) -> Hypothesis:
+            return replace(super().answer(request), token_count=None, mean_logprob=None, low_probability_share=None)
+
+    (row,) = transcribe(Uncounted(), [spoken(6.0, TWO_SPANS)])
+    assert row["kept_attempt"] == "split" and row["text"]
+    assert (row["token_count"], row["mean_logprob"], row["low_probability_share"]) == (None, None, None)
+
+
 def test_a_good_window_is_transcribed_once() -> None:
     model = Plain()
     (row,) = transcribe(model, [spoken(1.5, [(0.2, 1.4)])])

@@ -1,0 +1,57 @@
+"""`make serve`: the demo's model on an OpenAI-compatible server, `vllm serve` on the CPU, for --engine.server.
+
+The arguments are those of the model cards of the released models (Mistral's formats, and their tool calls), and what
+our own engines run with on a CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from demo.run import MODEL
+from pipeline import command_line
+from pipeline.models.checkpoint import inspect
+from pipeline.models.demand import Demand
+from pipeline.models.runtimes.vllm import arguments
+
+NAME, PORT, CONTEXT = "demo", 8000, 2048
+OFFLINE_ONLY = ("model", "revision", "disable_log_stats", "use_tqdm_on_load")  # arguments that are no flags here
+TOOLS = ["--enable-auto-tool-choice", "--tool-call-parser", "mistral"]
+
+
+def command(port: int = PORT) -> list[str]:
+    """How the server is started; what vLLM reads from the environment is set there."""
+    wanted = [*MODEL, "--engine.max-num-seqs", "16", "--engine.max-model-len", str(CONTEXT), "--verbose"]
+    settings = command_line.load(["--input", "-", "--output", "-", *wanted])
+    checkpoint = inspect(settings.engine)
+    given = arguments(settings, checkpoint, Demand(4 * checkpoint.chunk_s, CONTEXT, audios=5))
+    vllm = str(Path(sys.executable).with_name("vllm"))
+    served = ["--served-model-name", NAME, "--host", "127.0.0.1", "--port", str(port)]
+    return [vllm, "serve", checkpoint.model, *served, *TOOLS, *_flags(given)]
+
+
+def _flags(given: dict[str, Any]) -> Iterator[str]:
+    for name, value in given.items():
+        flag = f"--{name.replace('_', '-')}"
+        if value is None or value is False or name in OFFLINE_ONLY:
+            continue
+        if value is True:
+            yield flag
+        else:
+            yield f"{flag}={json.dumps(value) if isinstance(value, dict) else value}"
+
+
+def main() -> None:
+    """Become the server; further arguments are for it."""
+    print(f"when it is up: --engine.server http://127.0.0.1:{PORT}/v1 --segmentation.max-window-s 6", flush=True)
+    given = [*command(), *sys.argv[1:]]
+    os.execv(given[0], given)
+
+
+if __name__ == "__main__":
+    main()
