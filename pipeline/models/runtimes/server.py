@@ -106,8 +106,8 @@ def _arguments(url: str, timeout_s: float) -> dict[str, Any]:
 
 def _said(error: openai.APIStatusError) -> str:
     """What a server says of a failure, in one line without the key."""
-    said, key = wire.said_wrong(error.body), os.environ.get(KEY, "").strip()
-    return f"HTTP {error.status_code}" + (f": {said.replace(key, '***') if key else said}" if said else "")
+    said = wire.said_wrong(error.body, os.environ.get(KEY, "").strip())
+    return f"HTTP {error.status_code}{said and ': '}{said}"
 
 
 def _cause(error: BaseException) -> str:

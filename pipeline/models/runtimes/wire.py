@@ -157,13 +157,14 @@ def version(body: bytes) -> str:
     return _text(_object(body).get("version"), "version")
 
 
-def said_wrong(body: object) -> str:
-    """What a server says of a request that it refuses, in one line."""
+def said_wrong(body: object, secret: str = "") -> str:
+    """What a server says of a request that it refuses, in one line without the secret."""
     if isinstance(body, dict):
         body = body.get("error") or body
     if isinstance(body, dict):
         body = next((body[key] for key in ("message", "detail") if body.get(key)), body)
     line = " ".join(str(body or "").split()).encode("utf-8", "replace").decode()
+    line = line.replace(secret, "***") if secret else line
     return line if len(line) <= 300 else f"{line[:297]}..."
 
 

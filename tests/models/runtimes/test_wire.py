@@ -53,6 +53,10 @@ def test_a_refusal_is_a_short_line(body: Any) -> None:
     assert (len(said) <= 300 and said.encode() and "\n" not in said) or not said
 
 
+def test_a_refusal_holds_no_part_of_the_key() -> None:
+    assert "sk-" not in wire.said_wrong({"error": {"message": f"{'x' * 294}sk-secret"}}, "sk-secret")
+
+
 @given(st.text(st.characters(codec="utf-8")), st.text(st.characters(codec="utf-8")))
 def test_calls_are_a_list_whatever_the_model_wrote(name: str, arguments: str) -> None:
     call = {"function": {"name": name, "arguments": arguments}}
