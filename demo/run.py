@@ -27,8 +27,8 @@ KEPT = Path("build/demo")
 # The checkpoint knows these languages. Few and short windows: a small batch is enough.
 MODEL = ["--engine.model", str(HERE / "model"), "--engine.device", "cpu"]
 ENGINE = [*MODEL, "--language.expected", "en,es,fr,de", "--language.methods", "score,text"]
-ASKED = ["--input", "s3://demo/recordings/calls/", "--output", "s3://demo/answers", *MODEL]
-ASKED += ["--task", str(HERE / "questions.yaml"), "--segmentation.max-window-s", "12"]
+QUESTIONS = ["--task", str(HERE / "questions.yaml"), "--segmentation.max-window-s", "12"]
+ASKED = ["--input", "s3://demo/recordings/calls/", "--output", "s3://demo/answers", *MODEL, *QUESTIONS]
 
 
 def main() -> int:

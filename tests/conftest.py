@@ -25,7 +25,7 @@ DEMO = ROOT / "demo"
 SCRIPTED = ["--engine.family", "scripted", "--engine.model", "none"]
 # Words that must appear in no output: they lie in a file and in the environment beside the hostile recordings.
 CANARY = "canary-6f1c9e"
-os.environ["CANARY"] = CANARY
+os.environ["CANARY"] = os.environ["OPENAI_API_KEY"] = CANARY
 
 
 @pytest.fixture(scope="session")
