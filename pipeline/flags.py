@@ -41,7 +41,7 @@ COMMON = (
     "run_id",
     "config",
 )
-METAVARS = {"input": "URI", "output": "URI", "question": "TEXT", "engine.server": "URL"}
+METAVARS = {"input": "URI", "output": "URI", "question": "TEXT", "engine.server": "URL", "engine.vllm": "KEY=VALUE"}
 METAVAR_OF_TYPE = {bool: "", int: "N", float: "NUMBER", str: "NAME", Path: "PATH"}
 WIDEST_HELP = 110
 SIMILAR = 0.7  # of difflib's ratio, from where on a name is taken for a misspelling of another
@@ -223,9 +223,9 @@ class _Source(CliSettingsSource[_Parser]):
     """Takes texts as they are: pydantic-settings parts all lists at commas."""
 
     def _resolve_parsed_args(self, parsed_args: dict[str, list[str] | str]) -> list[str]:
-        for name, field in self.settings_cls.model_fields.items():
-            if TEXTS in field.metadata and name in parsed_args:
-                parsed_args[name] = json.dumps(parsed_args[name])
+        for each in settings_of(self.settings_cls):
+            if TEXTS in each.field.metadata and each.key in parsed_args:
+                parsed_args[each.key] = json.dumps(parsed_args[each.key])
         return super()._resolve_parsed_args(parsed_args)
 
 

@@ -88,7 +88,7 @@ def plan(settings: Settings) -> Plan:
         resolved["model"] = checkpoint.model  # a server's only one need not be named
     engine = settings.engine.model_copy(update=resolved)
     settings = settings.model_copy(update={"engine": engine})
-    runtime, runtime_version = models.runtime(checkpoint)
+    runtime, runtime_version = models.runtime(settings.engine, checkpoint)
     began = datetime.now(UTC)
     about: Row = {
         "task": task.name,

@@ -18,7 +18,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_core import from_json
+from pydantic_core import from_json, to_json
 from pydantic_extra_types.language_code import LanguageAlpha2
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -172,6 +172,22 @@ def _server_address(url: str) -> str:
     return url.rstrip("/")
 
 
+def _argument(pair: str) -> tuple[str, Any]:
+    """KEY=VALUE -> the key with underscores, and the value: JSON, or the text itself.
+
+    Raises:
+        ValueError: it is no such pair.
+    """
+    name, equals, value = pair.partition("=")
+    name = name.strip().removeprefix("--").replace("-", "_")
+    if not equals or not name.isidentifier():
+        raise ValueError(f"{pair:.80}: write KEY=VALUE, such as quantization=fp8")
+    try:
+        return name, from_json(value)
+    except ValueError:
+        return name, value.strip()
+
+
 class Engine(_Frozen):
     """The speech model and the engines that run it."""
 
@@ -211,6 +227,9 @@ class Engine(_Frozen):
     """Cache of an engine on the CPU. [GB]"""
     max_tokens_per_s: float = Field(default=16.0, gt=0)
     """Longest text that a window may have; reaching it is reported as finish_reason `length`. [tokens per second]"""
+    vllm: Annotated[tuple[str, ...], TEXTS] = ()
+    """Another argument of vLLM's engine, by its own name: quantization=fp8, kv_cache_dtype=fp8 or
+    speculative_config={"method": "ngram", ...}; the value is JSON or a word. Repeatable; in YAML a mapping."""
     stall_timeout_s: float = Field(default=600.0, gt=0)
     """An engine that has windows and finishes none for this long is replaced; so long, servers may answer nothing.
     [seconds]"""
@@ -223,6 +242,28 @@ class Engine(_Frozen):
     @classmethod
     def _addresses(cls, server: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(map(_server_address, server)))
+
+    @field_validator("vllm", mode="before")
+    @classmethod
+    def _pairs(cls, vllm: Any) -> Any:
+        return (
+            tuple(f"{name}={to_json(value).decode()}" for name, value in vllm.items())
+            if isinstance(vllm, dict)
+            else vllm
+        )
+
+    @field_validator("vllm")
+    @classmethod
+    def _named(cls, vllm: tuple[str, ...]) -> tuple[str, ...]:
+        names = [_argument(pair)[0] for pair in vllm]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise ValueError(f"{twice} is there twice")
+        return vllm
+
+    @property
+    def vllm_arguments(self) -> dict[str, Any]:
+        """Those of `vllm`, by vLLM's names."""
+        return dict(map(_argument, self.vllm))
 
     @property
     def windows_at_once(self) -> int:

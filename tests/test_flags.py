@@ -81,7 +81,23 @@ def test_types_are_written_for_people_and_lines_fit(kind: type[JobSettings], col
     for word in ("tuple", "Annotated", "LanguageAlpha2", "FailureCode", "None", "str", "int", "float", "Literal"):
         assert not re.search(rf"\b{word}\b", found.text), word
     assert set(found.metavars.values()) <= {
-        *("", "URI", "URL", "NAME", "TEXT", "LIST", "PATH", "N", "NUMBER", "SECONDS", "HOURS", "MB", "GB", "TOKENS"),
+        *(
+            "",
+            "URI",
+            "URL",
+            "NAME",
+            "TEXT",
+            "LIST",
+            "PATH",
+            "N",
+            "NUMBER",
+            "SECONDS",
+            "HOURS",
+            "MB",
+            "GB",
+            "TOKENS",
+            "KEY=VALUE",
+        ),
         *(choices for choices in found.metavars.values() if re.fullmatch(r"\{[\w,-]+\}", choices)),
     }
     longest = max(columns, 80)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import httpx2
 import numpy as np
+import psutil
 import pytest
 
 from demo.run import QUESTIONS
@@ -214,21 +216,23 @@ DEMO_LIKE += ["--segmentation.max-window-s", "6", "--segmentation.max-pause-s", 
 
 
 @pytest.fixture
-def vllm_server() -> Iterator[str]:
-    """`make serve`, on a port of its own; its URL."""
+def vllm_server(tmp_path: Path) -> Iterator[str]:
+    """`make serve`, on a port of its own; its URL. It is no child of this process: jobs end the engines among these."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     code = f"import os, demo.serve; given = demo.serve.command({port}); os.execv(given[0], given)"
-    server = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, start_new_session=True)
+    start = f"setsid {shlex.join([sys.executable, '-c', code])} > {tmp_path}/server.log 2>&1 & echo $!"
+    server = psutil.Process(int(subprocess.check_output(["sh", "-c", start], cwd=ROOT)))
     try:
-        wait_for(lambda: server.poll() is not None or _answers(f"http://127.0.0.1:{port}/v1/models"), 400.0)
-        assert server.poll() is None
+        wait_for(lambda: not server.is_running() or _answers(f"http://127.0.0.1:{port}/v1/models"), 400.0)
+        assert server.is_running(), (tmp_path / "server.log").read_text()
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         with suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGTERM)
-        server.wait(60)
+        with suppress(psutil.TimeoutExpired):
+            server.wait(60)
 
 
 def _answers(url: str) -> bool:

@@ -13,7 +13,7 @@ from pipeline.models.family import family as load_family
 from pipeline.models.protocol import Model
 from pipeline.models.runtime import Runtime
 from pipeline.models.runtime import runtime as load_runtime
-from pipeline.settings import Settings
+from pipeline.settings import Engine, Settings
 
 
 def require(task: str, abilities: Sequence[Ability], checkpoint: Checkpoint) -> None:
@@ -26,17 +26,23 @@ def require(task: str, abilities: Sequence[Ability], checkpoint: Checkpoint) -> 
         raise ConfigurationError(f"--engine.model {checkpoint.model}: {checkpoint.family} {lack}")
 
 
-def runtime(checkpoint: Checkpoint) -> tuple[str, str | None]:
+def runtime(engine: Engine, checkpoint: Checkpoint) -> tuple[str, str | None]:
     """What runs a checkpoint, and its version; None where that runs elsewhere and does not tell.
 
     Raises:
-        ConfigurationError: it is not installed.
+        ConfigurationError: it is not installed, or does not take the settings.
     """
     name, found = load_family(checkpoint.family).runtime, _runtime(checkpoint)
+    if engine.vllm and name != "vllm":
+        raise ConfigurationError(
+            f"--engine.vllm {engine.vllm[0]}: is for vLLM, and {name} runs this model; leave it out"
+        )
     if found.look:
         return name, checkpoint.runtime_version
     if (version := found.version()) is None:
         raise ConfigurationError(f"--engine.model {checkpoint.model}: {name} is not installed (make setup installs it)")
+    if found.check:
+        found.check(engine)
     return name, version
 
 

@@ -24,13 +24,15 @@ class Runtime:
     a checkpoint in this process, which takes a minute or more, for requests within a demand; its last argument says
     whether Ray's metrics shall export the runtime's own.
     `uses_gpus`: its models need GPUs where the settings say so. `look`: what there is to know of a model that runs
-    elsewhere, in place of its files; it raises ConfigurationError.
+    elsewhere, in place of its files. `check`: whether it takes the settings of engines, asked before a run. Both raise
+    ConfigurationError.
     """
 
     version: Callable[[], str | None]
     start: Callable[[Settings, Checkpoint, Demand, bool], Model]
     uses_gpus: bool
     look: Callable[[Engine], Checkpoint] | None = None
+    check: Callable[[Engine], None] | None = None
 
 
 def runtime(name: str) -> Runtime:

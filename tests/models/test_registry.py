@@ -38,13 +38,13 @@ def test_a_runtime_is_one_file_and_one_line(monkeypatch: pytest.MonkeyPatch) -> 
     assert models.start(settings, found, of_windows(settings, found)).abilities is abilities
     assert not models.uses_gpus(found)
     with pytest.raises(ConfigurationError, match="tiny is not installed"):
-        models.runtime(found)
+        models.runtime(settings.engine, found)
 
 
 @pytest.mark.parametrize("name", list(registry.FAMILIES))
 def test_every_registered_family_has_a_runtime_that_is_installed(name: str) -> None:
     family = load_family(name)
-    runtime, version = models.runtime(Checkpoint("m", name, "r", 30.0))
+    runtime, version = models.runtime(Engine(), Checkpoint("m", name, "r", 30.0))
     assert runtime == family.runtime
     assert version or name == "server"
     assert bool(family.files) == bool(family.description) == bool(family.weights)

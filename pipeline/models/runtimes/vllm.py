@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import itertools
 import math
 import os
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from pipeline.errors import ConfigurationError
+from pipeline.models import vllm_arguments
 from pipeline.models.candidates import Question
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.demand import SHORTEST_LIMIT, Demand, max_tokens
@@ -34,7 +37,7 @@ from pipeline.models.protocol import (
 from pipeline.models.runtime import Runtime
 from pipeline.models.runtimes.orphans import END_WITH_PARENT
 from pipeline.schema import SAMPLE_RATE_HZ
-from pipeline.settings import Settings
+from pipeline.settings import Engine, Settings
 
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
@@ -57,7 +60,8 @@ def arguments(settings: Settings, checkpoint: Checkpoint, demand: Demand) -> dic
     """What vLLM is started with, by its own names. What it reads from the environment is set there.
 
     Raises:
-        ConfigurationError: max_model_len is less than the demand's audio needs.
+        ConfigurationError: max_model_len is less than the demand's audio needs, or an argument that the user passes is
+            refused.
     """
     engine, verbose, prompts = settings.engine, settings.verbose, prompts_of(checkpoint)
     os.environ["VLLM_LOGGING_LEVEL"] = "INFO" if verbose else "ERROR"
@@ -104,6 +108,7 @@ def arguments(settings: Settings, checkpoint: Checkpoint, demand: Demand) -> dic
         "structured_outputs_config": {"backend": "guidance"},
         "disable_log_stats": True,
         "use_tqdm_on_load": verbose,
+        **vllm_arguments.passed(engine),
     }
 
 
@@ -287,4 +292,21 @@ def version() -> str | None:
     return None
 
 
-RUNTIME = Runtime(version=version, start=VllmModel, uses_gpus=True)
+def check(engine: Engine) -> None:
+    """Whether vLLM has the arguments that the user passes. It is imported only where there are any: that takes seconds.
+
+    Raises:
+        ConfigurationError: one is refused, or unknown.
+    """
+    if wanted := vllm_arguments.passed(engine):
+        from vllm import AsyncEngineArgs
+
+        known = [field.name for field in fields(AsyncEngineArgs)]
+        for name in wanted:
+            if name not in known:
+                near = difflib.get_close_matches(name, known, 1)
+                hint = f"did you mean {near[0]}?" if near else "see `vllm serve --help=all`"
+                raise ConfigurationError(f"--engine.vllm {name}: vLLM {version()} has no such argument ({hint})")
+
+
+RUNTIME = Runtime(version=version, start=VllmModel, uses_gpus=True, check=check)

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import ConfigurationError
-from pipeline.models import family
+from pipeline.models import family, vllm_arguments
 from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.demand import Demand
@@ -122,6 +122,7 @@ class Asking:
             "dtype": settings.engine.resolved_dtype,
             "asked": self._questions.facts(),
             **({"text_bytes": self._text_bytes} if self._over_texts else audio),
+            **vllm_arguments.in_texts(settings.engine),
         }
 
     def recordings(self, settings: Settings, keep: Keep | None = None) -> Listing:

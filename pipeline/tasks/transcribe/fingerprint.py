@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipeline.models import vllm_arguments
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.settings import Settings
 
@@ -34,4 +35,5 @@ def facts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
         "language": {"expected": sorted(language.expected), "methods": sorted(set(language.methods))},
         "guards": settings.guards.model_dump(),
         **({"server_audio": engine.server_audio} if engine.server else {}),
+        **vllm_arguments.in_texts(engine),
     }
