@@ -25,6 +25,7 @@ DEMO = ROOT / "demo"
 SCRIPTED = ["--engine.family", "scripted", "--engine.model", "none"]
 # Words that must appear in no output: they lie in a file and in the environment beside the hostile recordings.
 CANARY = "canary-6f1c9e"
+os.environ.setdefault("RAY_ADDRESS", "local")  # another process of tests, or somebody else, may run a cluster here
 os.environ["CANARY"] = os.environ["OPENAI_API_KEY"] = CANARY
 
 
@@ -35,9 +36,21 @@ def s3() -> Iterator[str]:
         yield endpoint
 
 
+ENGINE = frozenset({"demo_run", "engine"})  # fixtures that load the demo's model
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Those that share a cluster come first: it is started once."""
-    items.sort(key=lambda item: "shared_ray" not in getattr(item, "fixturenames", ()))
+    """What takes longest comes first, then what shares a cluster, which is started once. Where several processes run
+    the tests, one of them has all that an engine answers, and each file has one process."""
+
+    def order(item: pytest.Item) -> int:
+        wanted = set(getattr(item, "fixturenames", ()))
+        return 0 if ENGINE & wanted else 1 if "shared_ray" in wanted else 2
+
+    items.sort(key=order)
+    answered = {item.path for item in items if order(item) == 0}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("engine" if item.path in answered else str(item.path)))
 
 
 def start_ray(num_cpus: int | None = None, num_gpus: int | None = None) -> None:
