@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import httpx2
@@ -41,7 +37,6 @@ KEY = "OPENAI_API_KEY"
 NO_KEY = "none"  # what servers that want none are sent
 LOOK_S, CONNECT_S = 30.0, 10.0
 MOST_BYTES = 4 << 20  # of an answer
-MOST_RETRY_AFTER_S = 86_400.0
 REFUSED = frozenset({400, 413, 415, 422})
 UNAVAILABLE = frozenset({408, 425, 429, 502, 503, 504, 529})
 NOT_THERE = 501  # with this vLLM says that a model cannot do what is asked
@@ -278,23 +273,12 @@ class ServerModel:
 def _refusal(error: openai.APIStatusError, said: str) -> Exception:
     status = error.status_code
     if status in UNAVAILABLE:
-        return UnavailableError(said, _retry_after_s(error.response.headers))
+        return UnavailableError(said, wire.retry_after_s(error.response.headers))
     if status in REFUSED:
         return (ContextError if TOO_LONG.search(said) else RequestError)(said)
     if status >= 500 and status != NOT_THERE:
         return BrokenError(said)
     return DeadModelError(f"the server refuses all requests: {said}")
-
-
-def _retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """When a server wants to be asked again, in seconds; None where it does not say."""
-    said = headers.get("retry-after", "")
-    with suppress(ValueError):
-        seconds = (
-            float(said) if said[:1].isdigit() else (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
-        )
-        return min(max(0.0, seconds), MOST_RETRY_AFTER_S) if math.isfinite(seconds) else None
-    return None
 
 
 def start(settings: Settings, checkpoint: Checkpoint, demand: Demand, in_ray: bool) -> ServerModel:

@@ -6,8 +6,12 @@ from __future__ import annotations
 import base64
 import io
 import json
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,7 @@ from pipeline.schema import SAMPLE_RATE_HZ
 # By --engine.server-audio: soundfile's names, and the extension, by which servers tell the format.
 _FORMATS = {"flac": ("FLAC", "PCM_16", "flac"), "opus": ("OGG", "OPUS", "ogg")}
 MOST_TOKENS = 2**31 - 1  # that a column holds
+MOST_RETRY_AFTER_S = 86_400.0
 
 Row = dict[str, Any]
 
@@ -166,6 +171,17 @@ def said_wrong(body: object, secret: str = "") -> str:
     line = " ".join(str(body or "").split()).encode("utf-8", "replace").decode()
     line = line.replace(secret, "***") if secret else line
     return line if len(line) <= 300 else f"{line[:297]}..."
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """When a server wants to be asked again, in seconds; None where it does not say."""
+    said = headers.get("retry-after", "")
+    with suppress(ValueError):
+        seconds = (
+            float(said) if said[:1].isdigit() else (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
+        )
+        return min(max(0.0, seconds), MOST_RETRY_AFTER_S) if math.isfinite(seconds) else None
+    return None
 
 
 def _object(body: bytes) -> Row:
