@@ -10,22 +10,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import planning, run
-from pipeline.ledger import parts
+from pipeline.ledger import done, parts
 from pipeline.log import Log
 from pipeline.settings import Settings
+from pipeline.tasks.ask.settings import AskSettings
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a job has written below `output`. `report` is that of the run, None where there was nothing to do."""
+    """What a job of one task has written below `output`. `report` is that of the run, None where there was nothing to
+    do."""
 
     output: str
     report: dict[str, Any] | None
     task: str = "transcribe"
 
     def tables(self, name: str = "transcripts", columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """The rows of this run in one of its tables (transcripts, segments), one committed part at a time; of the
-        columns named, or all."""
+        """The rows of this run in one of its tables (transcripts, segments; answers, recordings), one committed part at
+        a time; of the columns named, or all."""
         for part in (self.report or {}).get(name, []):
             yield parts.read_part(self.output, part, columns)
 
@@ -33,16 +35,33 @@ class Result:
         """The newest published transcript of every recording below the output, whichever run wrote it, in memory.
 
         Without columns that only some of the runs have: those of manifests.
+
+        Raises:
+            LookupError: there are none.
         """
-        reports = parts.of_task(parts.reports(self.output), self.task)
-        found = [parts.read_recordings(self.output, name) for report in reports for name in report["transcripts"]]
+        rows = self._newest("transcripts")
+        return rows.filter(pc.is_null(rows["channel"]))
+
+    def answers(self) -> pa.Table:
+        """The newest published answers about every recording or group, a row for each question; as `transcripts`."""
+        return self._newest("answers")
+
+    def _newest(self, table: str) -> pa.Table:
+        """Of each place, what the last run wrote that has any of it."""
+        found, last = [], dict[str, int]()
+        for run_, report in enumerate(parts.of_task(parts.reports(self.output), self.task)):
+            for name in report[table]:
+                rows = done.with_keys(parts.read_part(self.output, name))
+                found.append((run_, rows))
+                last |= dict.fromkeys(rows["place"].to_pylist(), run_)
         if not found:
-            raise LookupError(f"no published transcripts below {self.output}")
-        common = [name for name in found[-1].column_names if all(name in table.column_names for table in found)]
-        rows = pa.concat_tables([table.select(common) for table in found], promote_options="permissive")
-        rows = rows.filter(pc.is_null(rows["channel"]))
-        newest = {place: at for at, place in enumerate(rows["place"].to_pylist())}
-        return rows.take(pa.array(newest.values(), pa.int64()))
+            raise LookupError(f"no published {table} below {self.output}")
+        columns = [name for name in found[-1][1].column_names if all(name in rows.column_names for _, rows in found)]
+        kept = []
+        for run_, rows in found:
+            current = pa.array([last[place] == run_ for place in rows["place"].to_pylist()], pa.bool_())
+            kept.append(rows.select(columns).filter(current))
+        return pa.concat_tables(kept, promote_options="permissive")
 
 
 def transcribe(settings: Settings | None = None, log: Log | None = None, **facts: Any) -> Result:
@@ -58,6 +77,19 @@ def transcribe(settings: Settings | None = None, log: Log | None = None, **facts
         JobError: the engines, the cluster or the output broke down. What was finished is kept, and the same call
             resumes it.
     """
-    wanted = settings or Settings(**facts)
-    plan = planning.plan(wanted)
-    return Result(plan.output.uri, None if plan.is_settled else run.execute(plan, log or Log()))
+    return _done(settings or Settings(**facts), log)
+
+
+def ask(settings: AskSettings | None = None, log: Log | None = None, **facts: Any) -> Result:
+    """Ask questions about recordings, as `python -m jobs.ask` does; its help explains `question`, `preset` and `task`:
+
+        ask(input="s3://bucket/calls/", output="s3://bucket/answers", question=("What does the caller want?",))
+
+    For the rest, and what is raised, see `transcribe`.
+    """
+    return _done(settings or AskSettings(**facts), log)
+
+
+def _done(settings: Settings, log: Log | None) -> Result:
+    plan = planning.plan(settings)
+    return Result(plan.output.uri, None if plan.is_settled else run.execute(plan, log or Log()), plan.task.name)

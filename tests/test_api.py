@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.api import Result, transcribe
+from pipeline.api import Result, ask, transcribe
 from pipeline.errors import ConfigurationError
 from tests.conftest import DEMO, ROOT
 
@@ -29,13 +29,22 @@ def test_the_examples_of_the_docs_run(
         exec(local, names)
     said = capsys.readouterr().out
     assert len(names["frame"]) == 2 and set(names["frame"]["language"]) <= {"en", "de"}
-    assert len(EXAMPLES) == 3
+    assert len(EXAMPLES) == 4
+    assert len(names["answers"]) == 4 and names["answers"]["answer"].notna().all()
     assert "2 recordings to do; {'model or settings changed': 2}" in said
     assert names["report"]["numbers"]["ok"] == 2
     assert names["result"].report is None, "nothing has failed, so that there is nothing to do again"
     again = transcribe(input=f"{tmp_path}/calls", output=f"{tmp_path}/transcripts")
     assert again.report is None
     assert len(again.transcripts()) == 2
+    question = [str(each) for each in names["answers"]["question"].unique()]
+    clip = sorted((DEMO / "held_out").glob("*.ogg"))[2]
+    (tmp_path / "calls" / clip.name).write_bytes(clip.read_bytes())
+    more = ask(input=f"{tmp_path}/calls", output=f"{tmp_path}/answers", question=tuple(question))
+    assert more.report is not None and more.report["numbers"]["recordings"] == 1
+    assert len(more.answers()) == 6  # those of both runs
+    changed = ask(input=f"{tmp_path}/calls", output=f"{tmp_path}/answers", question=tuple(question[:1]))
+    assert len(changed.answers()) == 3  # what the last run says of each recording
 
 
 def test_what_is_wrong_is_an_exception(tmp_path: Path) -> None:
