@@ -146,6 +146,9 @@ class Language(_Frozen):
     """Ways to find the language; the mean of those that the model has decides. `score`: the probability of Voxtral's
     prompt lang:xx. `words`: Voxtral's answer to a question. `token`: Whisper's language token, which is always used.
     `text`: a language identifier on the transcript."""
+    translate: bool = False
+    """Write English, whatever is spoken: for Whisper models (but large-v3-turbo, which was not trained for it). With
+    Voxtral: jobs.ask --preset translate."""
 
     @field_validator("expected")
     @classmethod

@@ -13,22 +13,24 @@ class Ability(StrEnum):
     TRANSCRIBE = "transcribe speech"
     CHAT = "answer questions"
     FIND_LANGUAGE = "transcribe speech whose language it is not told"
+    TRANSLATE = "write speech down in English"
 
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
     """What one family of models can do in one runtime.
 
-    `longest_window_s` is the longest audio that one request may hold, in seconds. `transcribes`: speech into text.
-    `needs_language`: it transcribes only speech whose language the request names. `language_methods` are the ways in
-    which it scores languages, by the names of --language.methods; without any it cannot score them.
-    `detects_silence`: its language scores come with the probability that nobody speaks.
+    `longest_window_s` is the longest audio that one request may hold, in seconds. `transcribes`: speech into text,
+    `translates`: into English text. `needs_language`: it transcribes only speech whose language the request names.
+    `language_methods` are the ways in which it scores languages, by the names of --language.methods; without any it
+    cannot score them. `detects_silence`: its language scores come with the probability that nobody speaks.
     `longest_chat_s` is the longest audio that a conversation may hold, in seconds, None where it has none;
     `audios_per_chat` how many clips.
     """
 
     longest_window_s: float
     transcribes: bool = True
+    translates: bool = False
     needs_language: bool = False
     language_methods: tuple[str, ...] = ()
     detects_silence: bool = False
@@ -41,6 +43,8 @@ class Abilities:
                 return self.longest_chat_s is not None
             case Ability.TRANSCRIBE:
                 return self.transcribes
+            case Ability.TRANSLATE:
+                return self.translates
             case Ability.FIND_LANGUAGE:
                 return self.transcribes and (not self.needs_language or bool(self.language_methods))
 

@@ -97,6 +97,18 @@ class Prompts(Protocol):
         ...
 
 
+class Translations(Prompts, Protocol):
+    """The prompts of families with Ability.TRANSLATE."""
+
+    def translation(self, audio: np.ndarray, language: str | None) -> list[int]:
+        """Token ids that ask for an English text of padded audio in a language.
+
+        Raises:
+            RequestError: the model does not know the language.
+        """
+        ...
+
+
 class Chats(Prompts, Protocol):
     """The prompts of families with Ability.CHAT."""
 

@@ -18,13 +18,14 @@ class Request:
     """One window for the model: int16 mono samples at 16 kHz.
 
     `language` (ISO 639-1) goes into the prompt, where it is known or the model needs one. `temperature` is 0 but for
-    second attempts. `audio_id` numbers the samples as they come: a model takes requests in this order, and need not
-    encode samples of one number twice.
+    second attempts. `translate`: the text shall be English. `audio_id` numbers the samples as they come: a model takes
+    requests in this order, and need not encode samples of one number twice.
     """
 
     samples: np.ndarray
     language: str | None = None
     temperature: float = 0.0
+    translate: bool = False
     audio_id: int = field(default_factory=itertools.count().__next__)
 
     @property

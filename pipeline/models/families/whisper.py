@@ -16,7 +16,7 @@ from pipeline.models.protocol import RequestError
 from pipeline.schema import SAMPLE_RATE_HZ
 
 CHUNK_S = 30.0
-START, TASK, NO_TIMES = "<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>"
+START, TASK, TRANSLATE, NO_TIMES = "<|startoftranscript|>", "<|transcribe|>", "<|translate|>", "<|notimestamps|>"
 NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")  # large-v3's name for it, and that of the earlier ones
 
 
@@ -28,7 +28,7 @@ class Whisper:
     def __init__(self, tokenizer: Any) -> None:
         """`tokenizer` is one of transformers'."""
         self._vocabulary: dict[str, int] = tokenizer.get_vocab()
-        self._start, self._task, self._no_times = (self._vocabulary[name] for name in (START, TASK, NO_TIMES))
+        self._start, self._no_times = self._vocabulary[START], self._vocabulary[NO_TIMES]
 
     @staticmethod
     def context(padded_s: float) -> int:
@@ -38,9 +38,15 @@ class Whisper:
         return padding.padded(samples, CHUNK_S)
 
     def transcription(self, audio: np.ndarray, language: str | None) -> list[int]:
+        return self._asking(language, TASK)
+
+    def translation(self, audio: np.ndarray, language: str | None) -> list[int]:
+        return self._asking(language, TRANSLATE)
+
+    def _asking(self, language: str | None, task: str) -> list[int]:
         if (token := self._vocabulary.get(f"<|{language}|>")) is None:
             raise RequestError(f"this Whisper does not know the language {language}")
-        return [self._start, token, self._task, self._no_times]
+        return [self._start, token, self._vocabulary[task], self._no_times]
 
     def language_questions(self, languages: Sequence[str]) -> Mapping[str, LanguageQuestion]:
         if unknown := [language for language in languages if f"<|{language}|>" not in self._vocabulary]:
@@ -75,7 +81,11 @@ def limits(files: Files) -> Limits:
 FAMILY = Family(
     runtime="vllm",
     abilities=Abilities(
-        longest_window_s=CHUNK_S, needs_language=True, language_methods=("token",), detects_silence=True
+        longest_window_s=CHUNK_S,
+        translates=True,
+        needs_language=True,
+        language_methods=("token",),
+        detects_silence=True,
     ),
     max_pause_s=30.0,
     limits=limits,

@@ -21,7 +21,7 @@ from pipeline.models import vllm_arguments
 from pipeline.models.candidates import Question
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.demand import SHORTEST_LIMIT, Demand, max_tokens
-from pipeline.models.family import Chats, LanguageQuestion, Prompts
+from pipeline.models.family import Chats, LanguageQuestion, Prompts, Translations
 from pipeline.models.family import family as load_family
 from pipeline.models.padding import PadOnce
 from pipeline.models.protocol import (
@@ -168,7 +168,10 @@ class VllmModel:
             RequestError: vLLM refused or failed this request.
         """
         audio = self._padded(request)
-        prompt = self._prompts.transcription(audio, request.language)
+        if request.translate:
+            prompt = cast(Translations, self._prompts).translation(audio, request.language)
+        else:
+            prompt = self._prompts.transcription(audio, request.language)
         params = self._vllm.SamplingParams(
             temperature=request.temperature,
             seed=0 if request.temperature else None,

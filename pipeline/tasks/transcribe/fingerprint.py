@@ -36,4 +36,5 @@ def facts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
         "guards": settings.guards.model_dump(),
         **({"server_audio": engine.server_audio} if engine.server else {}),
         **vllm_arguments.in_texts(engine),
+        **({"translate": True} if language.translate else {}),
     }

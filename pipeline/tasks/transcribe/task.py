@@ -31,6 +31,11 @@ class Transcription(OverWindows):
     carrying: Sequence[str] = ("transcripts",)
     answers: pa.Schema = HYPOTHESIS
 
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        if settings.language.translate:
+            self.requires = (*self.requires, Ability.TRANSLATE)
+
     def fingerprint(self, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, Any]:
         return fingerprint.facts(settings, checkpoint)
 

@@ -28,6 +28,7 @@ from pipeline.tasks.transcribe.schema import DECLARED
 
 UNSURE_SHARE = 0.1  # of probability, from which on the second likeliest language is tried too
 NO_SCORES = LanguageScores({})
+ENGLISH = "en"  # which models translate into
 
 
 class Transcribe:
@@ -40,7 +41,10 @@ class Transcribe:
             ConfigurationError: the model does not know an expected language.
         """
         self._model, self._settings, self.finished = model, settings, 0
-        self._score = model.language_scorer(settings.language.expected, settings.language.methods)
+        self._translate = settings.language.translate
+        # In a translation the text tells nothing of the language that is spoken.
+        self._methods = [x for x in settings.language.methods if not (self._translate and x == "text")]
+        self._score = model.language_scorer(settings.language.expected, self._methods)
 
     async def __call__(self, windows: pa.Table) -> pa.Table:
         """All windows of the batch go to the model at once; it batches them as it sees fit."""
@@ -63,8 +67,8 @@ class Transcribe:
 
     async def _transcribe(self, window: segment.Window, declared: str | None) -> Answer:
         """Transcribe a window, again in other ways as long as its text is suspicious, and tag its language."""
-        scores, request, first = await self._first(Request(window.samples, declared))
-        scripts = [declared] if declared else self._settings.language.expected
+        scores, request, first = await self._first(Request(window.samples, declared, translate=self._translate))
+        written = [ENGLISH] if self._translate else [declared] if declared else self._settings.language.expected
         attempts: list[Attempt] = []
         try:
             async for name, hypothesis in self._ways(window, request, first):
@@ -72,7 +76,7 @@ class Transcribe:
                     hypothesis,
                     window.speech_s + window.overlap_s,
                     scores.no_speech_probability,
-                    scripts,
+                    written,
                     self._settings.guards,
                 )
                 attempts.append(Attempt(name, hypothesis, flags))
@@ -89,7 +93,7 @@ class Transcribe:
         if tag and not tag.agreed:
             flags.append(Flag.LANGUAGE_DISPUTED)
         allowed = [*self._settings.language.expected, *filter(None, [declared])]
-        if other := language.unexpected(text, allowed):
+        if other := language.unexpected(text, written if self._translate else allowed):
             flags.append(Flag.UNEXPECTED_LANGUAGE)
         return Answer(
             text=text,
@@ -112,7 +116,7 @@ class Transcribe:
 
     def _tag(self, scores: LanguageScores, text: str) -> language.Tag | None:
         distributions, expected = list(scores.languages.values()), self._settings.language.expected
-        if "text" in self._settings.language.methods:
+        if "text" in self._methods:
             distributions.append(language.of_text(text, expected))
         return language.combine(distributions, expected)
 
@@ -165,7 +169,7 @@ class Transcribe:
         limits = self._settings.guards
         pieces = segment.split(window, self._settings.segmentation, limits.retry_max_pause_s)
         if len(pieces) > 1:
-            parts = [Request(piece.samples, whole.language) for piece in pieces]
+            parts = [Request(piece.samples, whole.language, translate=whole.translate) for piece in pieces]
             answers = await asyncio.gather(*map(self._model.transcribe, parts))
             yield "split", _joined(answers, [piece.overlap_s for piece in pieces])
         for temperature in limits.retry_temperatures:

@@ -12,7 +12,7 @@ import pytest
 from pipeline.models.abilities import Abilities
 from pipeline.models.protocol import Chat, Hypothesis, LanguageScorer, LanguageScores, Reply, Request, RequestError
 from pipeline.schema import WINDOW
-from pipeline.settings import Segmentation, Settings
+from pipeline.settings import Language, Segmentation, Settings
 from pipeline.tasks.transcribe import worker
 from pipeline.tasks.transcribe.schema import HYPOTHESIS
 
@@ -307,3 +307,24 @@ def test_methods_that_disagree_are_flagged() -> None:
     assert row["language"] == "en"
     assert 0.4 < row["language_probability"] < 0.7
     assert row["flags"] == ["language_disputed"]
+
+
+def test_a_translation_is_english_and_tells_nothing_of_the_language() -> None:
+    class Translator(Plain):
+        scores = LanguageScores({"score": {"es": 0.6, "en": 0.4}})
+
+        def answer(self, request: Request) -> Hypothesis:
+            return hypothesis("good morning this is the office of the doctor how can I help you today", request)
+
+    def row(model: Plain, translate: bool) -> dict[str, Any]:
+        language = Language.model_validate({"expected": ["es", "de"], "translate": translate})
+        settings = SETTINGS.model_copy(update={"language": language})
+        (found,) = transcribe(model, [spoken(5.0, [(0.0, 5.0)])], settings)
+        return found
+
+    model = Translator()
+    translated = row(model, True)
+    assert all(request.translate for request in model.asked)
+    assert translated["language"] == "es" and translated["flags"] == []
+    transcribed = row(Translator(), False)
+    assert transcribed["unexpected_language"] == "en"
