@@ -29,6 +29,9 @@ class Tree:
     audio: list[tuple[int, int]] = field(default_factory=list)  # recording and token in it; (-1, -1) elsewhere
     marks: list[list[int]] = field(default_factory=list)
     pairs: list[int] = field(default_factory=list)  # which of `others` counts at this audio token; -1 for none
+    # at digits of a number that is written down: the digit in the same place of the number before it, and whether it
+    # is the same
+    written: dict[int, tuple[int, int]] = field(default_factory=dict)
     targets: list[int] = field(default_factory=list)
     skill: list[int] = field(default_factory=list)  # of the target
     recordings: list[Recording] = field(default_factory=list)
@@ -80,6 +83,7 @@ class Rows:
     targets: np.ndarray
     skill: np.ndarray
     marks: np.ndarray  # (rows, length, MARKS)
+    written: np.ndarray  # (rows, length, 2)
     audio: np.ndarray  # (audio tokens, 2): recording and token in it, in the order of `ids`
     pairs: np.ndarray  # (audio tokens): row of `others`, or -1
     others: np.ndarray  # (pairs, LONGEST_TABLE, 2)
@@ -97,6 +101,7 @@ def pack(rows: Sequence[Sequence[Tree]], length: int) -> Rows:
         targets=np.full(shape, UNKNOWN),
         skill=np.zeros(shape, dtype=np.int64),
         marks=np.full((*shape, MARKS), UNKNOWN),
+        written=np.full((*shape, 2), UNKNOWN),
         audio=np.zeros(0),
         pairs=np.zeros(0),
         others=np.zeros(0),
@@ -114,6 +119,8 @@ def pack(rows: Sequence[Sequence[Tree]], length: int) -> Rows:
             made.ids[row, part], made.positions[row, part] = tree.ids, tree.depths
             made.targets[row, part], made.skill[row, part] = tree.targets, tree.skill
             made.marks[row, part] = tree.marks
+            for node, known in tree.written.items():
+                made.written[row, begin + node] = known
             sees = made.mask[row, part, part]
             for node, parent in enumerate(tree.parents):
                 if parent >= 0:

@@ -20,15 +20,21 @@ NAMES = (
     *("transcription", "lang"),
 )
 SKILL = {name: i for i, name in enumerate(NAMES)}
-REDUCED = ("count", "count", "number", "number", "english", "english", "largest")  # as often as they are hard
+REDUCED = (*("count", "number", "english") * 3, "largest")  # as often as they are hard
 LONGEST_CHUNKS = 2
 NO_DIGIT = 10
+PRACTISED_VERDICTS, PRACTISED_SUMS, PRACTISED_JOINS = 4, 14, 9  # of each question that is asked for them
 T = TypeVar("T")
 # For system prompts, which have nothing to do with the question.
 CHATTER = (
     "you are a helpful assistant who listens to calls and answers briefly politely be exact do not guess please "
     "reply in plain words The customer service of our shop Keep it short Never explain today is Monday"
 ).split()
+
+
+def _beside(digits: Sequence[int], first: Sequence[int]) -> list[tuple[int, int]]:
+    """For each digit the one in the same place of the first number, and whether it is the same."""
+    return [(other, int(own == other)) for own, other in zip(digits, [*first, *[NO_DIGIT] * len(digits)], strict=False)]
 
 
 class Mixture:
@@ -197,12 +203,33 @@ class Mixture:
             ids = self.prompts.start() + self.prompts.user(text, chunks)
             said = self.prompts.said(skills.compared(first, digits))
             path = tree.add(ids + said, [0, at], [(SKILL["same"], len(ids), len(ids) + len(said))])
-            paired = list(zip(digits, [*first, *[NO_DIGIT] * len(digits)], strict=False))
-            tree.others.append([(UNKNOWN, UNKNOWN), *((other, int(own == other)) for own, other in paired)])
+            self._written(tree, path[len(ids) :], first, digits)
+            if not self.single:
+                self._verdicts(tree, ids, [0, at])
+            tree.others.append([(UNKNOWN, UNKNOWN), *_beside(digits, first)])
             for node in path:
                 if tree.audio[node][0] == at:
                     tree.pairs[node] = len(tree.others) - 1
         return tree
+
+    def _verdicts(self, tree: Tree, ids: Sequence[int], recordings: Sequence[int]) -> None:
+        """Verdicts on other numbers than those in the recordings, as if these had been written down: no more audio."""
+        rng = self.rng
+        for _ in range(PRACTISED_VERDICTS):
+            first = [int(d) for d in rng.integers(0, 10, size=rng.integers(1, 8))]
+            second = first if rng.random() < 0.5 else speech.nearly(rng, first)
+            said = self.prompts.said(skills.compared(first, second))
+            whole = len(ids) + len(said)
+            path = tree.add([*ids, *said], recordings, [(SKILL["same"], whole - 2, whole)])
+            self._written(tree, path[len(ids) :], first, second)
+
+    def _written(self, tree: Tree, said: Sequence[int], first: Sequence[int], second: Sequence[int]) -> None:
+        """Label the nodes of an answer that compares: each digit, and what the second number has in its place."""
+        begin = len(first) + 2  # behind the comma and the space
+        for at, digits in ((0, first), (begin, second)):
+            for k, digit in enumerate(digits):
+                tree.marks[said[at + k]][:2] = [k + 1, digit]
+        tree.written |= dict(zip(said[begin:], _beside([*second, NO_DIGIT], [*first, NO_DIGIT]), strict=False))
 
     def transcript(self) -> Tree:
         """Questions about the words of a transcript."""
@@ -228,7 +255,8 @@ class Mixture:
         """The answers about the parts of recordings, made into one: the same question about several recordings."""
         skill = self.pick(REDUCED)
         tree, question = Tree(), self.wording(skill)
-        for _ in range(1 if self.single else 6):
+        practised = PRACTISED_SUMS if skill == "count" else PRACTISED_JOINS
+        for _ in range(1 if self.single else practised):
             self._reduce(tree, skill, question)
         return tree
 

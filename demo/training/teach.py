@@ -1,8 +1,9 @@
 """Teach a checkpoint that transcribes to answer questions: the second stage of `make demo-checkpoint`.
 
 What the model knows at each audio token is taught too: how many digits there were so far, which one this is, the
-largest so far, and whether they were those of the other recording. A head for words, fitted first, says where in the
-audio the digits are. None of these heads is exported.
+largest so far, and whether they were those of the other recording; and at each digit that an answer writes down, the
+one that it is compared with. A head for words (CTC) says where in the audio the digits are, and keeps the encoder
+listening while it learns on. None of these heads is exported.
 """
 
 from __future__ import annotations
@@ -129,15 +130,25 @@ class Teacher:
         self.need = torch.ones(len(NAMES))  # grows with a skill's error rate
 
     def states(self, rows: Rows) -> tuple[list[Tensor], list[Tensor]]:
-        with torch.no_grad():  # the encoder stays as it is
-            heard = listen(self.model, rows.recordings)
-            begins = np.concatenate([[0], np.cumsum([len(h) for h in heard])])
-            flat = torch.cat(heard)[torch.from_numpy(begins[rows.audio[:, 0]] + rows.audio[:, 1])]
+        heard = listen(self.model, rows.recordings)
+        begins = np.concatenate([[0], np.cumsum([len(h) for h in heard])])
+        flat = torch.cat(heard)[torch.from_numpy(begins[rows.audio[:, 0]] + rows.audio[:, 1])]
         ids, positions, mask = map(torch.from_numpy, (rows.ids, rows.positions, rows.mask))
         return self.model.states(flat, ids, positions, mask), heard
 
-    def losses(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the answers, of the marks, and of comparisons."""
+    def words_loss(self, heard: Sequence[Tensor], recordings: Sequence[Recording]) -> Tensor:
+        """CTC of the words that the head finds in the audio: keeps the encoder listening."""
+        words = [torch.tensor([WORD_INDEX[w] for w in r.words], dtype=torch.long) for r in recordings]
+        return F.ctc_loss(
+            self.spotter(nn.utils.rnn.pad_sequence(list(heard))).log_softmax(-1),
+            torch.cat(words),
+            torch.tensor(list(map(len, heard))),
+            torch.tensor(list(map(len, words))),
+            zero_infinity=True,
+        )
+
+    def losses(self, rows: Rows) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Of the answers, of the marks, of comparisons, and of the words in the audio."""
         states, heard = self.states(rows)
         targets = torch.from_numpy(rows.targets)
         asked = targets != UNKNOWN
@@ -148,7 +159,7 @@ class Teacher:
 
         with torch.no_grad():
             found = [spotted(self.spotter, h, r) for h, r in zip(heard, rows.recordings, strict=True)]
-        marks, compared = rows.marks.copy(), np.full((*rows.ids.shape, 2), UNKNOWN)
+        marks, compared = rows.marks.copy(), rows.written.copy()
         flat = np.concatenate(found)
         begins = np.concatenate([[0], np.cumsum([len(f) for f in found])])
         there = flat[begins[rows.audio[:, 0]] + rows.audio[:, 1]]
@@ -165,7 +176,7 @@ class Teacher:
                 mark_loss = mark_loss + labelled(head, states[KNOWN_AFTER], np.where(where, marks[..., at], UNKNOWN))
         for at, head in enumerate((self.heads.other, self.heads.equal)):
             compared_loss = compared_loss + labelled(head, states[COMPARED_AFTER], compared[..., at])
-        return answer_loss, mark_loss, compared_loss
+        return answer_loss, mark_loss, compared_loss, self.words_loss(heard, rows.recordings)
 
     @torch.no_grad()
     def accuracy(self, measured: Sequence[Rows]) -> dict[str, float]:
@@ -197,10 +208,11 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("build/demo-training"))
     parser.add_argument("--phrases", type=int, default=24_000)
     parser.add_argument("--twins", type=int, default=2_600)
-    parser.add_argument("--steps", type=int, default=4_000)
+    parser.add_argument("--steps", type=int, default=5_000)
     parser.add_argument("--decay-steps", type=int, default=2_500, help="the last steps, with the rate falling to zero")
     parser.add_argument("--rows", type=int, default=5)
     parser.add_argument("--rate", type=float, default=1.5e-3, help="of Adam: embeddings and norms")
+    parser.add_argument("--listening-rate", type=float, default=4e-4, help="of Adam: the encoder, which can listen")
     parser.add_argument("--matrix-rate", type=float, default=0.012, help="of Muon: the decoder's layers")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
@@ -229,12 +241,15 @@ def main() -> None:
     else:
         spotter = fit_spotter(model, Mixture(prompts, *train, np.random.default_rng([args.seed, 7])))
     teacher = Teacher(model, spotter)
-    parameters = [*model.parameters(), *teacher.heads.parameters()]
+    parameters = [*model.parameters(), *teacher.heads.parameters(), *spotter.parameters()]
+    audio = ("mm_whisper_embeddings.whisper_encoder.", "mm_whisper_embeddings.audio_language_projection.")
+    listening = [*spotter.parameters(), *(p for name, p in model.named_parameters() if name.startswith(audio))]
     matrices = [p for p in model.layers.parameters() if p.ndim == 2]
-    others = [p for p in parameters if all(p is not m for m in matrices)]
+    others = [p for p in parameters if all(p is not m for m in (*matrices, *listening))]
     optimisers = {
         "muon": (Muon(matrices, lr=args.matrix_rate), args.matrix_rate),
         "adam": (torch.optim.AdamW(others, lr=args.rate, betas=(0.9, 0.98), weight_decay=0.01), args.rate),
+        "listening": (torch.optim.AdamW(listening, betas=(0.9, 0.98), weight_decay=0.01), args.listening_rate),
     }
     if state:
         model.load_state_dict(state["model"])
@@ -247,17 +262,17 @@ def main() -> None:
 
     started, losses = time.monotonic(), []
     for step, rows in zip(range(first, args.steps), stream, strict=False):
-        share = min(1.0, (step + 1) / 100, (args.steps - step) / args.decay_steps)
+        share = min(1.0, (step + 1 - first) / 100, (args.steps - step) / args.decay_steps)
         for optimiser, rate in optimisers.values():
             for group in optimiser.param_groups:
                 group["lr"] = rate * share
             optimiser.zero_grad(set_to_none=True)
-        answer, marks, compared = teacher.losses(rows)
-        (answer + 0.3 * marks + 0.4 * compared).backward()
+        answer, marks, compared, words = teacher.losses(rows)
+        (answer + 0.3 * marks + 0.4 * compared + 0.3 * words).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         for optimiser, _ in optimisers.values():
             optimiser.step()
-        losses.append((answer.item(), marks.item(), compared.item()))
+        losses.append((answer.item(), marks.item(), compared.item(), words.item()))
         if (step + 1) % 25 == 0:
             mean, pace = np.mean(losses[-25:], axis=0), (time.monotonic() - started) / (step + 1 - first)
             print(f"step {step + 1}: {mean.round(3)}, {pace:.2f} s a step, {time.strftime('%H:%M')}", flush=True)
