@@ -115,7 +115,7 @@ async def _run(trial: Trial, windows: Sequence[np.ndarray], counts: Path) -> Spe
                 said = (await asyncio.gather(model.transcribe(request), score(request)))[:1]
             else:
                 said = [await model.transcribe(request)]
-        done.append((time.monotonic(), sum(each.token_count for each in said)))
+        done.append((time.monotonic(), sum(each.token_count or 0 for each in said)))
 
     try:
         await asyncio.gather(*map(one, windows[:WARM_UP]))
