@@ -39,6 +39,7 @@ def s3() -> Iterator[str]:
 ENGINE = frozenset({"demo_run", "engine"})  # fixtures that load the demo's model
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first, then what shares a cluster, which is started once. Where several processes run
     the tests, one of them has all that an engine answers, and each file has one process."""

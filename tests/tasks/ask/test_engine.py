@@ -84,8 +84,8 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
 
 
 @pytest.fixture(scope="session")
-def engine(loop: asyncio.AbstractEventLoop) -> Iterator[Model]:
-    """Loaded once, for all questions here."""
+def engine(loop: asyncio.AbstractEventLoop, demo_run: JobRun) -> Iterator[Model]:
+    """Loaded once, for all questions here; after the job, which ends all engines that this process has."""
     found = inspect(ENGINE)
     model = models.start(AskSettings(input="in", output="out", engine=ENGINE), found, Demand(24.0, 700, audios=2))
     yield model
