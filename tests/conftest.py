@@ -36,22 +36,14 @@ def s3() -> Iterator[str]:
         yield endpoint
 
 
-ENGINE = frozenset({"demo_run", "engine"})  # fixtures that load the demo's model
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, then what shares a cluster, which is started once. Where several processes run
-    the tests, one of them has all that an engine answers, and each file has one process."""
+    """What takes longest comes first, then what shares a cluster: it is started once."""
 
     def order(item: pytest.Item) -> int:
-        wanted = set(getattr(item, "fixturenames", ()))
-        return 0 if ENGINE & wanted else 1 if "shared_ray" in wanted else 2
+        wanted = getattr(item, "fixturenames", ())
+        return 0 if "demo_run" in wanted else 1 if "shared_ray" in wanted else 2
 
     items.sort(key=order)
-    answered = {item.path for item in items if order(item) == 0}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("engine" if item.path in answered else str(item.path)))
 
 
 def start_ray(num_cpus: int | None = None, num_gpus: int | None = None) -> None:
