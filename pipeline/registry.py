@@ -18,6 +18,7 @@ FAMILIES = {
 }
 RUNTIMES = {
     "vllm": "pipeline.models.runtimes.vllm:RUNTIME",
+    "transformers": "pipeline.models.runtimes.transformers:RUNTIME",
     "server": "pipeline.models.runtimes.server:RUNTIME",
     "scripted": "pipeline.models.runtimes.scripted:RUNTIME",
 }

@@ -47,9 +47,10 @@ def primary_language(tag: Any) -> LanguageAlpha2:
 
 
 if TYPE_CHECKING:
-    FamilyName = str
+    FamilyName = RuntimeName = str
 else:
     FamilyName = Literal["auto", *registry.FAMILIES]
+    RuntimeName = Literal["auto", *registry.RUNTIMES]
 LanguageCode = Annotated[LanguageAlpha2, BeforeValidator(primary_language)]
 
 
@@ -207,6 +208,9 @@ class Engine(_Frozen):
     family: FamilyName = "auto"
     """The model's family. `auto` reads it from the checkpoint; `scripted` computes nothing and serves tests: the
     model is a file that says how it behaves (pipeline/models/runtimes/scripted.py), or `none`."""
+    runtime: RuntimeName = "auto"
+    """What runs the model. `auto`: vLLM, or `transformers` (Hugging Face's) for a Voxtral that is in its format alone.
+    See docs/operations.md."""
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """`auto`: gpu where the cluster has any, else cpu."""
     tensor_parallel_size: int | None = Field(default=None, ge=1)

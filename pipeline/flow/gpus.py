@@ -27,6 +27,8 @@ def placed(engine: Engine, checkpoint: Checkpoint, say: Callable[[str], None]) -
         return engine
     chosen: dict[str, object] = {}
     facts = _first_gpu()
+    if not models.shards(checkpoint):
+        engine = engine.model_copy(update={"tensor_parallel_size": 1})
     if engine.tensor_parallel_size is None and facts is None:
         chosen["tensor_parallel_size"] = UNKNOWN_SIZE
         say(f"{UNKNOWN_SIZE} GPUs an engine: no GPU of the cluster could be asked for its memory")

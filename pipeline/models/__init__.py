@@ -24,6 +24,8 @@ def require(task: str, abilities: Sequence[Ability], checkpoint: Checkpoint) -> 
     """
     if lack := lacking(task, abilities, load_family(checkpoint.family).abilities):
         raise ConfigurationError(f"--engine.model {checkpoint.model}: {checkpoint.family} {lack}")
+    if lost := next((ability for ability in abilities if ability in _runtime(checkpoint).lacks), None):
+        raise ConfigurationError(f"--engine.runtime {checkpoint.runtime}: cannot {lost}, which the task {task} needs")
 
 
 def runtime(engine: Engine, checkpoint: Checkpoint) -> tuple[str, str | None]:
@@ -32,7 +34,7 @@ def runtime(engine: Engine, checkpoint: Checkpoint) -> tuple[str, str | None]:
     Raises:
         ConfigurationError: it is not installed, or does not take the settings.
     """
-    name, found = load_family(checkpoint.family).runtime, _runtime(checkpoint)
+    name, found = checkpoint.runtime, _runtime(checkpoint)
     if engine.vllm and name != "vllm":
         raise ConfigurationError(
             f"--engine.vllm {engine.vllm[0]}: is for vLLM, and {name} runs this model; leave it out"
@@ -56,6 +58,11 @@ def uses_gpus(checkpoint: Checkpoint) -> bool:
     return _runtime(checkpoint).uses_gpus
 
 
+def shards(checkpoint: Checkpoint) -> bool:
+    """Whether several GPUs can share a model of a checkpoint."""
+    return _runtime(checkpoint).shards
+
+
 def start(settings: Settings, checkpoint: Checkpoint, demand: Demand, in_ray: bool = False) -> Model:
     """Load the model in this process, for requests within `demand`; takes a minute or more. `in_ray`: Ray's metrics
     export those of the runtime."""
@@ -63,4 +70,4 @@ def start(settings: Settings, checkpoint: Checkpoint, demand: Demand, in_ray: bo
 
 
 def _runtime(checkpoint: Checkpoint) -> Runtime:
-    return load_runtime(load_family(checkpoint.family).runtime)
+    return load_runtime(checkpoint.runtime)

@@ -14,6 +14,7 @@ class Ability(StrEnum):
     CHAT = "answer questions"
     FIND_LANGUAGE = "transcribe speech whose language it is not told"
     TRANSLATE = "write speech down in English"
+    FOLLOW_SCHEMA = "hold answers to a schema"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Abilities:
 
     def __contains__(self, ability: Ability) -> bool:
         match ability:
-            case Ability.CHAT:
+            case Ability.CHAT | Ability.FOLLOW_SCHEMA:
                 return self.longest_chat_s is not None
             case Ability.TRANSCRIBE:
                 return self.transcribes

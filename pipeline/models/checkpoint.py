@@ -36,17 +36,18 @@ _DIGEST_BYTES = 1 << 20  # of each large file: its first and last so many
 class Checkpoint:
     """What a run needs to know of a model before it starts an engine.
 
-    `model` is a hub name or an absolute path, `revision` the commit of a hub model or a digest of a folder's files,
-    `chunk_s` the length to whose multiples the model pads every window, `max_context` its tokens where they are few.
-    `weights_bytes` is the size of the files that vLLM loads, None where it is not known. Of a model that runs elsewhere
-    `model` is its name there, `revision` what is told of it, and `runtime_version` that of what runs it, None where
-    that is not told.
+    `runtime` is the name of what runs it. `model` is a hub name or an absolute path, `revision` the commit of a hub
+    model or a digest of a folder's files, `chunk_s` the length to whose multiples the model pads every window,
+    `max_context` its tokens where they are few. `weights_bytes` is the size of the files that are loaded, None where it
+    is not known. Of a model that runs elsewhere `model` is its name there, `revision` what is told of it, and
+    `runtime_version` that of what runs it, None where that is not told.
     """
 
     model: str
     family: str
     revision: str
     chunk_s: float
+    runtime: str
     max_context: int | None = None
     weights_bytes: int | None = None
     runtime_version: str | None = None
@@ -76,11 +77,12 @@ def inspect(settings: Engine) -> Checkpoint:
         ConfigurationError: there is no such model, it is of no registered family, or its server does not answer.
     """
     name = "server" if settings.server else settings.family
-    if name != "auto" and (look := load_runtime(load_family(name).runtime).look):
-        return look(settings)
     if name != "auto" and not load_family(name).files:  # it has no checkpoints
+        chosen = _runtime(settings, name, Files(Path()))
+        if look := load_runtime(chosen).look:
+            return look(settings)
         limits = load_family(name).limits(Files(Path(settings.model)))
-        return Checkpoint(name, name, name, _chunk_s(settings, limits))
+        return Checkpoint(name, name, name, _chunk_s(settings, limits), chosen)
     if Path(settings.model).exists() or settings.model.startswith((".", "/", "~")):
         folder = Path(settings.model).expanduser().absolute()
         if not folder.is_dir():
@@ -96,8 +98,27 @@ def inspect(settings: Engine) -> Checkpoint:
     name = name if name != "auto" else _matching(files, folder)
     family = load_family(name)
     limits = family.limits(files)
+    chunk_s, chosen = _chunk_s(settings, limits), _runtime(settings, name, files)
     weights_bytes = _weights_bytes(sizes, family.weights)
-    return Checkpoint(model, name, revision, _chunk_s(settings, limits), limits.max_context, weights_bytes)
+    return Checkpoint(model, name, revision, chunk_s, chosen, limits.max_context, weights_bytes)
+
+
+def _runtime(settings: Engine, family: str, files: Files) -> str:
+    """The name of what runs a checkpoint of a family."""
+    runtimes = load_family(family).runtimes
+    wanted = settings.runtime
+    if wanted != "auto" and wanted not in runtimes:
+        raise ConfigurationError(f"--engine.runtime {wanted}: {family} models run in {' or '.join(runtimes)}")
+    there = [name for name, needed in runtimes.items() if not needed or needed in files]
+    if wanted == "auto" and there:
+        return there[0]
+    name = next(iter(runtimes)) if wanted == "auto" else wanted
+    if name not in there:
+        others = f"; --engine.runtime {there[0]} runs it" if there else ""
+        raise ConfigurationError(
+            f"--engine.model {settings.model}: {name} needs {runtimes[name]}, which it lacks{others}"
+        )
+    return name
 
 
 def _chunk_s(settings: Engine, limits: Limits) -> float:

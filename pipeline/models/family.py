@@ -60,7 +60,8 @@ class LanguageQuestion:
 
 
 class Prompts(Protocol):
-    """What a family's models are given by a runtime that takes token ids. Made from a checkpoint's tokenizer."""
+    """What a family's models are given by a runtime that takes token ids. Made from a checkpoint's tokenizer, as that
+    runtime loads it."""
 
     load_arguments: ClassVar[Mapping[str, Any]]
     """How vLLM loads a checkpoint."""
@@ -140,7 +141,8 @@ def _no_checkpoint(files: Files) -> bool:
 class Family:
     """One family of models.
 
-    runtime: the name of the runtime that runs it.
+    runtimes: the runtimes that run it, by name, each with the file that shows that a checkpoint is in its form, "" for
+        none. The first whose file is there runs it, unless --engine.runtime names another.
     abilities: what its models can do.
     max_pause_s: by default no window holds a longer pause, in seconds; see checkpoint.fit.
     limits: reads a checkpoint's limits from its files.
@@ -153,7 +155,7 @@ class Family:
     untold: what its models do not tell, and what follows for a job, in one line.
     """
 
-    runtime: str
+    runtimes: Mapping[str, str]
     abilities: Abilities
     max_pause_s: float
     limits: Callable[[Files], Limits]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -49,6 +50,21 @@ class Hypothesis:
     mean_logprob: float | None
     low_probability_share: float | None
     padded_s: float
+
+    @classmethod
+    def of_tokens(
+        cls, text: str, finish_reason: str, token_count: int, logprobs: Sequence[float], padded_s: float
+    ) -> Hypothesis:
+        """A text from a runtime that gives the natural log-probabilities of its tokens."""
+        known = np.array(logprobs)
+        return cls(
+            text,
+            finish_reason,
+            token_count,
+            mean_logprob=float(known.mean()) if len(known) else None,
+            low_probability_share=float((known < math.log(0.5)).mean()) if len(known) else None,
+            padded_s=padded_s,
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 from pipeline import registry
+from pipeline.models.abilities import Ability
 from pipeline.models.protocol import Model
 from pipeline.settings import Engine, Settings
 
@@ -23,14 +24,16 @@ class Runtime:
     `version` is that of the package that runs them, None where it is not installed or they run elsewhere. `start` loads
     a checkpoint in this process, which takes a minute or more, for requests within a demand; its last argument says
     whether Ray's metrics shall export the runtime's own.
-    `uses_gpus`: its models need GPUs where the settings say so. `look`: what there is to know of a model that runs
-    elsewhere, in place of its files. `check`: whether it takes the settings of engines, asked before a run. Both raise
-    ConfigurationError.
+    `uses_gpus`: its models need GPUs where the settings say so. `shards`: several GPUs can share one. `lacks`:
+    abilities that no model has in it. `look`: what there is to know of a model that runs elsewhere, in place of its
+    files. `check`: whether it takes the settings of engines, asked before a run. Both raise ConfigurationError.
     """
 
     version: Callable[[], str | None]
     start: Callable[[Settings, Checkpoint, Demand, bool], Model]
     uses_gpus: bool
+    shards: bool = True
+    lacks: frozenset[Ability] = frozenset()
     look: Callable[[Engine], Checkpoint] | None = None
     check: Callable[[Engine], None] | None = None
 

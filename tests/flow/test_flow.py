@@ -91,7 +91,7 @@ def test_gpus_per_engine_follow_weights_and_memory(
     facts: Any, weights: int, given: dict[str, Any], expected: tuple[int, str], words: str
 ) -> None:
     said: list[str] = []
-    checkpoint = Checkpoint("m", "voxtral", "r", 30.0, weights_bytes=weights)
+    checkpoint = Checkpoint("m", "voxtral", "r", 30.0, "vllm", weights_bytes=weights)
     with patch.object(gpus, "_first_gpu", lambda: facts):
         found = gpus.placed(Engine.model_validate({"device": "gpu"} | given), checkpoint, said.append)
     assert (found.tensor_parallel_size, found.dtype) == expected
@@ -261,7 +261,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.command_line import load
 try:
     wanted = load(["--input", "/in", "--output", "/out", "--engine.model", "none", "--engine.device", "cpu"])
-    with flow.cluster(wanted, Checkpoint("m", "scripted", "r", 30.0)):
+    with flow.cluster(wanted, Checkpoint("m", "scripted", "r", 30.0, "scripted")):
         print("joined")
 except ConfigurationError as error:
     print(error)

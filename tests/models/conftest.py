@@ -29,7 +29,7 @@ def tokenizer() -> VllmTokenizer:
 def register(monkeypatch: pytest.MonkeyPatch, name: str, abilities: Abilities) -> None:
     """Add a family and a runtime of its own, as a file of each and two lines of the registry do."""
     family = Family(
-        runtime=name,
+        runtimes={name: ""},
         abilities=abilities,
         max_pause_s=5.0,
         limits=lambda files: Limits(files.read("tiny.json")["chunk_s"], 99),

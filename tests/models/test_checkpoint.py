@@ -59,7 +59,7 @@ def test_whispers_checkpoint_says_what_it_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("chunk_s", "max_pause_s"), [(30.0, 30.0), (6.0, 1.0)])
 def test_windows_of_released_models_are_packed_full(chunk_s: float, max_pause_s: float) -> None:
-    found = checkpoint.Checkpoint("m", "voxtral", "r", chunk_s)
+    found = checkpoint.Checkpoint("m", "voxtral", "r", chunk_s, "vllm")
     segmentation = checkpoint.fit(_settings(), found).segmentation
     assert (segmentation.max_window_s, segmentation.max_pause_s) == (chunk_s, max_pause_s)
     assert checkpoint.fit(_settings(max_pause_s=2.0), found).segmentation.max_pause_s == 2.0

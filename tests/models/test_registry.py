@@ -25,7 +25,7 @@ def test_a_family_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.M
         inspect(Engine(model=str(tmp_path)))
     register(monkeypatch, "tiny", Abilities(longest_window_s=80.0))
     found = inspect(Engine(model=str(tmp_path)))
-    assert found == Checkpoint(str(tmp_path), "tiny", found.revision, 40.0, 99, 7)
+    assert found == Checkpoint(str(tmp_path), "tiny", found.revision, 40.0, "tiny", 99, 7)
     segmentation = fit(Settings(input="in", output="out"), found).segmentation
     assert (segmentation.max_window_s, segmentation.max_pause_s) == (40.0, 5.0)
 
@@ -33,7 +33,7 @@ def test_a_family_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.M
 def test_a_runtime_is_one_file_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     abilities = Abilities(80.0)
     register(monkeypatch, "tiny", abilities)
-    found = Checkpoint("a/b", "tiny", "r", 40.0)
+    found = Checkpoint("a/b", "tiny", "r", 40.0, "tiny")
     settings = Settings(input="in", output="out")
     assert models.start(settings, found, of_windows(settings, found)).abilities is abilities
     assert not models.uses_gpus(found)
@@ -44,9 +44,10 @@ def test_a_runtime_is_one_file_and_one_line(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("name", list(registry.FAMILIES))
 def test_every_registered_family_has_a_runtime_that_is_installed(name: str) -> None:
     family = load_family(name)
-    runtime, version = models.runtime(Engine(), Checkpoint("m", name, "r", 30.0))
-    assert runtime == family.runtime
-    assert version or name == "server"
+    for runtime in family.runtimes:
+        told, version = models.runtime(Engine(), Checkpoint("m", name, "r", 30.0, runtime))
+        assert told == runtime
+        assert version or runtime == "server"
     assert bool(family.files) == bool(family.description) == bool(family.weights)
 
 

@@ -79,7 +79,7 @@ def test_the_engine_is_started_with_them() -> None:
 
 def facts(*pairs: str) -> dict[str, Any]:
     settings = Settings(input="in", output="out", engine=Engine(device="cpu", vllm=pairs))
-    return fingerprint.facts(settings, Checkpoint("m", "voxtral", "r", 30.0))
+    return fingerprint.facts(settings, Checkpoint("m", "voxtral", "r", 30.0, "vllm"))
 
 
 def test_recordings_are_done_again_where_texts_may_differ() -> None:

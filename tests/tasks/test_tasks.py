@@ -49,10 +49,10 @@ def test_every_task_has_what_runs_rely_on(name: str) -> None:
     *_, of_recordings = task.tables.values()
     needed = {*KEYS.names, *(field.name for field in PROVENANCE), "outcome", "duration_s"} - {"channel"}
     assert needed <= set(of_recordings.names)
-    facts = task.fingerprint(settings, Checkpoint("m", "scripted", "r", 30.0))
-    assert planning.fingerprint(task, settings, Checkpoint("elsewhere", "scripted", "r", 30.0)) == planning.fingerprint(
-        task, settings, Checkpoint("m", "scripted", "r", 30.0)
-    )
+    facts = task.fingerprint(settings, Checkpoint("m", "scripted", "r", 30.0, "scripted"))
+    assert planning.fingerprint(
+        task, settings, Checkpoint("elsewhere", "scripted", "r", 30.0, "scripted")
+    ) == planning.fingerprint(task, settings, Checkpoint("m", "scripted", "r", 30.0, "scripted"))
     assert facts
 
 

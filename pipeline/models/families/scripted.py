@@ -24,7 +24,7 @@ def limits(files: Files) -> Limits:
 
 
 FAMILY = Family(
-    runtime="scripted",
+    runtimes={"scripted": ""},
     abilities=Abilities(
         longest_window_s=1_800.0, language_methods=("score",), longest_chat_s=2_400.0, audios_per_chat=5
     ),

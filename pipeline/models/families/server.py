@@ -15,7 +15,7 @@ def limits(files: Files) -> Limits:
 
 
 FAMILY = Family(
-    runtime="server",
+    runtimes={"server": ""},
     abilities=Abilities(longest_window_s=LONGEST_S, longest_chat_s=LONGEST_S, audios_per_chat=5),
     max_pause_s=30.0,
     limits=limits,

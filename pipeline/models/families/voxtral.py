@@ -52,8 +52,8 @@ class Voxtral:
     }
 
     def __init__(self, tokenizer: Any) -> None:
-        """`tokenizer` is vLLM's, around one of mistral_common's."""
-        self._tokenizer: MistralTokenizer = tokenizer.mistral
+        """`tokenizer` is vLLM's or transformers', around one of mistral_common's."""
+        self._tokenizer: MistralTokenizer = getattr(tokenizer, "mistral", None) or tokenizer.tokenizer
         encoder = self._tokenizer.instruct_tokenizer.audio_encoder
         assert encoder is not None and encoder.audio_config.chunk_length_s is not None
         self.chunk_s: float = encoder.audio_config.chunk_length_s
@@ -174,19 +174,22 @@ def _silence(length: int) -> bytes:
 
 
 def matches(files: Files) -> bool:
-    """Mistral's format, with an audio encoder."""
-    return "params.json" in files and "whisper_model_args" in (files.read("params.json").get("multimodal") or {})
+    """Mistral's format, with an audio encoder, or that of transformers."""
+    if "params.json" in files:
+        return "whisper_model_args" in (files.read("params.json").get("multimodal") or {})
+    return "config.json" in files and files.read("config.json").get("model_type") == "voxtral"
 
 
 def limits(files: Files) -> Limits:
     """Its tokenizer says how long a chunk is, its parameters how many positions it has, at most those of the model
     card."""
-    positions = files.read("params.json").get("max_position_embeddings") or CONTEXT_TOKENS
+    text = files.read("params.json") if "params.json" in files else files.read("config.json").get("text_config") or {}
+    positions = text.get("max_position_embeddings") or CONTEXT_TOKENS
     return Limits((files.read("tekken.json").get("audio") or {}).get("chunk_length_s"), min(positions, CONTEXT_TOKENS))
 
 
 FAMILY = Family(
-    runtime="vllm",
+    runtimes={"vllm": "params.json", "transformers": "config.json"},
     abilities=Abilities(
         longest_window_s=LONGEST_WINDOW_S,
         language_methods=("score", "words"),
@@ -195,8 +198,8 @@ FAMILY = Family(
     ),
     max_pause_s=30.0,
     limits=limits,
-    files=("params.json", "tekken.json"),
-    description="params.json with multimodal.whisper_model_args",
+    files=("params.json", "tekken.json", "config.json"),
+    description="params.json with multimodal.whisper_model_args, or config.json with model_type voxtral",
     matches=matches,
     weights=("consolidated*.safetensors", "model*.safetensors"),
     prompts=Voxtral,

@@ -79,7 +79,7 @@ def limits(files: Files) -> Limits:
 
 
 FAMILY = Family(
-    runtime="vllm",
+    runtimes={"vllm": "config.json", "transformers": "config.json"},
     abilities=Abilities(
         longest_window_s=CHUNK_S,
         translates=True,

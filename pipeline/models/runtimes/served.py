@@ -53,7 +53,7 @@ def look(engine: Engine, get: Callable[[str], bytes]) -> Checkpoint:
     card = told[0].card
     revision = card.model if card.root in (None, card.model) else f"{card.model} ({card.root})"
     return Checkpoint(
-        card.model, "server", revision, CHUNK_S, max_context=card.max_context, runtime_version=told[0].version
+        card.model, "server", revision, CHUNK_S, "server", max_context=card.max_context, runtime_version=told[0].version
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import difflib
 import itertools
 import math
@@ -18,18 +17,17 @@ import numpy as np
 
 from pipeline.errors import ConfigurationError
 from pipeline.models import vllm_arguments
-from pipeline.models.candidates import Question
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.demand import SHORTEST_LIMIT, Demand, max_tokens
-from pipeline.models.family import Chats, LanguageQuestion, Prompts, Translations
+from pipeline.models.family import Chats, Prompts, Translations
 from pipeline.models.family import family as load_family
+from pipeline.models.language_questions import scorer
 from pipeline.models.padding import PadOnce
 from pipeline.models.protocol import (
     Chat,
     ContextError,
     Hypothesis,
     LanguageScorer,
-    LanguageScores,
     Reply,
     Request,
     RequestError,
@@ -150,16 +148,17 @@ class VllmModel:
             if self.abilities.needs_language or method in methods
         }
 
-        async def score(request: Request) -> LanguageScores:
-            audio, languages, no_speech = self._padded(request), {}, None
-            asked = (self._choose(audio, request, question) for question in questions.values())
-            for method, logprobs in zip(questions, await asyncio.gather(*asked), strict=True):
-                if (silent := logprobs.pop("", None)) is not None:
-                    no_speech = math.exp(silent)
-                languages[method] = _distribution(logprobs)
-            return LanguageScores(languages, no_speech)
+        async def following(
+            request: Request, audio: np.ndarray, ids: Sequence[int], wanted: tuple[int, ...]
+        ) -> dict[int, float]:
+            params = self._vllm.SamplingParams(
+                temperature=0.0, max_tokens=1, logprob_token_ids=list(wanted), detokenize=False
+            )
+            (said,) = (await self._generate(audio, request, ids, params)).outputs
+            assert said.logprobs and said.logprobs[0]
+            return {i: said.logprobs[0][i].logprob for i in wanted}
 
-        return score
+        return scorer(questions, self._padded, following)
 
     async def transcribe(self, request: Request) -> Hypothesis:
         """Transcribe one window of at most the length that vLLM was started for.
@@ -181,15 +180,9 @@ class VllmModel:
         )
         (answer,) = (await self._generate(audio, request, prompt, params)).outputs
         tokens = zip(answer.token_ids, answer.logprobs or [], strict=False)
-        logprobs = np.array([position[token].logprob for token, position in tokens if position])
-        return Hypothesis(
-            text=answer.text.strip(),
-            finish_reason=answer.finish_reason or "unknown",
-            token_count=len(answer.token_ids),
-            mean_logprob=float(logprobs.mean()) if len(logprobs) else None,
-            low_probability_share=float((logprobs < math.log(0.5)).mean()) if len(logprobs) else None,
-            padded_s=len(audio) / SAMPLE_RATE_HZ,
-        )
+        logprobs = [position[token].logprob for token, position in tokens if position]
+        reason, count = answer.finish_reason or "unknown", len(answer.token_ids)
+        return Hypothesis.of_tokens(answer.text.strip(), reason, count, logprobs, len(audio) / SAMPLE_RATE_HZ)
 
     async def chat(self, chat: Chat) -> Reply:
         """Answer in a conversation whose audio is within the demand that vLLM was started for. Calls that must come are
@@ -234,23 +227,6 @@ class VllmModel:
         self._llm.shutdown()
         del self._llm  # now, while Python can still run its finaliser
 
-    async def _choose(self, audio: np.ndarray, request: Request, asked: LanguageQuestion) -> dict[str, float]:
-        before = asked.ask(audio)
-
-        async def answer(question: Question) -> dict[int, float]:
-            params = self._vllm.SamplingParams(
-                temperature=0.0, max_tokens=1, logprob_token_ids=list(question.following), detokenize=False
-            )
-            (said,) = (await self._generate(audio, request, [*before, *question.prefix], params)).outputs
-            assert said.logprobs and said.logprobs[0]
-            scores = said.logprobs[0]
-            return {i: scores[i].logprob for i in question.following}
-
-        questions = asked.candidates.questions
-        answers = await asyncio.gather(*map(answer, questions))
-        prefixes = (question.prefix for question in questions)
-        return asked.candidates.logprobs(dict(zip(prefixes, answers, strict=True)))
-
     async def _generate(
         self, audio: np.ndarray, request: Request, ids: Sequence[int], params: SamplingParams
     ) -> RequestOutput:
@@ -272,13 +248,6 @@ class VllmModel:
                 raise  # all of vLLM failed, not this request
             raise RequestError(f"{type(error).__name__}: {error}") from error
         raise RequestError("vLLM ended the request without an answer")
-
-
-def _distribution(logprobs: dict[str, float]) -> dict[str, float]:
-    """Log-probabilities -> probabilities that add up to 1."""
-    top = max(logprobs.values())
-    shares = {name: math.exp(value - top) for name, value in logprobs.items()}
-    return {name: share / sum(shares.values()) for name, share in shares.items()}
 
 
 def _shares(cpus: Sequence[int], ranks: int) -> str:

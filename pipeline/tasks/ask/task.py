@@ -47,7 +47,7 @@ class Asking:
     recording."""
 
     name: ClassVar[str] = "ask"
-    requires: Sequence[Ability] = (Ability.CHAT,)
+    requires: Sequence[Ability] = (Ability.CHAT,)  # and more where answers follow a schema
     carrying: Sequence[str] = ("answers", "recordings")
     answers: pa.Schema = REPLIED
 
@@ -63,6 +63,8 @@ class Asking:
             why = "the model takes no system prompt together with audio; say it in the question, or --over transcripts"
             raise ConfigurationError(f"task {self._questions.name}: system: {why}")
         schema = self._questions.answer_schema
+        if schema or self._questions.tool_choice != "auto":
+            self.requires = (*self.requires, Ability.FOLLOW_SCHEMA)
         self._value = values.arrow_type(schema) if schema else pa.string()
         self.tables: Mapping[str, pa.Schema] = {"answers": answer_schema(self._value), "recordings": ASKED}
         self.facts: Row = {"asked": {"name": self._questions.name, **self._questions.facts()}}

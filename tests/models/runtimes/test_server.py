@@ -47,12 +47,12 @@ def test_what_vllm_tells_of_its_model() -> None:
     with serving(model="mini", card=card, version="0.32.0") as fake:
         found = inspect(Engine(server=(fake.url,)))
     revision = "mini (mistralai/Voxtral-Mini-3B-2507)"
-    assert found == Checkpoint("mini", "server", revision, 30.0, 4096, runtime_version="vllm 0.32.0")
+    assert found == Checkpoint("mini", "server", revision, 30.0, "server", 4096, runtime_version="vllm 0.32.0")
 
 
 def test_other_servers_tell_less() -> None:
     with serving() as fake:
-        assert inspect(Engine(server=(fake.url + "/",))) == Checkpoint("fake", "server", "fake", 30.0)
+        assert inspect(Engine(server=(fake.url + "/",))) == Checkpoint("fake", "server", "fake", 30.0, "server")
         assert inspect(Engine(server=(fake.url,), model="fake", family="server")).model == "fake"
 
 
@@ -134,7 +134,7 @@ def test_the_key_is_sent_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> Non
 
 async def model_on_another_loop(fake: FakeServer) -> None:
     wanted = Engine(server=(fake.url,), stall_timeout_s=20.0)
-    checkpoint = Checkpoint("fake", "server", "fake", 30.0)
+    checkpoint = Checkpoint("fake", "server", "fake", 30.0, "server")
     await server.ServerModel(Settings(input="i", output="o", engine=wanted), checkpoint).transcribe(ASKED)
 
 

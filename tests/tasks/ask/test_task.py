@@ -21,8 +21,8 @@ from pipeline.tasks.ask.task import Asking
 from tests.conftest import DEMO
 
 Row = dict[str, Any]
-VOXTRAL = Checkpoint("m", "voxtral", "r", 30.0, 32_768)
-DEMO_MODEL = Checkpoint("m", "voxtral", "r", 6.0, 4_096)
+VOXTRAL = Checkpoint("m", "voxtral", "r", 30.0, "vllm", 32_768)
+DEMO_MODEL = Checkpoint("m", "voxtral", "r", 6.0, "vllm", 4_096)
 SCHEMA = "schema:\n  type: object\n  properties: {n: {type: integer}}\n  additionalProperties: false\n"
 
 
@@ -49,7 +49,7 @@ def test_a_part_is_as_long_as_context_and_model_card_allow(tmp_path: Path) -> No
     assert 1_800.0 < (window_s(VOXTRAL, question=long) or 0.0) < 2_400.0
     assert (window_s(DEMO_MODEL) or 0.0) < 200.0
     assert window_s(VOXTRAL, segmentation={"max_window_s": 60.0}) == 60.0
-    assert window_s(Checkpoint("m", "scripted", "r", 30.0)) == 2_400.0
+    assert window_s(Checkpoint("m", "scripted", "r", 30.0, "scripted")) == 2_400.0
 
 
 def test_the_demand_is_within_the_context() -> None:
@@ -194,7 +194,7 @@ def test_a_fingerprint_follows_what_is_asked_and_how_it_is_cut() -> None:
         fingerprint(question=("Who?", "Why?")),
         fingerprint(segmentation={"max_window_s": 60.0}),
         fingerprint(over="transcripts"),
-        fingerprint(Checkpoint("m", "voxtral", "s", 30.0, 32_768)),
+        fingerprint(Checkpoint("m", "voxtral", "s", 30.0, "vllm", 32_768)),
     ]
     assert len({own, *others}) == len(others) + 1
 

@@ -11,7 +11,7 @@ from pipeline.planning import fingerprint
 from pipeline.tasks.transcribe.fingerprint import facts
 from pipeline.tasks.transcribe.task import Transcription
 
-MODEL = Checkpoint("m", "voxtral", "r", 30.0)
+MODEL = Checkpoint("m", "voxtral", "r", 30.0, "vllm")
 
 
 def mark(*arguments: str, model: Checkpoint = MODEL) -> str:
@@ -56,7 +56,7 @@ def test_what_changes_texts_is_in_it() -> None:
 
 
 def test_of_a_server_its_model_and_the_audio_that_it_is_sent() -> None:
-    served = Checkpoint("m", "server", "m (a/b)", 30.0, runtime_version="vllm 1")
+    served = Checkpoint("m", "server", "m (a/b)", 30.0, "server", runtime_version="vllm 1")
     one = mark("--engine.server", "http://a/v1", model=served)
     assert one == mark("--engine.server", "https://b/v1,http://c/v1", model=replace(served, runtime_version=None))
     assert one != mark("--engine.server", "http://a/v1", model=replace(served, revision="m (a/c)"))

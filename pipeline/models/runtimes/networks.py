@@ -1,0 +1,164 @@
+"""A checkpoint's network in PyTorch, as transformers loads it, and how a batch of prompts is decoded with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from torch import Tensor
+from transformers import GenerationConfig, GenerationMixin, LogitsProcessor, StoppingCriteria
+
+from pipeline.models.runtimes.batches import Continuation, Prompt
+from pipeline.schema import SAMPLE_RATE_HZ
+
+LOOP_TOKENS, LOOP_TIMES = 20, 8  # as runtimes/vllm.py has them: a pattern of up to so many tokens, so many times
+
+
+class Network:
+    """A speech model: a decoder that takes audio in place of tokens (Voxtral), or encoder and decoder (Whisper)."""
+
+    def __init__(self, model: str, revision: str | None, dtype: str, device: str) -> None:
+        config = transformers.AutoConfig.from_pretrained(model, revision=revision)
+        (name,) = config.architectures or ["no architecture"]
+        self._device = torch.device(device)
+        loaded = getattr(transformers, name).from_pretrained(model, revision=revision, dtype=getattr(torch, dtype))
+        self._model = loaded.to(self._device).eval()
+        self._features = transformers.AutoFeatureExtractor.from_pretrained(model, revision=revision)
+        self.tokenizer = transformers.AutoTokenizer.from_pretrained(model, revision=revision)
+        decoder = config.get_text_config(decoder=True)
+        self.context: int = getattr(config, "max_target_positions", None) or decoder.max_position_embeddings
+        own = self._model.generation_config
+        ends = own.eos_token_id if own.eos_token_id is not None else decoder.eos_token_id
+        self._ends: list[int] = list(ends) if isinstance(ends, list) else [ends]
+        # Its own would suppress tokens, force some, or sample: answers shall be those of the other runtimes.
+        self._model.generation_config = GenerationConfig(
+            eos_token_id=self._ends,
+            pad_token_id=own.pad_token_id if own.pad_token_id is not None else self._ends[0],
+            decoder_start_token_id=own.decoder_start_token_id,
+        )
+        self.encodes = bool(config.is_encoder_decoder)
+        """Whether an encoder of its own takes the audio, so that prompts of one batch must have one length."""
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Token ids -> the text, without special tokens."""
+        return self.tokenizer.decode(list(ids), skip_special_tokens=True).strip()
+
+    @torch.inference_mode()
+    def generate(self, prompts: Sequence[Prompt]) -> list[Continuation]:
+        """Decode a batch. Its prompts have one temperature; where that is not 0, there is one prompt. The prompts of an
+        encoder and decoder have one length."""
+        first, limits = prompts[0], [prompt.max_tokens for prompt in prompts]
+        torch.manual_seed(first.seed)
+        sampling = {"do_sample": True, "temperature": first.temperature, "top_p": first.top_p, "top_k": 0}
+        inputs = self._inputs(prompts)
+        told = _Probabilities([prompt.following for prompt in prompts])
+        ends = _Ends(limits, max(len(prompt.ids) for prompt in prompts), self._ends)
+        tokens = GenerationMixin.generate(  # pyright: ignore[reportAttributeAccessIssue]  # Whisper's own takes any length
+            self._model,
+            **inputs,
+            generation_config=GenerationConfig(
+                max_new_tokens=max(limits), **(sampling if first.temperature else {"do_sample": False})
+            ),
+            logits_processor=[told],  # pyright: ignore[reportArgumentType]
+            stopping_criteria=[ends],  # pyright: ignore[reportArgumentType]
+        )
+        assert isinstance(tokens, Tensor)
+        logprobs = told.of(tokens)
+        found = []
+        for at, row in enumerate(tokens[:, ends.start :].tolist()):
+            ids, reason = self._ended(row[: ends.limit_of(at)], at in ends.loops)
+            found.append(Continuation(ids, logprobs[at][: len(ids)], reason, told.following[at]))
+        return found
+
+    def _ended(self, ids: list[int], loops: bool) -> tuple[list[int], str]:
+        """The ids of a row without what fills it up, and why they end."""
+        if loops:
+            return ids, "repetition"
+        if (end := next((at for at, i in enumerate(ids) if i in self._ends), None)) is not None:
+            return ids[: end + 1], "stop"
+        return ids, "length"
+
+    def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
+        audios = [audio for prompt in prompts for audio in prompt.audios]
+        inputs: dict[str, Any] = {}
+        if audios:
+            inputs["input_features"] = torch.cat([self._mel(audio) for audio in audios]).to(
+                self._device, self._model.dtype
+            )
+        longest = max(len(prompt.ids) for prompt in prompts)
+        ids = torch.tensor([[0] * (longest - len(prompt.ids)) + list(prompt.ids) for prompt in prompts])
+        if self.encodes:
+            return inputs | {"decoder_input_ids": ids.to(self._device)}
+        mask = torch.tensor([[0] * (longest - len(prompt.ids)) + [1] * len(prompt.ids) for prompt in prompts])
+        return inputs | {"input_ids": ids.to(self._device), "attention_mask": mask.to(self._device)}
+
+    def _mel(self, audio: np.ndarray) -> Tensor:
+        """(samples,) of whole chunks -> (chunks, mels, frames)."""
+        found = self._features(
+            audio, sampling_rate=SAMPLE_RATE_HZ, padding=False, truncation=False, return_tensors="pt"
+        )
+        mel: Tensor = found["input_features"]
+        return mel.unflatten(-1, (-1, self._features.nb_max_frames)).squeeze(0).transpose(0, 1)
+
+
+class _Probabilities(LogitsProcessor):
+    """Changes nothing, and notes the log-probabilities of what was chosen. It sees the model's own logits, before any
+    temperature."""
+
+    def __init__(self, following: Sequence[tuple[int, ...]]) -> None:
+        self._wanted = following
+        self._now: Tensor | None = None  # (batch, vocabulary), of the token that is chosen next
+        self._chosen: list[Tensor] = []
+        self.following: list[dict[int, float]] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self._note(input_ids)
+        self._now = scores.float().log_softmax(dim=-1)
+        if not self.following:
+            rows = zip(self._wanted, self._now, strict=True)
+            self.following = [dict(zip(ids, row[list(ids)].tolist(), strict=True)) for ids, row in rows]
+        return scores
+
+    def _note(self, ids: Tensor) -> None:
+        if self._now is not None:
+            self._chosen.append(self._now.gather(1, ids[:, -1:]))
+
+    def of(self, ids: Tensor) -> list[list[float]]:
+        """(batch, length) of all ids in the end -> for each row the log-probabilities of those that were chosen."""
+        self._note(ids)
+        self._now = None
+        return torch.cat(self._chosen, dim=1).tolist()
+
+
+class _Ends(StoppingCriteria):
+    """Ends each row at its own limit, or where it repeats itself. `start` is where the chosen ids begin; `loops` holds
+    the rows that repeat themselves."""
+
+    def __init__(self, limits: Sequence[int], start: int, ends: Sequence[int]) -> None:
+        self._limits, self.start, self._ends = torch.tensor(limits), start, torch.tensor(ends)
+        self.loops = set[int]()
+
+    def limit_of(self, row: int) -> int:
+        """The ids that a row has at most."""
+        return int(self._limits[row])
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        chosen = input_ids[:, self.start :].cpu()
+        going = ~torch.isin(chosen, self._ends).any(dim=1) & (chosen.shape[1] <= self._limits)
+        for at, row in enumerate(chosen):
+            if going[at] and _repeats(row):
+                self._limits[at] = chosen.shape[1]
+                self.loops.add(at)
+        return (chosen.shape[1] >= self._limits).to(input_ids.device)
+
+
+def _repeats(ids: Tensor) -> bool:
+    """Whether the last ids are one pattern, LOOP_TIMES in a row."""
+    for size in range(1, min(LOOP_TOKENS, len(ids) // LOOP_TIMES) + 1):
+        tail = ids[-size * LOOP_TIMES :]
+        if bool((tail[size:] == tail[:-size]).all()):
+            return True
+    return False
