@@ -12,6 +12,7 @@ TASKS = {
 # A checkpoint is of the first family that matches it.
 FAMILIES = {
     "voxtral": "pipeline.models.families.voxtral:FAMILY",
+    "voxtral_realtime": "pipeline.models.families.voxtral_realtime:FAMILY",
     "whisper": "pipeline.models.families.whisper:FAMILY",
     "server": "pipeline.models.families.server:FAMILY",
     "scripted": "pipeline.models.families.scripted:FAMILY",

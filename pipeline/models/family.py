@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -107,6 +107,18 @@ class Translations(Prompts, Protocol):
         Raises:
             RequestError: the model does not know the language.
         """
+        ...
+
+
+@runtime_checkable
+class Frames(Prompts, Protocol):
+    """The prompts of models that write one token for each frame of audio."""
+
+    pads: frozenset[int]
+    """Tokens that stand for no text."""
+
+    def frames(self, audio: np.ndarray) -> int:
+        """Of padded audio: how many tokens a prompt and its answer have together, and one more."""
         ...
 
 

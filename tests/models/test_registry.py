@@ -58,7 +58,9 @@ def test_a_file_that_is_not_there_matches_no_family(tmp_path: Path) -> None:
 def test_settings_take_their_choices_from_the_registry() -> None:
     for name in ("auto", *registry.FAMILIES):
         assert load(["--input", "i", "--output", "o", "--engine.family", name]).engine.family == name
-    with pytest.raises(ConfigurationError, match="must be one of auto, voxtral, whisper, server, scripted"):
+    with pytest.raises(
+        ConfigurationError, match="must be one of auto, voxtral, voxtral_realtime, whisper, server, scripted"
+    ):
         load(["--input", "i", "--output", "o", "--engine.family", "bert"])
 
 

@@ -173,10 +173,21 @@ def _silence(length: int) -> bytes:
     return buffer.getvalue()
 
 
+def audio_parameters(files: Files) -> Mapping[str, Any] | None:
+    """What params.json says of a model of audio; None where it is of no such model."""
+    return (files.read("params.json").get("multimodal") or {}).get("whisper_model_args")
+
+
+def is_causal(audio: Mapping[str, Any]) -> bool:
+    """Whether the audio encoder hears only what was said before: that of Voxtral Realtime does."""
+    return bool((audio.get("encoder_args") or {}).get("causal"))
+
+
 def matches(files: Files) -> bool:
     """Mistral's format, with an audio encoder, or that of transformers."""
     if "params.json" in files:
-        return "whisper_model_args" in (files.read("params.json").get("multimodal") or {})
+        audio = audio_parameters(files)
+        return audio is not None and not is_causal(audio)
     return "config.json" in files and files.read("config.json").get("model_type") == "voxtral"
 
 

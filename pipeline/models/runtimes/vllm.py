@@ -19,7 +19,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.models import vllm_arguments
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.demand import SHORTEST_LIMIT, Demand, max_tokens
-from pipeline.models.family import Chats, Prompts, Translations
+from pipeline.models.family import Chats, Frames, Prompts, Translations
 from pipeline.models.family import family as load_family
 from pipeline.models.language_questions import scorer
 from pipeline.models.padding import PadOnce
@@ -171,17 +171,23 @@ class VllmModel:
             prompt = cast(Translations, self._prompts).translation(audio, request.language)
         else:
             prompt = self._prompts.transcription(audio, request.language)
+        most, pads = max_tokens(request.duration_s, self._max_tokens_per_s), frozenset[int]()
+        if isinstance(self._prompts, Frames):
+            most, pads = self._prompts.frames(audio) - len(prompt) - 1, self._prompts.pads
         params = self._vllm.SamplingParams(
             temperature=request.temperature,
             seed=0 if request.temperature else None,
-            max_tokens=min(max_tokens(request.duration_s, self._max_tokens_per_s), self._context - len(prompt)),
+            max_tokens=min(most, self._context - len(prompt)),
             logprobs=0,
-            repetition_detection=self._vllm.sampling_params.RepetitionDetectionParams(**LOOP),
+            # pads repeat themselves
+            repetition_detection=None if pads else self._vllm.sampling_params.RepetitionDetectionParams(**LOOP),
         )
         (answer,) = (await self._generate(audio, request, prompt, params)).outputs
+        reason, count = answer.finish_reason or "unknown", sum(token not in pads for token in answer.token_ids)
+        if pads and len(answer.token_ids) == most:
+            reason = "stop"  # there are no more frames
         tokens = zip(answer.token_ids, answer.logprobs or [], strict=False)
-        logprobs = [position[token].logprob for token, position in tokens if position]
-        reason, count = answer.finish_reason or "unknown", len(answer.token_ids)
+        logprobs = [position[token].logprob for token, position in tokens if position and token not in pads]
         return Hypothesis.of_tokens(answer.text.strip(), reason, count, logprobs, len(audio) / SAMPLE_RATE_HZ)
 
     async def chat(self, chat: Chat) -> Reply:
