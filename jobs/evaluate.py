@@ -1,19 +1,26 @@
 """Error rates on recordings with references: `python -m jobs.evaluate --input ... --output ... --engine.model ...`.
 
-With --task: the share of right answers to questions. Exit status: 0 done; 1 the job broke down; 2 it was asked for
-something impossible; 3 it is worse than --baseline by more than --max-regression; 130 it was interrupted.
+With --models: several models side by side. With --task: the share of right answers to questions. Exit status: 0 done;
+1 the job broke down, or one of several models did; 2 it was asked for something impossible; 3 it is worse than
+--baseline by more than --max-regression; 130 it was interrupted.
 """
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 from jobs import shell, transcribe
-from pipeline import command_line, planning
-from pipeline.errors import ConfigurationError
+from pipeline import command_line
+from pipeline.errors import ConfigurationError, JobError
 from pipeline.log import Log
 
+if TYPE_CHECKING:  # what scoring needs may not be installed
+    from pipeline.evaluate import Planned
+    from pipeline.references import Input
+
 REGRESSION = 3
+Row = dict[str, Any]
 
 
 def main(arguments: list[str] | None = None, kind: str = "Evaluation") -> int:
@@ -32,18 +39,51 @@ def main(arguments: list[str] | None = None, kind: str = "Evaluation") -> int:
         what = references.prepare(wanted)
         for problem in what.problems:
             log.say(f"attention: {problem}", style="yellow", level="warning")
-        plan = planning.plan(what.settings)
-        scored = evaluate.scored(plan, references.with_references(plan, what))
-        transcribe.carry_out(plan, log)
-        if wanted.dry_run:
-            return 0
-        report = evaluate.evaluate(plan, scored)
-        scored.show(report, log)
-        folder = f"{plan.output.uri}/{references.FOLDER}/{report['evaluation_id']}"
-        log.say(f"report       {folder}/report.html")
-        return REGRESSION if text.regressions(report) else 0
+        if wanted.models:
+            return _compare(what, log)
+        found = _evaluate(evaluate.plan(what), log)
+        return REGRESSION if found and text.regressions(found[0]) else 0
 
     return shell.run(job)
+
+
+def _evaluate(planned: Planned, log: Log) -> tuple[Row, list[Row]] | None:
+    """Carry out and score what is planned; its report and rows, None for a dry run."""
+    from pipeline import evaluate, references
+
+    transcribe.carry_out(planned.plan, log)
+    if planned.plan.settings.dry_run:
+        return None
+    report, rows = evaluate.evaluate(planned)
+    planned.by.show(report, log)
+    log.say(f"report       {planned.plan.output.uri}/{references.FOLDER}/{report['evaluation_id']}/report.html")
+    return report, rows
+
+
+def _compare(what: Input, log: Log) -> int:
+    """Evaluate several models one after the other, whichever of them breaks down, and compare them; the exit status."""
+    from pipeline import compare, evaluate, references
+    from pipeline.scoring.comparison import text
+
+    wanted = [evaluate.plan(each) for each in references.of_models(what)]
+    compare.refuse_equals([planned.plan for planned in wanted])
+    found, broken = [], []
+    for number, planned in enumerate(wanted, 1):
+        model = planned.plan.about["model"]
+        log.say(f"model {number} of {len(wanted)}: {model}", style="bold")
+        try:
+            found.append(_evaluate(planned, log))
+        except (ConfigurationError, JobError) as error:
+            log.say(f"error: {model}: {error}", style="red", level="error")
+            broken.append({"model": model, "why": str(error)})
+    if what.settings.dry_run:
+        return 1 if broken else 0
+    if len(found) < 2:
+        raise JobError(f"nothing to compare: {len(broken)} of {len(wanted)} models could not be evaluated")
+    report = compare.compare(found, what.settings, broken)
+    text.show(report, log)
+    log.say(f"comparison   {what.settings.output.rstrip('/')}/{compare.FOLDER}/{report['comparison_id']}/report.html")
+    return 1 if broken else 0
 
 
 if __name__ == "__main__":

@@ -84,12 +84,20 @@ def measured(reports: Sequence[Row], model: str, revision: str) -> Speed | None:
     own = [r for r in reports if (r["model"], r["model_revision"]) == (model, revision) and r["numbers"]["speed"]]
     long = [report for report in own if report["numbers"]["wall_s"] >= LONG_ENOUGH_S]
     for report in reversed(long or own):
-        numbers = report["numbers"]
-        if report.get("engine_s"):  # of all engines that ran, however many, from when each was ready
-            own_audio_s = numbers["speed"] * numbers["wall_s"]
-            return Speed(own_audio_s / report["engine_s"], report, report["engine_start_s"])
-        return Speed(numbers["speed"] / report["engines"], report)
+        if speed := mean_speed([report]):
+            return Speed(speed, report, report["engine_start_s"] if report.get("engine_s") else 0.0)
     return None
+
+
+def mean_speed(reports: Sequence[Row]) -> float | None:
+    """Audio seconds per second of one engine in all these runs; None where no engine did anything."""
+    audio_s = engine_s = 0.0
+    for report in reports:
+        numbers = report["numbers"]
+        audio_s += (numbers["speed"] or 0.0) * numbers["wall_s"]  # of the last driver alone
+        # Of all engines that ran, however many, from when each was ready.
+        engine_s += report.get("engine_s") or numbers["wall_s"] * report["engines"]
+    return audio_s / engine_s if audio_s and engine_s else None
 
 
 def seconds_each(recordings: pa.Table, limits: Audio) -> np.ndarray:

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow.compute as pc
 
-from pipeline import store
+from pipeline import estimate, planning, store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.evaluations.answers import Answers
 from pipeline.evaluations.protocol import Scored
@@ -22,29 +23,41 @@ from pipeline.evaluations.transcripts import Transcripts
 from pipeline.ledger import done, parts
 from pipeline.ledger.done import Status
 from pipeline.planning import Plan
-from pipeline.references import FOLDER, Input
+from pipeline.references import FOLDER, Input, with_references
 
 SCORED: dict[str, type[Scored]] = {"transcribe": Transcripts, "ask": Answers}  # by the name of the task
 NAMED = 10  # of the recordings that are not scored; the report names all
 Row = dict[str, Any]
 
 
-def scored(plan: Plan, what: Input) -> Scored:
-    """What an evaluation scores.
+@dataclass(frozen=True)
+class Planned:
+    """What is evaluated: `plan` makes the rows, `by` scores them."""
+
+    plan: Plan
+    by: Scored
+
+
+def plan(what: Input) -> Planned:
+    """Look at what can be wrong before anything runs. What is done with this model and these settings is not to do
+    again, whatever other models have done since.
 
     Raises:
-        ConfigurationError: there is nothing that could be scored.
+        ConfigurationError: something is; or there is nothing that could be scored.
     """
-    return SCORED[plan.task.name](plan, what)
+    found = planning.plan(what.settings, own_only=True)
+    return Planned(found, SCORED[found.task.name](found, with_references(found, what)))
 
 
-def evaluate(plan: Plan, by: Scored) -> Row:
-    """Score the newest answers for a plan's recordings, write the evaluation and return its report.
+def evaluate(planned: Planned) -> tuple[Row, list[Row]]:
+    """Score the newest answers for a plan's recordings and write the evaluation. Its report, and the rows about each
+    recording, as Scored.score returns them.
 
     Raises:
         ConfigurationError: the recordings have no answers with references.
         JobError: the output cannot be read or written.
     """
+    plan, by = planned.plan, planned.by
     try:
         rows, not_scored, runs = _rows(plan, by)
         if not rows:
@@ -56,7 +69,7 @@ def evaluate(plan: Plan, by: Scored) -> Row:
         files = {**by.files(report, about_each), "report.json": parts.to_json(report)}
         for name, data in files.items():
             store.replace(f"{plan.output.uri}/{FOLDER}/{plan.output.run_id}/{name}", data)
-        return report
+        return report, about_each
     except store.READ_ERRORS as error:
         raise JobError(f"--output {plan.output.uri}: {store.explain(error)}") from error
 
@@ -70,7 +83,7 @@ def _rows(plan: Plan, by: Scored) -> tuple[list[Row], list[Row], list[Row]]:
     listed = plan.task.recordings(plan.settings)  # a plan has no more than what is to do
     places = listed.recordings["place"]
     reports = parts.of_task(parts.reports(plan.output.uri), plan.task.name)
-    index, found = done.Index(plan.about["fingerprint"]), {}
+    index, found = done.Index(plan.about["fingerprint"], own_only=True), {}
     files = {
         whole: own
         for report in reports
@@ -78,6 +91,7 @@ def _rows(plan: Plan, by: Scored) -> tuple[list[Row], list[Row], list[Row]]:
     }
     for name, keys in parts.published(plan.output.uri, reports):
         about = pc.and_(pc.is_in(keys["place"], value_set=places), pc.is_null(keys["channel"]))
+        about = pc.and_(about, pc.equal(keys["fingerprint"], plan.about["fingerprint"]))
         if pc.any(about).as_py():
             index.add(keys.filter(about))
             found |= by.read(plan.output.uri, files[name], keys, about)  # the newest comes last
@@ -118,6 +132,7 @@ def _facts(plan: Plan, what: Input, runs: Sequence[Row]) -> Row:
         "evaluation_id": plan.output.run_id,
         "evaluated_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "corpus": what.facts,
+        "engine_speed": estimate.mean_speed(runs),
         "runs": {
             run["run_id"]: {name: run["numbers"][name] for name in ("recordings", "audio_s", "wall_s", "speed")}
             for run in runs

@@ -73,8 +73,11 @@ class Plan:
         return not self.count and not self.tally.recordings
 
 
-def plan(settings: Settings) -> Plan:
+def plan(settings: Settings, own_only: bool = False) -> Plan:
     """Look at everything that can be wrong before an engine is started, and at what there is to do.
+
+    With `own_only` rows of other models and settings change nothing: what is done with these stays done, though others
+    have done it since.
 
     Raises:
         ConfigurationError: model, input, output or tools are not as they should be.
@@ -106,7 +109,7 @@ def plan(settings: Settings) -> Plan:
     }
     *_, of_recordings = task.tables
     parts.check(settings.output)
-    rows, own = done.Index(about["fingerprint"]), done.Index(about["fingerprint"])  # of earlier runs; of this one
+    rows, own = done.Index(about["fingerprint"], own_only), done.Index(about["fingerprint"])  # earlier runs; this one
     try:
         reports, same = parts.reports(settings.output), {name: about[name] for name in SAME}
         earlier = parts.of_task(reports, task.name)

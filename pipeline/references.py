@@ -13,6 +13,7 @@ from pydantic_settings import SettingsConfigDict
 
 from pipeline import store
 from pipeline.errors import ConfigurationError
+from pipeline.flags import flag_of
 from pipeline.ledger import parts
 from pipeline.planning import Plan
 from pipeline.scoring.error_rate import UNSPACED, NormalizerName
@@ -22,7 +23,8 @@ from pipeline.tasks.ask.settings import WithTask
 
 FOLDER = "evaluations"
 OF_A_CORPUS = ("configs", "sample", "one_per_sentence", "declare_language")  # settings
-OF_TRANSCRIPTS = ("normalizers", "cer_languages")
+OF_TRANSCRIPTS = ("normalizers", "cer_languages", "models")
+OF_ONE_MODEL = ("engine.model", "engine.revision", "baseline", "run_id")
 Row = dict[str, Any]
 DatasetName = Literal["manifest", "fleurs", "common-voice", "mls"]
 
@@ -39,11 +41,16 @@ class Evaluation(WithTask):
         python -m jobs.evaluate --input references.csv --output s3://bucket/evaluation
         python -m jobs.evaluate --input references.csv --output s3://bucket/evaluation --task triage.yaml \\
             --reference category
+        python -m jobs.evaluate --input references.csv --output s3://bucket/evaluation \\
+            --models mistralai/Voxtral-Mini-3B-2507,openai/whisper-large-v3
         python -m jobs.evaluate --dataset common-voice --configs en,de --input /data/common-voice --output evaluation/
     """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m jobs.evaluate")
 
+    models: tuple[str, ...] = ()
+    """Evaluate several models, one after the other, and compare them: one page, with the differences to the first. In
+    place of --engine.model; the other settings are those of all."""
     dataset: DatasetName = "manifest"
     """What --input holds: a manifest with references; or a corpus as it is downloaded: FLEURS (tsv and tar.gz, or
     Parquet; also hf://datasets/google/fleurs), Common Voice (tsv and clips), Multilingual LibriSpeech."""
@@ -106,6 +113,7 @@ def prepare(wanted: Evaluation) -> Input:
     """
     facts: Row = {"dataset": wanted.dataset, "input": wanted.input, "split": None, "published": None, "counts": {}}
     _check_task(wanted)
+    _check_models(wanted)
     if wanted.baseline:
         read_baseline(wanted)
     if wanted.dataset == "manifest":
@@ -172,6 +180,34 @@ def _check_task(wanted: Evaluation) -> None:
         )
     if given := [name for name in OF_TRANSCRIPTS if name in wanted.model_fields_set]:
         raise ConfigurationError(f"--{given[0].replace('_', '-')} is for transcripts: leave it out with --task")
+
+
+def _check_models(wanted: Evaluation) -> None:
+    """Raise ConfigurationError where --models names no models to compare, or other settings are of one model."""
+    models = wanted.models
+    if "models" not in wanted.model_fields_set:
+        return
+    if len(models) < 2:
+        raise ConfigurationError(
+            f"--models {','.join(models)}: name two models or more, or one with --engine.model and leave this out"
+        )
+    if twice := next((model for model in models if models.count(model) > 1), None):
+        raise ConfigurationError(f"--models names {twice} twice")
+    given = wanted.model_fields_set | {f"engine.{name}" for name in wanted.engine.model_fields_set}
+    if clash := next((name for name in OF_ONE_MODEL if name in given), None):
+        raise ConfigurationError(f"{flag_of(clash)} is for one model: leave it out with --models")
+
+
+def of_models(what: Input) -> list[Input]:
+    """What --models evaluates: for each model the same, with that as --engine.model."""
+    settings = what.settings
+    return [
+        replace(
+            what,
+            settings=settings.model_copy(update={"engine": settings.engine.model_copy(update={"model": model})}),
+        )
+        for model in settings.models
+    ]
 
 
 def with_references(plan: Plan, what: Input) -> Input:

@@ -46,10 +46,11 @@ def failure(status: int, message: str = "no", **headers: str) -> Answer:
 
 @dataclass
 class FakeServer:
-    """`behave` may answer in place of the server, or sleep; None: the server answers. `asked` is what came to the POST
-    paths, `most_inside` how many of these were inside at once."""
+    """`behave` may answer in place of the server, or sleep; None: the server answers. `others`: more models that it
+    has. `asked` is what came to the POST paths, `most_inside` how many of these were inside at once."""
 
     model: str = "fake"
+    others: tuple[str, ...] = ()
     card: Body = field(default_factory=dict)
     version: str | None = None
     key: str | None = None
@@ -114,7 +115,8 @@ class FakeServer:
         if refused := self._refused(headers):
             return refused
         if path == "/v1/models":
-            return json_answer({"object": "list", "data": [{"id": self.model, "object": "model"} | self.card]})
+            cards = [{"id": model, "object": "model"} | self.card for model in (self.model, *self.others)]
+            return json_answer({"object": "list", "data": cards})
         if path == "/version" and self.version:
             return json_answer({"version": self.version})
         return failure(404)
@@ -132,7 +134,7 @@ class FakeServer:
             self._inside += 1
             self.most_inside = max(self.most_inside, self._inside)
         try:
-            if body.get("model") != self.model:
+            if body.get("model") not in (self.model, *self.others):
                 return failure(404, f"the model {body.get('model')} does not exist")
             answer = self.behave(asked)
             if self._http is None:

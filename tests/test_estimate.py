@@ -44,6 +44,13 @@ def test_engines_count_for_as_long_as_they_served() -> None:
     assert planned.wall_hours == pytest.approx(0.5 + 20 / 3600), "started once, however much there is to do"
 
 
+def test_the_mean_speed_is_of_all_the_audio_and_all_the_time() -> None:
+    runs = [report("a", 50.0) | {"engine_s": 50.0}, report("b", 10.0, engines=2), report("nothing", 0.0)]
+    assert estimate.mean_speed(runs[:1]) == 100.0
+    assert estimate.mean_speed(runs[:2]) == (5_000 + 1_000) / (50 + 200)
+    assert estimate.mean_speed(runs[2:]) is None and estimate.mean_speed([]) is None
+
+
 def bucket(prefix: str, *files: Path) -> pa.Table:
     """RECORDING rows of files that are put into a bucket."""
     for path in files:

@@ -223,6 +223,10 @@ def test_references_are_those_of_today_and_what_is_left_out_is_named(
         (["--dataset", "fleurs", "--configs", "ar_eg"], "no FLEURS configuration ar_eg"),
         (["--dataset", "fleurs", "--configs", "xx_xx"], "--language.expected has no xx"),
         (["--normalizers", "upper"], "--normalizers"),
+        (["--models", "a,b"], "--engine.model is for one model: leave it out with --models"),
+        (["--models", "a"], "--models a: name two models or more"),
+        (["--models", ""], "--models : name two models or more"),
+        (["--models", "a,b", "--models", "a"], "--models names a twice"),
     ],
 )
 def test_what_is_impossible_is_said_before_anything_starts(

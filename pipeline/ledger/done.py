@@ -83,13 +83,16 @@ class Index:
     """The rows of whole recordings that count, 34 bytes for each: digests of its place and of its content, whether its
     fingerprint is the one that is asked for, its failure."""
 
-    def __init__(self, fingerprint: str) -> None:
-        self._fingerprint = fingerprint
+    def __init__(self, fingerprint: str, own_only: bool = False) -> None:
+        """`own_only`: rows with other fingerprints do not count: the rows of several models lie side by side."""
+        self._fingerprint, self._own_only = fingerprint, own_only
         self._rows = DigestTable(np.uint64, np.uint64, np.bool_, np.int8)
 
     def add(self, rows: pa.Table) -> None:
         """Take in rows that have KEYS, in the order of their publication."""
         rows = rows.filter(pc.is_null(rows["channel"]))
+        if self._own_only:
+            rows = rows.filter(pc.equal(rows["fingerprint"], self._fingerprint))
         content = digests(_contents(rows))
         own = pc.fill_null(pc.equal(rows["fingerprint"], self._fingerprint), False)
         codes = pc.index_in(rows["failure_code"], value_set=pa.array([code.value for code in CODES]))

@@ -7,16 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from plotly.offline import get_plotlyjs
 
-from pipeline.scoring import published, tables
+from pipeline.scoring import charts, layout, published, tables
 from pipeline.scoring.error_rate import normalizer
 from pipeline.scoring.text import percent, regressions
 
 WORST = 50
 MAX_POINTS = 5_000  # in a chart: the worst of each language are among them
-COLOURS = ("#1f4e9c", "#e8743b", "#19a979", "#945ecf", "#b0883f", "#6c8893", "#d04a6f")
 
 Row = dict[str, Any]
 
@@ -32,9 +30,7 @@ def render(report: Row, rows: Sequence[Row]) -> str:
             others.setdefault(line["language"], {})[line["normalizer"]] = line["error_rate"]
     benchmark = report["corpus"]["published"]
     figures = published.figures(benchmark)
-    pages = Environment(loader=PackageLoader("pipeline.scoring", "."), autoescape=True, undefined=StrictUndefined)
-    pages.filters["percent"] = percent
-    return pages.get_template("page.html").render(
+    return layout.template("page.html", percent=percent).render(
         report=report,
         lines=lines,
         macro=lines[-1],
@@ -46,9 +42,9 @@ def render(report: Row, rows: Sequence[Row]) -> str:
         worst=_worst(own),
         regressions=regressions(report),
         charts={
-            "rates": _html(_rates(report["model"], lines, figures)),
-            "durations": _html(_durations(own)),
-            "confusion": _html(_confusion(tables.confusion(own))),
+            "rates": charts.html(_rates(report["model"], lines, figures)),
+            "durations": charts.html(_durations(own)),
+            "confusion": charts.html(_confusion(tables.confusion(own))),
         },
         plotly=get_plotlyjs(),
     )
@@ -61,30 +57,9 @@ def _worst(rows: Sequence[Row]) -> list[Row]:
     return [row | {"alignment": tables.again(row, normalizer(row["normalizer"])).alignment} for row in found]
 
 
-def _html(figure: go.Figure) -> str:
-    figure.update_layout(
-        template="plotly_white",
-        margin={"l": 60, "r": 20, "t": 30, "b": 50},
-        font={"family": "system-ui, sans-serif", "size": 13},
-        legend={"orientation": "h", "y": -0.22},
-        colorway=COLOURS,
-    )
-    return figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True})
-
-
 def _rates(model: str, lines: Sequence[Row], figures: Sequence[published.Figure]) -> go.Figure:
     """Bars of the error rates with their intervals, and the published ones beside them."""
-    figure = go.Figure()
-    shown = [line for line in lines if line["error_rate"] is not None]
-    figure.add_bar(
-        name=model,
-        x=[line["language"] for line in shown],
-        y=[100 * line["error_rate"] for line in shown],
-        error_y={
-            "array": [100 * ((line["high"] or line["error_rate"]) - line["error_rate"]) for line in shown],
-            "arrayminus": [100 * (line["error_rate"] - (line["low"] or line["error_rate"])) for line in shown],
-        },
-    )
+    figure = charts.rates({model: lines})
     languages = {line["language"] for line in lines}
     for source in dict.fromkeys(f.source for f in figures):
         elsewhere = source.startswith(published.LEADERBOARD)
@@ -97,7 +72,6 @@ def _rates(model: str, lines: Sequence[Row], figures: Sequence[published.Figure]
                     y=[f.wer_percent for f in theirs],
                     visible="legendonly" if elsewhere else True,
                 )
-    figure.update_layout(barmode="group", yaxis_title="error rate in percent", height=430)
     return figure
 
 

@@ -15,6 +15,7 @@ from pipeline.scoring.bootstrap import Rate
 from pipeline.scoring.error_rate import Normalizer, Score, score
 
 MACRO = "macro"  # the mean over languages, each counting alike
+UNKNOWN = "unknown"  # the language of an utterance where nothing tells it
 SIGNIFICANT = 0.05  # p-value below which a difference is taken for one
 COUNTS = ("tokens", "substitutions", "deletions", "insertions")
 
@@ -78,7 +79,7 @@ def utterances(
     rows = []
     for row in transcripts:
         known = row.get("reference_language") or row["declared_language"]
-        language = known or row["language"] or "unknown"
+        language = known or row["language"] or UNKNOWN
         asked = known and not row["declared_language"] and row["outcome"] != Outcome.FAILED
         detected = (row["language"] or "none") if asked else None
         for by in normalizers:
@@ -101,6 +102,11 @@ def utterances(
                 }
             )
     return rows
+
+
+def errors(row: Row) -> int:
+    """Errors of an UTTERANCE row, in tokens."""
+    return row["substitutions"] + row["deletions"] + row["insertions"]
 
 
 def again(row: Row, by: Normalizer) -> Score:
@@ -135,14 +141,14 @@ def scores(rows: Sequence[Row]) -> list[Row]:
 
 
 def _language(rows: Sequence[Row]) -> tuple[Row, Rate]:
-    errors, tokens = _counts(rows)
+    wrong, tokens = _counts(rows)
     outcomes = Counter(row["outcome"] for row in rows)
     tagged = [row for row in rows if row["detected_language"]]
     right = [row for row in tagged if row["detected_language"] == row["language"]]
     line: Row = {name: sum(row[name] for row in rows) for name in COUNTS}
     line |= {"language": rows[0]["language"], "metric": rows[0]["metric"], "utterances": len(rows)}
     line |= {"failed": outcomes[Outcome.FAILED], "language_right": len(right) / len(tagged) if tagged else None}
-    return line, bootstrap.rate(errors, tokens)
+    return line, bootstrap.rate(wrong, tokens)
 
 
 def compare(rows: Sequence[Row], baseline: Sequence[Row], limit: float) -> tuple[list[Row], list[str]]:
@@ -161,11 +167,11 @@ def compare(rows: Sequence[Row], baseline: Sequence[Row], limit: float) -> tuple
         shared = [row for row in shared if row not in changed]
     lines, gaps = [], []
     for language, group in _by_language(shared).items():
-        errors, tokens = _counts(group)
+        wrong, tokens = _counts(group)
         then, _ = _counts([before[row["utterance_id"]] for row in group])
-        gap, p_value = bootstrap.difference(errors, then, tokens)
+        gap, p_value = bootstrap.difference(wrong, then, tokens)
         gaps.append(gap)
-        lines.append(_gap(language, len(group), errors.sum() / max(1, tokens.sum()), gap, p_value))
+        lines.append(_gap(language, len(group), wrong.sum() / max(1, tokens.sum()), gap, p_value))
     if gaps:
         gap = bootstrap.mean(gaps)
         now = float(np.mean([line["error_rate"] for line in lines]))
@@ -200,8 +206,7 @@ def _by_language(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _counts(rows: Sequence[Row]) -> tuple[np.ndarray, np.ndarray]:
-    errors = np.array([row["substitutions"] + row["deletions"] + row["insertions"] for row in rows])
-    return errors, np.array([row["tokens"] for row in rows])
+    return np.array([errors(row) for row in rows]), np.array([row["tokens"] for row in rows])
 
 
 def _figures(rate: Rate) -> Row:

@@ -37,6 +37,14 @@ def index(*parts: list[dict[str, Any]], complete: bool = True) -> done.Index:
     return built
 
 
+def test_rows_of_several_models_may_lie_side_by_side() -> None:
+    found = done.Index("f", own_only=True)
+    rows = [row("a"), row("a", fingerprint="g"), row("b", fingerprint="g"), row("c", content_version="v0")]
+    found.add(table(rows))
+    status = found.find(pa.Table.from_pylist([recording(name) for name in "abc"], RECORDING)).status
+    assert [done.STATUSES[at] for at in status] == [Status.DONE, Status.NEW, Status.CONTENT_CHANGED]
+
+
 @pytest.mark.parametrize(
     ("wanted", "written", "status"),
     [

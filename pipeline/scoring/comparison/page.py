@@ -1,0 +1,43 @@
+"""Several models side by side as one HTML file that needs no network (page.html)."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from typing import Any
+
+from plotly.offline import get_plotlyjs
+
+from pipeline.scoring import charts, layout, tables
+from pipeline.scoring.comparison.text import points, price
+from pipeline.scoring.error_rate import normalizer
+from pipeline.scoring.tables import MACRO, SIGNIFICANT
+from pipeline.scoring.text import percent
+
+Row = dict[str, Any]
+
+
+def render(report: Row) -> str:
+    """The page of a comparison's report, by its first normaliser."""
+    lines = [line for line in report["lines"] if line["normalizer"] == report["lines"][0]["normalizer"]]
+    ordered = sorted((line for line in lines if line["language"] != MACRO), key=lambda line: line["language"])
+    by_model = {one["model"]: [line for line in lines if line["model"] == one["model"]] for one in report["models"]}
+    means = {line["model"]: line for line in lines if line["language"] == MACRO}
+    return layout.template("comparison/page.html", percent=percent, points=points, price=price).render(
+        report=report,
+        means=means,
+        metric="error rate" if "mixed" in {line["metric"] for line in means.values()} else lines[0]["metric"].upper(),
+        languages=[(language, list(own)) for language, own in groupby(ordered, key=lambda line: line["language"])],
+        normalizers=list(dict.fromkeys((line["normalizer"], line["normalizer_version"]) for line in report["lines"])),
+        disagreements=[_aligned(each) for each in report["disagreements"]],
+        significant=SIGNIFICANT,
+        chart=charts.html(charts.rates(by_model)),
+        plotly=get_plotlyjs(),
+    )
+
+
+def _aligned(disagreement: Row) -> Row:
+    rows = {
+        model: row | {"alignment": tables.again(row, normalizer(row["normalizer"])).alignment}
+        for model, row in disagreement["rows"].items()
+    }
+    return disagreement | {"rows": rows, "first": next(iter(rows.values()))}
