@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import json
 import logging
 import os
 import socket
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import httpx2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -115,10 +117,14 @@ class _Timed(EngineActor):
 
 def job(folder: Path, *methods: str) -> Times:
     """The whole job."""
-    notes = folder / f"notes-{time.time_ns()}"
+    return _timed(settings_for(folder, *(methods or ["text"])))
+
+
+def _timed(settings: Settings) -> Times:
+    notes = Path(settings.input).parent / f"notes-{time.time_ns()}"
     os.environ[NOTES] = str(notes)  # the cluster that it starts inherits it
     with patch("pipeline.flow.stream.EngineActor", _Timed):
-        report = run.execute(planning.plan(settings_for(folder, *(methods or ["text"]))), Log())
+        report = run.execute(planning.plan(settings), Log())
     assert not report["numbers"]["failed"], report["numbers"]
     return [float(line) for line in notes.read_text().split()]
 
@@ -183,23 +189,50 @@ def ray_llm(folder: Path) -> Times:
 
 
 def server(folder: Path) -> Times:
-    """The transcriptions endpoint."""
+    """A plain asynchronous client of the transcriptions endpoint."""
+    with _served(folder) as address:
+        return asyncio.run(_ask(address, settings_for(folder, "text"), windows_of(folder)))
+
+
+def serving(folder: Path) -> Times:
+    """The whole job, on the same server."""
+    own = settings_for(folder, "text")
+    with _served(folder) as address:
+        engine = Engine(model=own.engine.model, server=(f"{address}/v1",), max_num_seqs=_at_once(own))
+        return _timed(own.model_copy(update={"engine": engine}))
+
+
+def _at_once(settings: Settings) -> int:
+    """Requests that are open: twice what the server's engine computes."""
+    return 2 * settings.engine.max_num_seqs
+
+
+@contextmanager
+def _served(folder: Path) -> Generator[str]:
+    """vLLM's server with the arguments of our engine; its address."""
     settings = settings_for(folder, "text")
-    checkpoint, flags = inspect(settings.engine), []
-    given = arguments(settings, checkpoint, of_windows(settings, checkpoint))
-    for name, value in given.items():
+    checkpoint, flags = inspect(settings.engine), list[str]()
+    for name, value in arguments(settings, checkpoint, of_windows(settings, checkpoint)).items():
         if isinstance(value, bool):
             flags.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")
-        elif name == "limit_mm_per_prompt":
-            flags += ["--limit-mm-per-prompt", '{"audio": 1}']
         elif value is not None:
-            flags += [f"--{name.replace('_', '-')}", str(value)]
+            flags += [f"--{name.replace('_', '-')}", json.dumps(value) if isinstance(value, dict) else str(value)]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--port", str(port), *flags]
-    with _quiet(command) as process:
-        return asyncio.run(_ask(f"http://127.0.0.1:{port}", settings, windows_of(folder), process))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    port = address.rpartition(":")[2]
+    with _quiet([sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--port", port, *flags]) as process:
+        while not _answers(f"{address}/health"):
+            assert process.poll() is None, "the server did not start"
+            time.sleep(0.5)
+        yield address
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx2.get(url).status_code == 200
+    except httpx2.HTTPError:
+        return False
 
 
 @contextmanager
@@ -211,21 +244,12 @@ def _quiet(command: list[str]) -> Generator[subprocess.Popen[bytes]]:
             process.terminate()
 
 
-async def _ask(
-    address: str, settings: Settings, windows: Sequence[np.ndarray], process: subprocess.Popen[bytes]
-) -> Times:
+async def _ask(address: str, settings: Settings, windows: Sequence[np.ndarray]) -> Times:
     import aiohttp
 
     times: Times = []
-    room = asyncio.Semaphore(2 * settings.engine.max_num_seqs)
+    room = asyncio.Semaphore(_at_once(settings))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
-        while True:  # until it answers
-            assert process.poll() is None, "the server did not start"
-            try:
-                async with session.get(f"{address}/health"):
-                    break
-            except aiohttp.ClientError:
-                await asyncio.sleep(0.5)
 
         async def one(samples: np.ndarray) -> None:
             form = aiohttp.FormData({"model": settings.engine.model, "temperature": "0"})
@@ -252,4 +276,5 @@ CONTENDERS: dict[str, Callable[[Path], Times]] = {
     "asking": asking,
     "ray.llm": ray_llm,
     "server": server,
+    "serving": serving,
 }

@@ -7,7 +7,8 @@ engine   our engine on the same windows, without Ray
 job      jobs.transcribe without language scores: files in; decoding, finding speech, Ray, Parquet out
 asking   jobs.transcribe as it is by default: it scores the languages of each window, too
 ray.llm  ray.data.llm's vLLM processor over the windows
-server   vLLM's server, and an asynchronous client with as many requests open as the engine takes
+server   vLLM's server, and a plain asynchronous client with twice as many requests open as the engine takes
+serving  jobs.transcribe with --engine.server on such a server, with as many requests open
 
 Each runs in a process of its own, in turn, so often; speed is audio seconds of windows per second between the first
 and the last tenth of them, and start-up is apart. All with the demo's checkpoint on a CPU of its own, as an engine has
