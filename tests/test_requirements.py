@@ -7,9 +7,11 @@ import subprocess
 import sys
 import tomllib
 from importlib import metadata
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from tests.conftest import ROOT
@@ -19,31 +21,61 @@ RUNTIME = "cpu", "gpu"
 SCORING = "jiwer plotly scipy whisper_normalizer".split()
 
 
-def locked(name: str) -> dict[str, str]:
-    lines = (ROOT / f"requirements/{name}.txt").read_text().split()
-    return {package: version for package, _, version in (line.partition("==") for line in lines)}
+PYTHONS = "3.11", "3.12", "3.13"
+MACHINES = "x86_64", "aarch64"
+every_python = pytest.mark.parametrize("python", PYTHONS)
+every_machine = pytest.mark.parametrize("machine", MACHINES)
 
 
+def environment(python: str, machine: str) -> dict[str, str]:
+    """What markers see there; of the rest they see what is here, which is CPython on Linux, too."""
+    return {"python_version": python, "python_full_version": f"{python}.1", "platform_machine": machine}
+
+
+def locked(name: str, python: str = "3.11", machine: str = "x86_64") -> dict[str, str]:
+    """The versions that pip takes from a lock. Every line of it names one package and its version."""
+    wanted = map(Requirement, (ROOT / f"requirements/{name}.txt").read_text().splitlines())
+    here = [each for each in wanted if not each.marker or each.marker.evaluate(environment(python, machine))]
+    found = {each.name: str(each.specifier).removeprefix("==") for each in here}
+    assert len(found) == len(here)
+    return found
+
+
+def test_the_versions_of_python_are_named_alike() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    all_of_them = [f"3.{minor}" for minor in range(9, 20)]
+    assert [each for each in all_of_them if each in SpecifierSet(project["requires-python"])] == list(PYTHONS)
+    words = f"{', '.join(PYTHONS[:-1])} or {PYTHONS[-1]}"
+    for page in ("Makefile", "README.md", "docs/operations.md"):
+        assert f"Python {words}" in (ROOT / page).read_text(), page
+
+
+@every_python
 @pytest.mark.parametrize("name", RUNTIME)
-def test_the_runtime_lock_has_neither_development_nor_scoring_packages(name: str) -> None:
+def test_the_runtime_lock_has_neither_development_nor_scoring_packages(name: str, python: str) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     unwanted = {re.split(r"[\[<>=; ]", wanted)[0] for wanted in extras["dev"] + extras["evaluate"]} - {"jinja2"}
     assert {"pytest", "moto", "pyright", "plotly"} <= unwanted
-    assert not unwanted & locked(name).keys()  # jinja2 is vLLM's, too
+    assert not unwanted & locked(name, python).keys()  # jinja2 is vLLM's, too
 
 
+@every_python
+@every_machine
 @pytest.mark.parametrize("name", RUNTIME)
 @pytest.mark.parametrize("beside", ["evaluate", "dev"])
-def test_locks_that_are_installed_together_agree(name: str, beside: str) -> None:
-    one, other = locked(name), locked(beside)
+def test_locks_that_are_installed_together_agree(name: str, beside: str, python: str, machine: str) -> None:
+    one, other = locked(name, python, machine), locked(beside, python, machine)
     assert not {package: version for package, version in other.items() if one.get(package, version) != version}
 
 
-@pytest.mark.parametrize(("name", "extra"), [("cpu", "cpu"), ("evaluate", "evaluate"), ("dev", "dev")])
-def test_each_lock_has_all_that_its_packages_require(name: str, extra: str) -> None:
-    found, unneeded = locked(name), {"torchvision", "torchaudio", "torchcodec"}  # pyproject.toml, tool.uv
+@every_python
+@every_machine
+@pytest.mark.parametrize("name", ["cpu", "gpu", "evaluate", "dev"])
+def test_each_lock_has_all_that_its_packages_require(name: str, python: str, machine: str) -> None:
+    """Versions that are not installed here (those for GPUs, where .venv is for the CPU) are not asked."""
+    found, unneeded = locked(name, python, machine), {"torchvision", "torchaudio", "torchcodec"}  # pyproject.toml
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    roots = project["dependencies"] + project["optional-dependencies"][extra]
+    roots = project["dependencies"] + project["optional-dependencies"][name]
     waiting, seen, missing = [Requirement(root) for root in roots], set[tuple[str, str]](), set[str]()
     while waiting:
         wanted = waiting.pop()
@@ -56,11 +88,52 @@ def test_each_lock_has_all_that_its_packages_require(name: str, extra: str) -> N
         for extra_name in {"", *wanted.extras}:
             if (package, extra_name) not in seen:
                 seen.add((package, extra_name))
-                for text in metadata.requires(package) or []:
-                    needed = Requirement(text)
-                    if not needed.marker or needed.marker.evaluate({"extra": extra_name}):
+                for needed in map(Requirement, required(package, found[package])):
+                    if not needed.marker or needed.marker.evaluate(
+                        {**environment(python, machine), "extra": extra_name}
+                    ):
                         waiting.append(needed)
     assert not missing
+    assert len(seen) > 100
+
+
+def required(package: str, version: str) -> list[str]:
+    try:
+        installed = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return []
+    return installed.requires or [] if installed.version == version else []
+
+
+def make(folder: Path, python: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """make in a folder without a .venv, where the command `python9` is a Python that takes itself for this version."""
+    major, minor = python.split(".")
+    program = folder / "python9"
+    program.write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c 'import sys; sys.version_info = ({major}, {minor}, 1)\n"
+        """exec(sys.argv[1])' "$2"\n"""
+    )
+    program.chmod(0o755)
+    for name in ("Makefile", "pyproject.toml", "requirements"):
+        (folder / name).symlink_to(ROOT / name)
+    return subprocess.run(
+        ["make", *arguments, "PYTHON=./python9"], cwd=folder, check=False, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.14"])
+def test_make_names_the_versions_that_work(python: str, tmp_path: Path) -> None:
+    ended = make(tmp_path, python, "demo")
+    assert ended.returncode == 2 and not ended.stdout
+    said = f"Python 3.11, 3.12 or 3.13 is needed, and ./python9 is {python}: make setup PYTHON=python3.11"
+    assert ended.stderr.splitlines()[0] == said
+
+
+@every_python
+def test_make_takes_the_python_that_it_is_given(python: str, tmp_path: Path) -> None:
+    ended = make(tmp_path, python, "--dry-run", "setup")
+    assert not ended.returncode, ended.stderr
+    assert "./python9 -m venv --clear .venv" in ended.stdout and f"touch .venv/.installed-cpu-{python}" in ended.stdout
 
 
 BLOCKED = """

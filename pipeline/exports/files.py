@@ -129,8 +129,7 @@ def file_names(rows: Sequence[Row], inputs: Sequence[str]) -> dict[Place, str]:
         parts = [part for part in row["uri"].removeprefix(root).split("/") if part not in ("", ".", "..")]
         path = PurePosixPath(*(_safe(part) for part in parts)) if parts else PurePosixPath("_")
         channel = "" if row["channel"] is None else f".channel-{row['channel']}"
-        stem = path.with_suffix("")
-        yield f"{stem if stem.name.strip('.') else path}{channel}"
+        yield f"{path.with_suffix('') if path.stem.strip('.') else path}{channel}"
         yield f"{path}{channel}"
         yield f"{path}{channel}.{hashlib.sha256(repr(_place(row)).encode()).hexdigest()[:8]}"
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable
 
 import ray
 from ray.exceptions import RayError
 
 from pipeline import models
+from pipeline.models import nvidia
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.placement import UNKNOWN_SIZE, supported_dtype, tensor_parallel_size
 from pipeline.settings import Engine
@@ -56,8 +56,5 @@ def _first_gpu() -> tuple[int, tuple[int, int]] | None:
 
 
 def _ask() -> tuple[int, tuple[int, int]]:
-    asked = ["nvidia-smi", "--query-gpu=memory.total,compute_cap", "--format=csv,noheader,nounits"]
-    first = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()[0]
-    memory_mib, capability = first.split(",")
-    major, minor = capability.strip().split(".")
-    return int(memory_mib) << 20, (int(major), int(minor))
+    first = nvidia.gpus()[0]
+    return first.memory_bytes, first.compute_capability
