@@ -30,8 +30,9 @@ from pipeline.flow.actors import EngineActor
 from pipeline.log import Log
 from pipeline.models.checkpoint import inspect
 from pipeline.models.demand import max_tokens, of_windows
+from pipeline.models.families.voxtral import Voxtral
 from pipeline.models.protocol import Request
-from pipeline.models.runtimes.vllm import VllmModel, arguments, prompts_of
+from pipeline.models.runtimes.vllm import VllmModel, arguments
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Settings
 
@@ -69,7 +70,7 @@ def bare(folder: Path) -> Times:
     given = arguments(settings, checkpoint, of_windows(settings, checkpoint))
     given["disable_log_stats"] = False
     llm = vllm.LLM(**given)
-    prompts = prompts_of(checkpoint)(llm.get_tokenizer())
+    prompts = Voxtral(llm.get_tokenizer())
     requests, params = [], []
     for at, samples in enumerate(windows_of(folder)):
         audio = prompts.padded(samples)
@@ -148,7 +149,7 @@ def ray_llm(folder: Path) -> Times:
     class _Tokenizer:
         mistral = MistralTokenizer.from_file(str(Path(model, "tekken.json")))
 
-    prompts = prompts_of(checkpoint)(_Tokenizer())
+    prompts = Voxtral(_Tokenizer())
     length = len(prompts.padded(np.zeros(1, dtype=np.int16)))
     ids, chunk = prompts.transcription(np.zeros(length, dtype=np.float32), None), length
 

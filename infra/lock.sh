@@ -30,7 +30,9 @@ else
 fi
 # shellcheck disable=SC2086
 compile "$1" pip compile pyproject.toml --extra cpu -o requirements/cpu.txt $torch
-compile "$1" pip compile pyproject.toml --extra gpu -o requirements/gpu.txt
+# What the lock for the CPU must not have (tool.uv), vLLM's classes for some models import: on GPUs it is there.
+sed '/^exclude-dependencies/d' pyproject.toml > "$links/pyproject.toml"
+compile "$1" --directory "$links" pip compile pyproject.toml --extra gpu -o "$PWD/requirements/gpu.txt"
 compile "$1" pip compile pyproject.toml --extra evaluate -c requirements/cpu.txt -o requirements/evaluate.txt
 compile "$1" pip compile pyproject.toml --extra evaluate --extra dev -c requirements/cpu.txt -o requirements/dev.txt
 

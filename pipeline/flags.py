@@ -41,7 +41,14 @@ COMMON = (
     "run_id",
     "config",
 )
-METAVARS = {"input": "URI", "output": "URI", "question": "TEXT", "engine.server": "URL", "engine.vllm": "KEY=VALUE"}
+METAVARS = {
+    "input": "URI",
+    "output": "URI",
+    "question": "TEXT",
+    "engine.family": "NAME",  # its choices are too many for one line
+    "engine.server": "URL",
+    "engine.vllm": "KEY=VALUE",
+}
 METAVAR_OF_TYPE = {bool: "", int: "N", float: "NUMBER", str: "NAME", Path: "PATH"}
 WIDEST_HELP = 110
 SIMILAR = 0.7  # of difflib's ratio, from where on a name is taken for a misspelling of another
@@ -96,7 +103,7 @@ class Setting:
         text = " ".join((self.field.description or "").split())
         if self.unit.upper() == self.metavar:
             text = text.removesuffix(f"[{self.unit}]").strip()
-        if self.is_list and self.choices:
+        if self.choices and (self.is_list or self.key in METAVARS):
             text += f" Any of: {', '.join(self.choices)}."
         default = self.field.default
         if self.field.is_required():

@@ -14,6 +14,8 @@ FAMILIES = {
     "voxtral": "pipeline.models.families.voxtral:FAMILY",
     "voxtral_realtime": "pipeline.models.families.voxtral_realtime:FAMILY",
     "whisper": "pipeline.models.families.whisper:FAMILY",
+    "cohere": "pipeline.models.families.cohere:FAMILY",
+    "asr": "pipeline.models.families.asr:FAMILY",
     "server": "pipeline.models.families.server:FAMILY",
     "scripted": "pipeline.models.families.scripted:FAMILY",
 }

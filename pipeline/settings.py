@@ -145,8 +145,9 @@ class Language(_Frozen):
     """ISO 639-1 codes (or BCP 47 tags) among which the language is found. Name as few as you can."""
     methods: tuple[Literal["score", "words", "token", "text"], ...] = ("score", "words", "token", "text")
     """Ways to find the language; the mean of those that the model has decides. `score`: the probability of Voxtral's
-    prompt lang:xx. `words`: Voxtral's answer to a question. `token`: Whisper's language token, which is always used.
-    `text`: a language identifier on the transcript."""
+    prompt lang:xx. `words`: Voxtral's answer to a question. `token`: the language before the texts of Whisper
+    and Cohere Transcribe, where it is always used, and of Qwen3-ASR. `text`: a language identifier on the
+    transcript."""
     translate: bool = False
     """Write English, whatever is spoken: for Whisper models (but large-v3-turbo, which was not trained for it). With
     Voxtral: jobs.ask --preset translate."""
@@ -206,8 +207,8 @@ class Engine(_Frozen):
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face model."""
     family: FamilyName = "auto"
-    """The model's family. `auto` reads it from the checkpoint; `scripted` computes nothing and serves tests: the
-    model is a file that says how it behaves (pipeline/models/runtimes/scripted.py), or `none`."""
+    """The model's family (docs/models.md). `auto` reads it from the checkpoint; `scripted` computes nothing and
+    serves tests: the model is a file that says how it behaves (pipeline/models/runtimes/scripted.py), or `none`."""
     runtime: RuntimeName = "auto"
     """What runs the model. `auto`: vLLM, or `transformers` (Hugging Face's) for a Voxtral that is in its format alone.
     See docs/operations.md."""

@@ -28,7 +28,7 @@ class Candidates:
         Most strings differ in one token, but not all (Dutch's `lang:nl` is longer in Voxtral's vocabulary), so they
         are followed as a tree: one question for each place at which they part or go on alone.
         """
-        first_parting = _common(list(self._strings.values()))
+        first_parting = common(list(self._strings.values()))
         following: dict[tuple[int, ...], set[int]] = {}
         for ids in self._strings.values():
             for at in range(min(first_parting, len(ids) - 1), len(ids)):
@@ -46,6 +46,6 @@ class Candidates:
         }
 
 
-def _common(strings: Sequence[Sequence[int]]) -> int:
-    """How many ids all strings begin with."""
+def common(strings: Sequence[Sequence[int]]) -> int:
+    """With how many of the same ids all strings begin."""
     return next((at for at, ids in enumerate(zip(*strings, strict=False)) if len(set(ids)) > 1), min(map(len, strings)))

@@ -60,13 +60,10 @@ class LanguageQuestion:
 
 
 class Prompts(Protocol):
-    """What a family's models are given by a runtime that takes token ids. Made from a checkpoint's tokenizer, as that
-    runtime loads it."""
+    """What a family's models are given by a runtime that takes token ids."""
 
     load_arguments: ClassVar[Mapping[str, Any]]
     """How vLLM loads a checkpoint."""
-
-    def __init__(self, tokenizer: Any) -> None: ...
 
     @staticmethod
     def context(padded_s: float) -> int:
@@ -96,6 +93,16 @@ class Prompts(Protocol):
     def prompt(self, ids: Sequence[int], audio: np.ndarray, audio_id: int) -> dict[str, Any]:
         """vLLM's prompt for these ids and this audio; `audio_id` spares it hashing the audio."""
         ...
+
+    def text(self, written: str) -> str:
+        """The transcript in what the model wrote."""
+        ...
+
+
+class TokenizerPrompts(Prompts, Protocol):
+    """Prompts that are made from a checkpoint's tokenizer, as the runtime loads it."""
+
+    def __init__(self, tokenizer: Any) -> None: ...
 
 
 class Translations(Prompts, Protocol):
@@ -163,7 +170,7 @@ class Family:
     matches: whether files are those of a checkpoint of it.
     weights: patterns of the files with the weights. Those of the first pattern that fits any are loaded: a repository
         may hold the weights in many forms.
-    prompts: what vLLM is given.
+    prompts: what vLLM is given; None where vLLM's own class for the model says it (runtimes/vllm_speech.py).
     untold: what its models do not tell, and what follows for a job, in one line.
     """
 
@@ -175,7 +182,7 @@ class Family:
     description: str = ""
     matches: Callable[[Files], bool] = _no_checkpoint
     weights: tuple[str, ...] = ()
-    prompts: type[Prompts] | None = None
+    prompts: type[TokenizerPrompts] | None = None
     untold: str = ""
 
 

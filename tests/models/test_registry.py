@@ -59,7 +59,7 @@ def test_settings_take_their_choices_from_the_registry() -> None:
     for name in ("auto", *registry.FAMILIES):
         assert load(["--input", "i", "--output", "o", "--engine.family", name]).engine.family == name
     with pytest.raises(
-        ConfigurationError, match="must be one of auto, voxtral, voxtral_realtime, whisper, server, scripted"
+        ConfigurationError, match="one of auto, voxtral, voxtral_realtime, whisper, cohere, asr, server, scripted"
     ):
         load(["--input", "i", "--output", "o", "--engine.family", "bert"])
 

@@ -90,6 +90,9 @@ class Voxtral:
             "multi_modal_uuids": {"audio": [str(audio_id)]},
         }
 
+    def text(self, written: str) -> str:
+        return written
+
     def chat(self, chat: Chat, padded: Sequence[np.ndarray]) -> list[int]:
         chunks = [round(len(audio) / (self.chunk_s * SAMPLE_RATE_HZ)) for audio in padded]
         build = self._chat_ids if padded else self._build_chat  # about audio, many conversations are the same

@@ -59,6 +59,9 @@ class VoxtralRealtime:
     def prompt(self, ids: Sequence[int], audio: np.ndarray, audio_id: int) -> dict[str, Any]:
         return {"prompt_token_ids": list(ids), "multi_modal_data": {"audio": [(audio, SAMPLE_RATE_HZ)]}}
 
+    def text(self, written: str) -> str:
+        return written
+
 
 def matches(files: Files) -> bool:
     """Mistral's format, with a causal audio encoder."""

@@ -83,7 +83,7 @@ class TransformersModel:
         most = min(max_tokens(request.duration_s, self._max_tokens_per_s), self._context - len(ids))
         prompt = Prompt(ids, [audio], most, request.temperature)
         said = await self._batches.answer(prompt, self._key(prompt), request.audio_id)
-        text = self._network.text(said.ids)
+        text = self._prompts.text(self._network.text(said.ids))
         return Hypothesis.of_tokens(text, said.finish_reason, len(said.ids), said.logprobs, len(audio) / SAMPLE_RATE_HZ)
 
     async def chat(self, chat: Chat) -> Reply:

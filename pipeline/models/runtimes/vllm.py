@@ -1,4 +1,4 @@
-"""The only file that touches vLLM: one AsyncLLM, fed continuously."""
+"""vLLM in this process: one AsyncLLM, fed continuously."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ from pipeline.models.protocol import (
 )
 from pipeline.models.runtime import Runtime
 from pipeline.models.runtimes.orphans import END_WITH_PARENT
+from pipeline.models.runtimes.vllm_speech import SpeechToText
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Settings
 
@@ -48,10 +49,8 @@ LOOP = {"max_pattern_size": 20, "min_pattern_size": 1, "min_count": 8}
 
 
 def prompts_of(checkpoint: Checkpoint) -> type[Prompts]:
-    """What makes the prompts of the checkpoint's family, given vLLM's tokenizer."""
-    prompts = load_family(checkpoint.family).prompts
-    assert prompts is not None, f"{checkpoint.family} has no prompts for vLLM"
-    return prompts
+    """What makes the prompts of the checkpoint's family."""
+    return load_family(checkpoint.family).prompts or SpeechToText
 
 
 def arguments(settings: Settings, checkpoint: Checkpoint, demand: Demand) -> dict[str, Any]:
@@ -99,7 +98,12 @@ def arguments(settings: Settings, checkpoint: Checkpoint, demand: Demand) -> dic
         "kv_cache_memory_bytes": engine.cpu_kv_cache_gb << 30 if on_cpu else None,
         "block_size": CPU_BLOCK_SIZE if on_cpu else None,
         "enforce_eager": on_cpu,
-        "limit_mm_per_prompt": {"audio": demand.audios},
+        # Some models would profile memory with minutes of audio (MOSS: 90), or with videos.
+        "limit_mm_per_prompt": {
+            "audio": {"count": demand.audios, "length": math.ceil(padded_s * SAMPLE_RATE_HZ)},
+            "image": 0,
+            "video": 0,
+        },
         # All requests for a window come at once. A cache would spare its later ones the copy into vLLM's process.
         "mm_processor_cache_gb": 0,
         # Under xgrammar, vLLM's own choice, no tokens count as special: a text may hold [TOOL_CALLS].
@@ -131,8 +135,9 @@ class VllmModel:
         self._llm = AsyncLLM.from_engine_args(vllm.AsyncEngineArgs(**given), stat_loggers=loggers)
         assert self._llm.model_config is not None
         self._context = self._llm.model_config.max_model_len
-        self.abilities = load_family(checkpoint.family).abilities
-        self._prompts = prompts_of(checkpoint)(self._llm.get_tokenizer())
+        family = load_family(checkpoint.family)
+        self.abilities = family.abilities
+        self._prompts = family.prompts(self._llm.get_tokenizer()) if family.prompts else SpeechToText.of(self._llm)
         self._padded = PadOnce(self._prompts.padded)
         self._ids = itertools.count()
 
@@ -188,7 +193,8 @@ class VllmModel:
             reason = "stop"  # there are no more frames
         tokens = zip(answer.token_ids, answer.logprobs or [], strict=False)
         logprobs = [position[token].logprob for token, position in tokens if position and token not in pads]
-        return Hypothesis.of_tokens(answer.text.strip(), reason, count, logprobs, len(audio) / SAMPLE_RATE_HZ)
+        text = self._prompts.text(answer.text).strip()
+        return Hypothesis.of_tokens(text, reason, count, logprobs, len(audio) / SAMPLE_RATE_HZ)
 
     async def chat(self, chat: Chat) -> Reply:
         """Answer in a conversation whose audio is within the demand that vLLM was started for. Calls that must come are
