@@ -10,7 +10,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve nights cluster dashboard test test-all check format bench bench-full demo-checkpoint demo-check demo-recordings vad-model lock clean
+.PHONY: help setup demo serve nights cluster dashboard test test-all check format bench bench-full demo-checkpoint demo-aligner demo-check demo-recordings vad-model lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 20
@@ -86,6 +86,11 @@ demo-checkpoint: setup ## train demo/model anew (about three hours on two cores)
 	command -v espeak-ng >/dev/null || sh infra/install-system-tools.sh espeak-ng
 	$(BIN)/python -m demo.training.train
 	$(BIN)/python -m demo.training.teach
+
+demo-aligner: setup ## train demo/aligner anew (a quarter of an hour of one core), and measure it
+	command -v espeak-ng >/dev/null || sh infra/install-system-tools.sh espeak-ng
+	$(BIN)/python -m demo.training.aligner
+	$(BIN)/python -m demo.training.aligner --measure
 
 demo-check: setup ## measure demo/model through the engine, on voices that are not in the training data: words, language, answers
 	$(BIN)/python -m demo.training.check

@@ -26,7 +26,8 @@ HERE = Path(__file__).parent
 KEPT = Path("build/demo")
 # The checkpoint knows these languages. Few and short windows: a small batch is enough.
 MODEL = ["--engine.model", str(HERE / "model"), "--engine.device", "cpu"]
-ENGINE = [*MODEL, "--language.expected", "en,es,fr,de", "--language.methods", "score,text"]
+LANGUAGES = ["--language.expected", "en,es,fr,de", "--language.methods", "score,text"]
+ENGINE = [*MODEL, *LANGUAGES, "--words", "--alignment.model", str(HERE / "aligner")]
 QUESTIONS = ["--task", str(HERE / "questions.yaml"), "--segmentation.max-window-s", "12"]
 ASKED = ["--input", "s3://demo/recordings/calls/", "--output", "s3://demo/answers", *MODEL, *QUESTIONS]
 

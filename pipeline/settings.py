@@ -286,6 +286,19 @@ class Engine(_Frozen):
         return {"cpu": "float32", "gpu": "bfloat16"}[self.device] if self.dtype == "auto" else self.dtype
 
 
+class Alignment(_Frozen):
+    """What finds the times of words."""
+
+    model: str | None = None
+    """A model that spells what it hears (wav2vec 2.0 or another CTC model of characters, in the format of
+    transformers): a Hugging Face name, or a folder. Letters that it does not know get no times."""
+    revision: str | None = None
+    """Branch, tag or commit of a Hugging Face model."""
+    min_score: float = Field(default=0.1, ge=0, le=1)
+    """Words with a lower score are not in the audio, as far as the model can tell: the segment is flagged. See
+    docs/words.md."""
+
+
 class JobSettings(BaseSettings):
     """How every job reads its flags, its environment and its YAML file; see command_line.load."""
 
@@ -367,11 +380,14 @@ class Settings(JobSettings):
     """`json`: a JSON object per line on stderr, for log collectors."""
     channels: Literal["mix", "split"] = "mix"
     """`split`: a transcript for each channel, and one in which they take turns. For calls with a side per channel."""
+    words: bool = False
+    """Find when each word is said: --alignment.model names what finds it."""
     audio: Audio = Audio()
     segmentation: Segmentation = Segmentation()
     engine: Engine = Engine()
     language: Language = Language()
     guards: Guards = Guards()
+    alignment: Alignment = Alignment()
 
     @property
     def task_name(self) -> str:

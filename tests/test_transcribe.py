@@ -15,6 +15,7 @@ import pytest
 from demo.training.check import training_code_texts
 from jobs import transcribe
 from pipeline import store
+from pipeline.alignment.words import words_of
 from pipeline.audio import media
 from pipeline.settings import Audio
 from pipeline.tasks.transcribe.schema import SEGMENT, TRANSCRIPT
@@ -94,6 +95,26 @@ def test_hostile_files_open_nothing(demo_run: JobRun) -> None:
     s3 = store.filesystem("s3")
     for name in s3.find("test/out"):
         assert CANARY.encode() not in store.read(f"s3://{name}")
+
+
+def test_each_word_has_its_time(demo_run: JobRun) -> None:
+    """By the demo's aligner: within its segment, in order, and with scores of words that are there."""
+    for row in demo_run.transcripts:
+        if row["text"]:
+            assert [word["word"] for word in row["words"]] == words_of(row["text"])
+            assert "not_aligned" not in row["flags"]
+        elif row["outcome"] != "failed":
+            assert not row["words"]
+    scores = []
+    for segment in demo_run.segments:
+        timed = [time_s for word in segment["words"] or () for time_s in (word["start_s"], word["end_s"])]
+        times = [time_s for time_s in timed if time_s is not None]
+        assert times == sorted(times) and len(times) == len(timed)
+        if times:
+            edge_s = segment["start_s"] - segment["overlap_s"]
+            assert edge_s <= times[0] and times[-1] <= segment["end_s"] + 0.01
+        scores += [word["score"] for word in segment["words"] or ()]
+    assert np.median(scores) > 0.7
 
 
 @pytest.mark.slow

@@ -63,10 +63,24 @@ def trim(samples: np.ndarray, keep_s: float = 0.03) -> np.ndarray:
     return samples[max(0, loud[0] - keep) : loud[-1] + keep]
 
 
-def speak(text: str, *, accent: str, voice: str, words_per_minute: int, pitch: int, gap_10ms: int) -> np.ndarray:
-    """Let espeak-ng say `text`. Returns int16 mono samples at 16 kHz."""
-    command = ["espeak-ng", "-v", f"{accent}+{voice}", "-s", str(words_per_minute), "-p", str(pitch)]
-    command += ["-g", str(gap_10ms), "--stdout", text]
+@dataclass(frozen=True)
+class Utterance:
+    """What espeak-ng is to say, and how."""
+
+    language: str
+    words: tuple[str, ...]
+    text: str  # the words, some with a comma behind them
+    accent: str
+    voice: str
+    words_per_minute: int
+    pitch: int
+    gap_10ms: int
+
+
+def speak(one: Utterance) -> np.ndarray:
+    """Let espeak-ng say it. Returns int16 mono samples at 16 kHz."""
+    command = ["espeak-ng", "-v", f"{one.accent}+{one.voice}", "-s", str(one.words_per_minute), "-p", str(one.pitch)]
+    command += ["-g", str(one.gap_10ms), "--stdout", one.text]
     riff = subprocess.run(command, check=True, capture_output=True).stdout
     with wave.open(io.BytesIO(riff)) as spoken:
         rate_hz = spoken.getframerate()
@@ -75,26 +89,34 @@ def speak(text: str, *, accent: str, voice: str, words_per_minute: int, pitch: i
     return np.clip(samples, -32768, 32767).astype(np.int16)
 
 
-def phrase(
+def draw(
     rng: np.random.Generator, voices: Sequence[str], language: str | None = None, digits: Sequence[int] | None = None
-) -> Phrase:
-    """Draw one phrase: language, accent, voice, one to seven digits, speed, pitch and word gaps."""
+) -> Utterance:
+    """Draw one: language, accent, voice, one to seven digits, speed, pitch and word gaps."""
     language = language or str(rng.choice(list(DIGITS)))
     if digits is None:
         words = [str(w) for w in rng.choice(DIGITS[language], size=rng.integers(1, 8))]
     else:
         words = [DIGITS[language][digit] for digit in digits]
     text = "".join(w + (", " if rng.random() < 0.08 else " ") for w in words)
-    accent, voice = str(rng.choice(ACCENTS[language])), str(rng.choice(list(voices)))
-    samples = speak(
+    return Utterance(
+        language,
+        tuple(words),
         text.strip(", "),
-        accent=accent,
-        voice=voice,
+        accent=str(rng.choice(ACCENTS[language])),
+        voice=str(rng.choice(list(voices))),
         words_per_minute=int(rng.integers(110, 200)),
         pitch=int(rng.integers(20, 80)),
         gap_10ms=int(rng.choice([0, 0, 0, 2, 5, 10])),
     )
-    return Phrase(language, voice, tuple(words), samples)
+
+
+def phrase(
+    rng: np.random.Generator, voices: Sequence[str], language: str | None = None, digits: Sequence[int] | None = None
+) -> Phrase:
+    """Draw one phrase, and let espeak-ng say it."""
+    one = draw(rng, voices, language, digits)
+    return Phrase(one.language, one.voice, one.words, speak(one))
 
 
 def phrases(count: int, voices: Sequence[str], seed: int) -> list[Phrase]:

@@ -1,4 +1,4 @@
-"""Segments as captions that a person can read along, and as files: SRT, WebVTT, plain text, JSON."""
+"""Segments as captions that a person can read along, and as files: SRT, WebVTT, plain text, JSON, CTM."""
 
 from __future__ import annotations
 
@@ -132,7 +132,22 @@ def as_json(row: Mapping[str, Any]) -> str:
         },
         **{name: row[name] for name in ("language_probability", "languages", "model", "model_revision", "run_id")},
     }
+    if (words := row.get("words")) is not None:  # the column is younger than others
+        timed = [(word["word"], word["start_s"], word["end_s"], word["score"]) for word in words]
+        facts["words"] = [dict(zip(("word", "start", "end", "score"), each, strict=True)) for each in timed]
     return json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
+
+
+def ctm(row: Mapping[str, Any]) -> str:
+    """NIST's format of timed words: recording, channel, start and length in seconds, word, score. Words without a time
+    are left out, and so are all where no times were asked for."""
+    recording, channel = row["recording_id"], 1 if row["channel"] is None else row["channel"] + 1
+    return "".join(
+        f"{recording} {channel} {word['start_s']:.3f} {word['end_s'] - word['start_s']:.3f} {word['word']}"
+        f" {word['score']:.3f}\n"
+        for word in row.get("words") or ()
+        if word["start_s"] is not None
+    )
 
 
 def _subtitles(row: Mapping[str, Any], escape: bool = False) -> pysubs2.SSAFile:
@@ -145,4 +160,4 @@ def _subtitles(row: Mapping[str, Any], escape: bool = False) -> pysubs2.SSAFile:
     return subtitles
 
 
-FORMATS = {"srt": srt, "vtt": vtt, "txt": txt, "json": as_json}
+FORMATS = {"srt": srt, "vtt": vtt, "txt": txt, "json": as_json, "ctm": ctm}

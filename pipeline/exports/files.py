@@ -47,8 +47,8 @@ class Export(JobSettings):
     """What a transcription job wrote: its --output."""
     output: str
     """Where the files go: a bucket prefix or a directory. Files of the same name are replaced."""
-    formats: tuple[Literal["srt", "vtt", "txt", "json"], ...] = Field(default=("srt", "vtt", "txt", "json"))
-    """Which files to write."""
+    formats: tuple[Literal["srt", "vtt", "txt", "json", "ctm"], ...] = Field(default=("srt", "vtt", "txt", "json"))
+    """Which files to write. `ctm` has the words of `jobs.transcribe --words` with their times."""
     run_id: str | None = None
     """Take this run alone."""
 

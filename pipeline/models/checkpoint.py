@@ -83,12 +83,7 @@ def inspect(settings: Engine) -> Checkpoint:
             return look(settings)
         limits = load_family(name).limits(Files(Path(settings.model)))
         return Checkpoint(name, name, name, _chunk_s(settings, limits), chosen)
-    if Path(settings.model).exists() or settings.model.startswith((".", "/", "~")):
-        folder = Path(settings.model).expanduser().absolute()
-        if not folder.is_dir():
-            raise ConfigurationError(
-                f"--engine.model {settings.model}: {'a file, not a folder' if folder.exists() else 'no such folder'}"
-            )
+    if folder := _folder("--engine.model", settings.model):
         model, revision, sizes = str(folder), _digest(folder), _sizes(folder)
     else:
         model = settings.model
@@ -101,6 +96,34 @@ def inspect(settings: Engine) -> Checkpoint:
     chunk_s, chosen = _chunk_s(settings, limits), _runtime(settings, name, files)
     weights_bytes = _weights_bytes(sizes, family.weights)
     return Checkpoint(model, name, revision, chunk_s, chosen, limits.max_context, weights_bytes)
+
+
+def identify(flag: str, model: str, revision: str | None) -> tuple[str, str]:
+    """Of the model that a flag names: its absolute path and a digest of its files, or its name on the hub and its
+    commit.
+
+    Raises:
+        ConfigurationError: there is no such model.
+    """
+    if folder := _folder(flag, model):
+        return str(folder), _digest(folder)
+    try:
+        if constants.is_offline_mode():
+            kept = snapshot_download(model, revision=revision, local_files_only=True, allow_patterns=["config.json"])
+            return model, Path(kept).name
+        return model, HfApi().model_info(model, revision=revision).sha or ""
+    except Exception as error:  # as below
+        raise ConfigurationError(f"{flag} {model}: {_hub_trouble(error, model, revision)}") from error
+
+
+def _folder(flag: str, model: str) -> Path | None:
+    """The folder that a model's name means; None where it means one on the hub."""
+    if not Path(model).exists() and not model.startswith((".", "/", "~")):
+        return None
+    folder = Path(model).expanduser().absolute()
+    if not folder.is_dir():
+        raise ConfigurationError(f"{flag} {model}: {'a file, not a folder' if folder.exists() else 'no such folder'}")
+    return folder
 
 
 def _runtime(settings: Engine, family: str, files: Files) -> str:
@@ -183,14 +206,16 @@ def _download_descriptions(settings: Engine) -> tuple[Path, dict[str, int | None
             paths = [Path(hf_hub_download(settings.model, name, revision=info.sha)) for name in names]
             folder = paths[0].parent if paths else Path()
     except Exception as error:  # the hub client lets those of its HTTP library through
-        raise ConfigurationError(f"--engine.model {settings.model}: {_hub_trouble(error, settings)}") from error
+        raise ConfigurationError(
+            f"--engine.model {settings.model}: {_hub_trouble(error, settings.model, settings.revision)}"
+        ) from error
     if not any((folder / name).is_file() for name in descriptions):
         raise ConfigurationError(f"--engine.model {settings.model}: it has none of {', '.join(sorted(descriptions))}")
     return folder, sizes
 
 
-def _hub_trouble(error: Exception, settings: Engine) -> str:
-    model, revision, hub = settings.model, settings.revision, "the Hugging Face hub"
+def _hub_trouble(error: Exception, model: str, revision: str | None) -> str:
+    hub = "the Hugging Face hub"
     reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
     match error:
         case LocalEntryNotFoundError() if constants.is_offline_mode():

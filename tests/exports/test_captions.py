@@ -49,6 +49,20 @@ def test_captions_hold_every_word_in_order_within_limits(parts: list[tuple[list[
         assert one.start_s <= one.end_s <= following.start_s + 1e-6
 
 
+TIMED = [
+    {"word": "Yes,", "start_s": 1.0, "end_s": 1.25, "score": 0.9},
+    {"word": "7", "start_s": None, "end_s": None, "score": None},
+]
+
+
+def test_words_and_their_times_are_in_json_and_ctm() -> None:
+    timed = row(segment("Yes, 7", (1.0, 2.0)), words=TIMED, recording_id="a1")
+    assert captions.ctm(timed) == "a1 1 1.000 0.250 Yes, 0.900\n"
+    assert captions.ctm(timed | {"channel": 1}).split()[1] == "2"
+    assert json.loads(captions.as_json(timed))["words"][0] == {"word": "Yes,", "start": 1.0, "end": 1.25, "score": 0.9}
+    assert captions.ctm(row()) == "" and "words" not in json.loads(captions.as_json(row()))
+
+
 def test_a_short_caption_stays_long_enough_to_be_read() -> None:
     one, other = captions.captions([segment("Yes.", (1.0, 1.2)), segment("No, not at all.", (5.0, 6.5))])
     assert one.end_s - one.start_s == pytest.approx(MIN_S)

@@ -19,6 +19,15 @@ class LanguageShare(TypedDict):
     share: float
 
 
+class TimedWord(TypedDict):
+    """A word, and when it is said, in seconds of the recording's clock; see alignment.protocol.Word."""
+
+    word: str
+    start_s: float | None
+    end_s: float | None
+    score: float | None
+
+
 @dataclass(frozen=True, kw_only=True)  # no slots: segments.Segment has another base that has some
 class Answer:
     """The columns of a HYPOTHESIS row that do not come from its WINDOW row, or may be changed.
@@ -45,6 +54,7 @@ class Answer:
     retried_for: Sequence[str] | None = None
     attempts: Sequence[str] | None = None
     kept_attempt: str | None = None
+    words: Sequence[TimedWord] | None = None
 
 
 _ANSWER = pa.schema([HYPOTHESIS.field(field.name) for field in fields(Answer)])

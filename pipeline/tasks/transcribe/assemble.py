@@ -9,7 +9,7 @@ from typing import Any
 
 from pipeline.schema import FailureCode, Flag, Outcome
 from pipeline.settings import Guards
-from pipeline.tasks.transcribe import language
+from pipeline.tasks.transcribe import language, words
 from pipeline.tasks.transcribe.guards import letters
 from pipeline.tasks.transcribe.language import MIXED_SHARE
 from pipeline.tasks.transcribe.overlaps import concatenate, join
@@ -35,8 +35,8 @@ def join_overlaps(segments: Sequence[Segment]) -> list[Segment]:
         earlier = None if at is None else joined[at]
         if at is not None and earlier and segment.overlap_s and earlier.text and segment.text:
             before, after = join(earlier.text, segment.text, segment.overlap_s)
-            joined[at] = replace(earlier, text=before)
-            joined.append(replace(segment, text=after))
+            joined[at] = replace(earlier, text=before, words=words.first(earlier.words, before))
+            joined.append(replace(segment, text=after, words=words.last(segment.words, after)))
         else:
             joined.append(segment)
         last[segment.channel] = len(joined) - 1
@@ -94,6 +94,7 @@ def transcript(segments: Sequence[Segment], guards: Guards, complete: bool = Tru
         "outcome": outcome.value,
         "failure_code": code,
         "failure_detail": detail,
+        "words": words.of_all(segments),
         "segments": [{name: getattr(segment, name) for name in SEGMENT_NAMES} for segment in segments],
     }
 

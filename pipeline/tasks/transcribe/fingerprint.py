@@ -37,4 +37,5 @@ def facts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
         **({"server_audio": engine.server_audio} if engine.server else {}),
         **vllm_arguments.in_texts(engine),
         **({"translate": True} if language.translate else {}),
+        **({"words": [settings.alignment.revision, settings.alignment.min_score]} if settings.words else {}),
     }

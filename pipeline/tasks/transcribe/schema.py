@@ -10,6 +10,17 @@ DECLARED = "declared"  # language_source where the manifest says which language 
 
 LANGUAGE_SHARES = pa.list_(pa.struct([pa.field("language", pa.string()), pa.field("share", pa.float32())]))
 
+WORDS = pa.list_(
+    pa.struct(
+        [
+            pa.field("word", pa.string(), nullable=False),
+            pa.field("start_s", pa.float64()),
+            pa.field("end_s", pa.float64()),
+            pa.field("score", pa.float32()),
+        ]
+    )
+)
+
 # One row per window, back from an engine.
 _HYPOTHESIS_FIELDS = [
     pa.field("text", pa.string()),
@@ -27,6 +38,7 @@ _HYPOTHESIS_FIELDS = [
     pa.field("retried_for", pa.list_(pa.string())),  # the flags of the first attempt
     pa.field("attempts", pa.list_(pa.string())),
     pa.field("kept_attempt", pa.string()),
+    pa.field("words", WORDS),  # null unless they were asked for
 ]
 HYPOTHESIS = pa.schema([*ANSWERED, *_HYPOTHESIS_FIELDS])
 
@@ -92,6 +104,7 @@ TRANSCRIPT = pa.schema(
                 )
             ),
         ),
+        pa.field("words", WORDS),  # of all segments
         *PROVENANCE,
     ]
 )

@@ -13,7 +13,7 @@ from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.protocol import Model
 from pipeline.settings import Settings
 from pipeline.tasks.protocol import Gather
-from pipeline.tasks.transcribe import assemble, fingerprint, worker
+from pipeline.tasks.transcribe import assemble, fingerprint, words, worker
 from pipeline.tasks.transcribe import numbers as transcript_numbers
 from pipeline.tasks.transcribe.schema import HYPOTHESIS, SEGMENT, TRANSCRIPT
 from pipeline.tasks.transcribe.segments import segments
@@ -36,11 +36,14 @@ class Transcription(OverWindows):
         if settings.language.translate:
             self.requires = (*self.requires, Ability.TRANSLATE)
 
+    def fit(self, settings: Settings, checkpoint: Checkpoint) -> Settings:
+        return words.fit(super().fit(settings, checkpoint))
+
     def fingerprint(self, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, Any]:
         return fingerprint.facts(settings, checkpoint)
 
     def worker(self, model: Model, settings: Settings, gather: Gather) -> worker.Transcribe:
-        return worker.Transcribe(model, settings)
+        return worker.Transcribe(model, settings, words.aligner(settings))
 
     def engine_died(self, windows: pa.Table, deaths: int) -> pa.Table:
         return worker.engine_died(windows, deaths)

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline import rows
+from pipeline.alignment.protocol import Aligner
 from pipeline.audio import segment
 from pipeline.models.protocol import Hypothesis, LanguageScores, Model, Request, RequestError
 from pipeline.rows import Window
@@ -25,6 +26,7 @@ from pipeline.tasks.transcribe.answers import Answer, hypotheses
 from pipeline.tasks.transcribe.guards import Attempt
 from pipeline.tasks.transcribe.overlaps import concatenate, join
 from pipeline.tasks.transcribe.schema import DECLARED
+from pipeline.tasks.transcribe.words import WordTimes
 
 UNSURE_SHARE = 0.1  # of probability, from which on the second likeliest language is tried too
 NO_SCORES = LanguageScores({})
@@ -34,13 +36,14 @@ ENGLISH = "en"  # which models translate into
 class Transcribe:
     """WINDOW rows -> HYPOTHESIS rows, as many and in the same order. `finished` counts them."""
 
-    def __init__(self, model: Model, settings: Settings) -> None:
-        """For one loaded model.
+    def __init__(self, model: Model, settings: Settings, aligner: Aligner | None = None) -> None:
+        """For one loaded model, and what finds the times of words, where they are asked for.
 
         Raises:
             ConfigurationError: the model does not know an expected language.
         """
         self._model, self._settings, self.finished = model, settings, 0
+        self._word_times = WordTimes(aligner, settings.alignment.min_score) if aligner else None
         self._translate = settings.language.translate
         # In a translation the text tells nothing of the language that is spoken.
         self._methods = [x for x in settings.language.methods if not (self._translate and x == "text")]
@@ -95,9 +98,14 @@ class Transcribe:
         allowed = [*self._settings.language.expected, *filter(None, [declared])]
         if other := language.unexpected(text, written if self._translate else allowed):
             flags.append(Flag.UNEXPECTED_LANGUAGE)
+        spoken = declared if text and declared else tag.language if tag else None
+        found = None
+        if self._word_times:
+            found, doubts = await self._word_times.of(window, text)
+            flags += doubts
         return Answer(
             text=text,
-            language=declared if text and declared else tag.language if tag else None,
+            language=spoken,
             language_probability=tag.probability if tag else None,
             language_source=DECLARED if text and declared else language.IDENTIFIED if tag else None,
             language_shares=[{"language": x, "share": share} for x, share in tag.shares.items()] if tag else None,
@@ -112,6 +120,7 @@ class Transcribe:
             retried_for=attempts[0].flags if len(attempts) > 1 else [],
             attempts=[attempt.name for attempt in attempts],
             kept_attempt=kept.name,
+            words=found,
         )
 
     def _tag(self, scores: LanguageScores, text: str) -> language.Tag | None:

@@ -1,0 +1,105 @@
+"""When each word of a transcript is said. A text is kept, whatever becomes of its times."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from pipeline.alignment.protocol import Aligner, Word
+from pipeline.alignment.words import words_of
+from pipeline.audio import segment
+from pipeline.errors import ConfigurationError
+from pipeline.models import checkpoint
+from pipeline.schema import Flag
+from pipeline.settings import Settings
+from pipeline.tasks.transcribe.answers import TimedWord
+from pipeline.tasks.transcribe.segments import Segment
+
+UNSUPPORTED_RUN = 3  # so many words in a row with low scores are flagged: an aligner misses single ones
+UNSUPPORTED_SHARE = 0.5  # or so many of all words, of short texts
+
+
+def fit(settings: Settings) -> Settings:
+    """The settings, with the aligner's place and revision resolved.
+
+    Raises:
+        ConfigurationError: it is not named, or not there.
+    """
+    wanted = settings.alignment
+    if not settings.words:
+        return settings
+    if not wanted.model:
+        raise ConfigurationError("--words: --alignment.model names what finds the times of words (docs/words.md)")
+    model, revision = checkpoint.identify("--alignment.model", wanted.model, wanted.revision)
+    found = wanted.model_copy(update={"model": model, "revision": revision})
+    return settings.model_copy(update={"alignment": found})
+
+
+def aligner(settings: Settings) -> Aligner | None:
+    """What the settings of `fit` ask for, loaded beside the engine: on its GPU, or on the CPU."""
+    wanted = settings.alignment
+    if not settings.words or not wanted.model:
+        return None
+    from pipeline.alignment.ctc import CtcAligner
+
+    on_gpu = settings.engine.device == "gpu" and not settings.engine.server
+    return CtcAligner(wanted.model, "cuda" if on_gpu else "cpu", revision=wanted.revision)
+
+
+class WordTimes:
+    """Times of the words of windows, one window after the other, in a thread of its own."""
+
+    def __init__(self, found_by: Aligner, min_score: float) -> None:
+        self._aligner, self._min_score = found_by, min_score
+        self._thread = ThreadPoolExecutor(1)
+
+    async def of(self, window: segment.Window, text: str) -> tuple[list[TimedWord] | None, list[Flag]]:
+        """The words of a window's text, by the recording's clock, and what is suspicious about them. None where the
+        aligner failed."""
+        names = words_of(text)
+        if not names:
+            return [], []
+        loop = asyncio.get_running_loop()
+        try:
+            found = await loop.run_in_executor(self._thread, self._aligner.align, window.samples, names)
+        except Exception:  # whatever it is, the text is worth having
+            return None, [Flag.NOT_ALIGNED]
+        flags = [Flag.NOT_ALIGNED] if all(word.start_s is None for word in found) else []
+        if _unsupported([word.score for word in found], self._min_score):
+            flags.append(Flag.UNSUPPORTED_WORDS)
+        return [_timed(word, window.start_s - window.overlap_s) for word in found], flags
+
+
+def _timed(word: Word, from_s: float) -> TimedWord:
+    start_s, end_s = (None if time_s is None else round(from_s + time_s, 3) for time_s in (word.start_s, word.end_s))
+    return {"word": word.word, "start_s": start_s, "end_s": end_s, "score": word.score}
+
+
+def _unsupported(scores: Sequence[float | None], least: float) -> bool:
+    """Whether words have low scores, several in a row or a large part of a text. Words without one say nothing."""
+    low = [score < least for score in scores if score is not None]
+    runs = (all(low[at : at + UNSUPPORTED_RUN]) for at in range(len(low) - UNSUPPORTED_RUN + 1))
+    return any(runs) or (bool(low) and sum(low) >= UNSUPPORTED_SHARE * len(low))
+
+
+def first(words: Sequence[TimedWord] | None, text: str) -> list[TimedWord] | None:
+    """Words of a text's beginning, which is `text` now."""
+    if words is None:
+        return None
+    names = words_of(text)
+    return [{**word, "word": name} for name, word in zip(names, words, strict=False)]
+
+
+def last(words: Sequence[TimedWord] | None, text: str) -> list[TimedWord] | None:
+    """Words of a text's end, which is `text` now."""
+    if words is None:
+        return None
+    names = words_of(text)
+    return [{**word, "word": name} for name, word in zip(names, words[len(words) - len(names) :], strict=False)]
+
+
+def of_all(segments: Sequence[Segment]) -> list[TimedWord] | None:
+    """The words of consecutive segments; None where none has any."""
+    known = [segment.words for segment in segments if segment.words is not None]
+    return [word for words in known for word in words] if known else None

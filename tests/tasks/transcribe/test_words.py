@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.alignment.protocol import Word
+from pipeline.alignment.words import words_of
+from pipeline.audio import segment
+from pipeline.command_line import load
+from pipeline.errors import ConfigurationError
+from pipeline.schema import Flag
+from pipeline.tasks.transcribe import words
+from pipeline.tasks.transcribe.answers import TimedWord
+from pipeline.tasks.transcribe.overlaps import join
+from tests.conftest import DEMO
+
+GIVEN = ["--input", "in", "--output", "out"]
+
+
+class Scripted:
+    """Each word takes a second, and has the score that its text is."""
+
+    def align(self, samples: np.ndarray, words: Sequence[str]) -> list[Word]:
+        if "broken" in words:
+            raise MemoryError("too long")
+        return [
+            Word(word) if word == "?" else Word(word, float(at), at + 1.0, float(word)) for at, word in enumerate(words)
+        ]
+
+
+def found(text: str) -> tuple[list[TimedWord] | None, list[Flag]]:
+    window = segment.Window(10.0, 20.0, 5.0, (), 1.5, np.zeros(16_000, np.int16))
+    return asyncio.run(words.WordTimes(Scripted(), 0.1).of(window, text))
+
+
+def test_times_are_of_the_recordings_clock() -> None:
+    """The window's samples begin with its overlap."""
+    timed, flags = found("0.9 ? 0.8")
+    assert timed == [
+        {"word": "0.9", "start_s": 8.5, "end_s": 9.5, "score": 0.9},
+        {"word": "?", "start_s": None, "end_s": None, "score": None},
+        {"word": "0.8", "start_s": 10.5, "end_s": 11.5, "score": 0.8},
+    ]
+    assert not flags
+    assert found("") == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("text", "flags"),
+    [
+        ("0.9 0.01 0.9 0.01 0.9", []),
+        ("0.9 0.9 0.9 0.9 0.01 ? 0.01 0.01", [Flag.UNSUPPORTED_WORDS]),
+        ("0.01 0.9", [Flag.UNSUPPORTED_WORDS]),
+        ("? ?", [Flag.NOT_ALIGNED]),
+        ("0.9 broken", [Flag.NOT_ALIGNED]),
+    ],
+)
+def test_what_is_suspicious_is_flagged(text: str, flags: list[Flag]) -> None:
+    assert found(text)[1] == flags
+    assert (found(text)[0] is None) == ("broken" in text)
+
+
+@given(st.lists(st.sampled_from(["one", "two", "three,", "四", "五。", "six"]), min_size=1, max_size=8), st.data())
+def test_an_overlap_that_is_joined_leaves_each_word_its_time(said: list[str], data: st.DataObject) -> None:
+    cut = data.draw(st.integers(1, len(said)))
+    before, after = " ".join(said[:cut]), " ".join(said[max(0, cut - 2) :])
+
+    def timed(text: str) -> list[TimedWord]:
+        return [{"word": w, "start_s": float(i), "end_s": i + 1.0, "score": 1.0} for i, w in enumerate(words_of(text))]
+
+    kept, rest = join(before, after, 1.0)
+    first, last = words.first(timed(before), kept), words.last(timed(after), rest)
+    assert first is not None and last is not None
+    assert [word["word"] for word in first] == words_of(kept)
+    assert [word["word"] for word in last] == words_of(rest)
+    assert [word["start_s"] for word in first] == list(range(len(first)))
+    assert [word["start_s"] for word in last] == list(range(len(words_of(after)) - len(last), len(words_of(after))))
+
+
+def test_the_aligner_must_be_there() -> None:
+    with pytest.raises(ConfigurationError, match=r"--alignment\.model names"):
+        words.fit(load([*GIVEN, "--words"]))
+    with pytest.raises(ConfigurationError, match=r"--alignment\.model /no/such: no such folder"):
+        words.fit(load([*GIVEN, "--words", "--alignment.model", "/no/such"]))
+    settings = words.fit(load([*GIVEN, "--words", "--alignment.model", str(DEMO / "aligner")]))
+    assert settings.alignment.model == str(DEMO / "aligner") and settings.alignment.revision
+    assert words.fit(load(GIVEN)) == load(GIVEN)
+    assert words.aligner(load(GIVEN)) is None
