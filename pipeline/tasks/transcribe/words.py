@@ -29,6 +29,8 @@ def fit(settings: Settings) -> Settings:
     wanted = settings.alignment
     if not settings.words:
         return settings
+    if settings.language.translate:
+        raise ConfigurationError("--words: the words of a translation are not in the audio; leave it out")
     if not wanted.model:
         raise ConfigurationError("--words: --alignment.model names what finds the times of words (docs/words.md)")
     model, revision = checkpoint.identify("--alignment.model", wanted.model, wanted.revision)

@@ -78,6 +78,7 @@ def test_the_demand_is_within_the_context() -> None:
             "--segmentation.max-wind",
         ),
         ({"channels": "split"}, VOXTRAL, "--channels split: "),
+        ({"words": True}, VOXTRAL, "--words: "),
     ],
 )
 def test_what_does_not_fit_is_told_before_the_run(facts: Row, checkpoint: Checkpoint, message: str) -> None:

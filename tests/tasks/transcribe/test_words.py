@@ -87,6 +87,8 @@ def test_the_aligner_must_be_there() -> None:
         words.fit(load([*GIVEN, "--words"]))
     with pytest.raises(ConfigurationError, match=r"--alignment\.model /no/such: no such folder"):
         words.fit(load([*GIVEN, "--words", "--alignment.model", "/no/such"]))
+    with pytest.raises(ConfigurationError, match="words of a translation"):
+        words.fit(load([*GIVEN, "--words", "--alignment.model", "a/b", "--language.translate"]))
     settings = words.fit(load([*GIVEN, "--words", "--alignment.model", str(DEMO / "aligner")]))
     assert settings.alignment.model == str(DEMO / "aligner") and settings.alignment.revision
     assert words.fit(load(GIVEN)) == load(GIVEN)
