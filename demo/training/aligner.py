@@ -229,9 +229,7 @@ def figures(aligner: CtcAligner, windows: Sequence[Window]) -> None:
             true.append(found.score)
         matches = SequenceMatcher(None, *texts, autojunk=False).get_matching_blocks()
         said = {block.b + at for block in matches for at in range(block.size)}
-        invented += [
-            found.score or 0.0 for at, found in enumerate(aligner.align(samples, texts[1])) if at not in said
-        ]
+        invented += [found.score or 0.0 for at, found in enumerate(aligner.align(samples, texts[1])) if at not in said]
     for name, errors in zip(("start", "end"), np.array(errors_s).T * 1000, strict=True):
         median, tail = np.percentile(errors, (50, 95))
         print(f"{name}: median {median:.0f} ms, 95th percentile {tail:.0f} ms, of {len(errors)} words")
