@@ -11,6 +11,7 @@ from typing import Any
 
 import pysubs2
 
+from pipeline.alignment.words import words_of
 from pipeline.tasks.transcribe.overlaps import concatenate
 
 # The usual limits of subtitle guides (BBC, Netflix): two lines of 42 characters, one to seven seconds.
@@ -20,6 +21,8 @@ MIN_S, MAX_S = 1.0, 7.0
 SENTENCE_END = (".", "?", "!", "…", "।", "؟", "。")
 SNAP_S = 0.4
 SHORTEST_SENTENCE_CHARS = 20  # a sentence shorter than this shares its caption with the next
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +35,29 @@ class Caption:
     channel: int | None = None
 
 
-def captions(segments: Sequence[Mapping[str, Any]]) -> list[Caption]:
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """What captions are made of: a word, or a part of a long one, and when it is said."""
+
+    text: str
+    start_s: float
+    end_s: float
+
+
+def captions(segments: Sequence[Row], words: Sequence[Row] | None = None) -> list[Caption]:
     """Captions of a transcript's segments, ordered by time; no two of one channel overlap.
 
-    The model gives no times within a window: words are laid over its spans of speech in proportion to their letters.
+    `words` are those of all segments, in order. Where they have no times, there are none within a segment: its words
+    are laid over its spans of speech in proportion to their letters.
     """
-    found = [caption for segment in segments if segment["text"] for caption in _of_segment(segment)]
+    found, at = list[Caption](), 0
+    for segment in segments:
+        if segment["text"]:
+            count = len(words_of(segment["text"]))
+            own = (words or ())[at : at + count]
+            at += count
+            is_timed = any(word["start_s"] is not None for word in own)
+            found += _cut(_spoken(own, segment) if is_timed else _laid_out(segment), segment)
     found.sort(key=lambda caption: caption.start_s)
     done: list[Caption] = []
     following: dict[int | None, float] = {}  # by channel
@@ -48,28 +68,49 @@ def captions(segments: Sequence[Mapping[str, Any]]) -> list[Caption]:
     return done[::-1]
 
 
-def _of_segment(segment: Mapping[str, Any]) -> Iterator[Caption]:
+def _cut(pieces: Sequence[_Piece], segment: Row) -> Iterator[Caption]:
+    speaker = _speaker(segment)
+    cue: list[_Piece] = []
+    for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
+        cue.append(piece)
+        texts = [one.text for one in cue]
+        full = following is None or len(_lines(speaker, [*texts, following.text])) > LINES
+        text = concatenate(texts)
+        sentence = text.endswith(SENTENCE_END) and len(text) >= SHORTEST_SENTENCE_CHARS
+        start_s = cue[0].start_s
+        if full or sentence or following is None or following.end_s - start_s > MAX_S:
+            end_s = min(piece.end_s, start_s + MAX_S)
+            yield Caption(start_s, end_s, "\n".join(_lines(speaker, texts)), segment["channel"])
+            cue = []
+
+
+def _spoken(words: Sequence[Row], segment: Row) -> list[_Piece]:
+    """Words with their own times; those without lie between their neighbours."""
+    found: list[_Piece] = []
+    for at, word in enumerate(words):
+        start_s, end_s = word["start_s"], word["end_s"]
+        if start_s is None:
+            start_s = found[-1].end_s if found else segment["start_s"]
+            later = (other["start_s"] for other in words[at + 1 :] if other["start_s"] is not None)
+            end_s = max(start_s, next(later, segment["end_s"]))
+        found += [_Piece(part, start_s, end_s) for part in textwrap.wrap(word["word"], LINE_CHARS)]
+    return found
+
+
+def _laid_out(segment: Row) -> list[_Piece]:
     spans = [(span["start_s"], span["end_s"]) for span in segment["spans"] or []]
     spans = spans or [(segment["start_s"], segment["end_s"])]
-    words = [part for word in segment["text"].split() for part in textwrap.wrap(word, LINE_CHARS)]
-    total = sum(map(len, words))
-    speaker = _speaker(segment)
-    said, cue, start_s = 0, [], spans[0][0]
-    for at, word in enumerate(words):
-        cue.append(word)
-        said += len(word)
-        end_s = _time(spans, said / total)
-        following = words[at + 1] if at + 1 < len(words) else None
-        full = following is None or len(_lines(speaker, [*cue, following])) > LINES
-        text = concatenate(cue)
-        sentence = text.endswith(SENTENCE_END) and len(text) >= SHORTEST_SENTENCE_CHARS
-        if full or sentence or _time(spans, (said + len(following or "")) / total) - start_s > MAX_S:
-            end_s = min(end_s, start_s + MAX_S)
-            yield Caption(start_s, end_s, "\n".join(_lines(speaker, cue)), segment["channel"])
-            cue, start_s = [], _time(spans, said / total, after=True)
+    parts = [part for word in segment["text"].split() for part in textwrap.wrap(word, LINE_CHARS)]
+    total, said = sum(map(len, parts)), 0
+    found = []
+    for at, part in enumerate(parts):
+        start_s = _time(spans, said / total, after=True) if at else spans[0][0]
+        said += len(part)
+        found.append(_Piece(part, start_s, _time(spans, said / total)))
+    return found
 
 
-def _speaker(segment: Mapping[str, Any]) -> str:
+def _speaker(segment: Row) -> str:
     return "" if segment["channel"] is None else f"[{segment['channel']}] "
 
 
@@ -92,23 +133,23 @@ def _time(spans: Sequence[tuple[float, float]], share: float, after: bool = Fals
     return min(spans[-1][0] + left, spans[-1][1])
 
 
-def srt(row: Mapping[str, Any]) -> str:
+def srt(row: Row) -> str:
     """SubRip."""
     return _subtitles(row).to_string("srt", keep_ssa_tags=True)
 
 
-def vtt(row: Mapping[str, Any]) -> str:
+def vtt(row: Row) -> str:
     """WebVTT."""
     return _subtitles(row, escape=True).to_string("vtt", keep_ssa_tags=True)
 
 
-def txt(row: Mapping[str, Any]) -> str:
+def txt(row: Row) -> str:
     """A line for each segment with text; where channels were split, each begins with its channel."""
     lines = [_speaker(segment) + segment["text"] for segment in row["segments"] if segment["text"]]
     return "".join(line + "\n" for line in lines)
 
 
-def as_json(row: Mapping[str, Any]) -> str:
+def as_json(row: Row) -> str:
     """The names of Whisper's verbose_json where it has any, ours for the rest; failed recordings too."""
     facts = {
         "task": "transcribe",
@@ -138,7 +179,7 @@ def as_json(row: Mapping[str, Any]) -> str:
     return json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
 
 
-def ctm(row: Mapping[str, Any]) -> str:
+def ctm(row: Row) -> str:
     """NIST's format of timed words: recording, channel, start and length in seconds, word, score. Words without a time
     are left out, and so are all where no times were asked for."""
     recording, channel = row["recording_id"], 1 if row["channel"] is None else row["channel"] + 1
@@ -150,9 +191,9 @@ def ctm(row: Mapping[str, Any]) -> str:
     )
 
 
-def _subtitles(row: Mapping[str, Any], escape: bool = False) -> pysubs2.SSAFile:
+def _subtitles(row: Row, escape: bool = False) -> pysubs2.SSAFile:
     subtitles = pysubs2.SSAFile()
-    for caption in captions(row["segments"]):
+    for caption in captions(row["segments"], row.get("words")):
         text = html.escape(caption.text, quote=False) if escape else caption.text.replace("-->", "→")
         event = pysubs2.SSAEvent(start=round(caption.start_s * 1000), end=round(caption.end_s * 1000))
         event.plaintext = text.replace("\\", "\N{FULLWIDTH REVERSE SOLIDUS}")  # \N and \h mean something here

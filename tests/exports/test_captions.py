@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.alignment.words import words_of
 from pipeline.exports import captions
 from pipeline.exports.captions import LINE_CHARS, LINES, MAX_S, MIN_S
 
@@ -61,6 +62,39 @@ def test_words_and_their_times_are_in_json_and_ctm() -> None:
     assert captions.ctm(timed | {"channel": 1}).split()[1] == "2"
     assert json.loads(captions.as_json(timed))["words"][0] == {"word": "Yes,", "start": 1.0, "end": 1.25, "score": 0.9}
     assert captions.ctm(row()) == "" and "words" not in json.loads(captions.as_json(row()))
+
+
+def test_captions_follow_the_times_of_words() -> None:
+    """Of those that have any; the others lie between them."""
+    text = "This is the first long sentence here. And 7 more."
+    names = text.split()
+    words = [{"word": name, "start_s": 10.0 + at, "end_s": 10.5 + at, "score": 0.9} for at, name in enumerate(names)]
+    words[8] |= {"start_s": None, "end_s": None, "score": None}
+    first, second = captions.captions([segment(text, (0.0, 30.0))], words)
+    assert (first.start_s, first.end_s) == (10.0, 16.5)
+    assert (second.start_s, second.end_s, second.text) == (17.0, 19.5, "And 7 more.")
+    unknown = [word | {"start_s": None, "end_s": None} for word in words]
+    assert captions.captions([segment(text, (0.0, 30.0))], unknown) == captions.captions([segment(text, (0.0, 30.0))])
+
+
+@given(WORDS, WORDS, st.data())
+def test_captions_by_words_hold_every_word_in_order(one: list[str], other: list[str], data: st.DataObject) -> None:
+    texts = [text for text in (" ".join(one), " ".join(other)) if text]
+    segments = [segment(text, (20.0 * at, 20.0 * at + 19.0)) for at, text in enumerate(texts)]
+    words = []
+    for at, text in enumerate(texts):
+        names = words_of(text)
+        for number, name in enumerate(names):
+            start_s = 20.0 * at + 19.0 * number / len(names)
+            timed = data.draw(st.booleans())
+            times = (start_s, start_s + 0.01) if timed else (None, None)
+            words.append({"word": name, "start_s": times[0], "end_s": times[1], "score": 0.5 if timed else None})
+    found = captions.captions(segments, words)
+    assert "".join("".join(caption.text.split()) for caption in found) == "".join(
+        "".join(text.split()) for text in texts
+    )
+    for before, following in itertools.pairwise(found):
+        assert before.start_s <= before.end_s <= following.start_s + 1e-6
 
 
 def test_a_short_caption_stays_long_enough_to_be_read() -> None:
