@@ -150,13 +150,22 @@ def txt(row: Row) -> str:
 
 
 def as_json(row: Row) -> str:
-    """The names of Whisper's verbose_json where it has any, ours for the rest; failed recordings too."""
-    facts = {
+    """The names of Whisper's verbose_json, and of WhisperX for words, where they have any, ours for the rest; failed
+    recordings too."""
+    facts: dict[str, Any] = {
         "task": "transcribe",
         "language": row["language"],
         "duration": row["duration_s"],
         "text": row["text"],
-        "segments": [
+        "segments": [],
+        **{
+            name: row[name]
+            for name in ("recording_id", "uri", "channel", "outcome", "failure_code", "failure_detail", "flags")
+        },
+        **{name: row[name] for name in ("language_probability", "languages", "model", "model_revision", "run_id")},
+    }
+    for number, (segment, words) in enumerate(_with_words(row)):
+        facts["segments"].append(
             {
                 "id": number,
                 "start": segment["start_s"],
@@ -164,19 +173,24 @@ def as_json(row: Row) -> str:
                 "text": segment["text"],
                 "avg_logprob": segment["mean_logprob"],
                 **{name: segment[name] for name in ("channel", "language", "flags", "failure_code")},
+                **({} if words is None else {"words": words}),
             }
-            for number, segment in enumerate(row["segments"])
-        ],
-        **{
-            name: row[name]
-            for name in ("recording_id", "uri", "channel", "outcome", "failure_code", "failure_detail", "flags")
-        },
-        **{name: row[name] for name in ("language_probability", "languages", "model", "model_revision", "run_id")},
-    }
-    if (words := row.get("words")) is not None:  # the column is younger than others
-        timed = [(word["word"], word["start_s"], word["end_s"], word["score"]) for word in words]
-        facts["words"] = [dict(zip(("word", "start", "end", "score"), each, strict=True)) for each in timed]
+        )
     return json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
+
+
+def _with_words(row: Row) -> Iterator[tuple[Row, list[dict[str, Any]] | None]]:
+    """Each segment with its own words, None where no times were asked for."""
+    words, at = row.get("words"), 0  # the column is younger than others
+    for segment in row["segments"]:
+        count = len(words_of(segment["text"] or ""))
+        own = (words or ())[at : at + count]
+        at += count
+        timed = [
+            {"word": word["word"], "start": word["start_s"], "end": word["end_s"], "score": word["score"]}
+            for word in own
+        ]
+        yield segment, None if words is None else timed
 
 
 def ctm(row: Row) -> str:

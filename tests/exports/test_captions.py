@@ -60,8 +60,16 @@ def test_words_and_their_times_are_in_json_and_ctm() -> None:
     timed = row(segment("Yes, 7", (1.0, 2.0)), words=TIMED, recording_id="a1")
     assert captions.ctm(timed) == "a1 1 1.000 0.250 Yes, 0.900\n"
     assert captions.ctm(timed | {"channel": 1}).split()[1] == "2"
-    assert json.loads(captions.as_json(timed))["words"][0] == {"word": "Yes,", "start": 1.0, "end": 1.25, "score": 0.9}
-    assert captions.ctm(row()) == "" and "words" not in json.loads(captions.as_json(row()))
+    assert json.loads(captions.as_json(timed))["segments"][0]["words"][0] == {
+        "word": "Yes,",
+        "start": 1.0,
+        "end": 1.25,
+        "score": 0.9,
+    }
+    assert (
+        captions.ctm(row()) == ""
+        and "words" not in json.loads(captions.as_json(row(segment("Yes", (1.0, 2.0)))))["segments"][0]
+    )
 
 
 def test_captions_follow_the_times_of_words() -> None:
