@@ -36,6 +36,7 @@ COMMON = (
     "engine.device",
     "language.expected",
     "channels",
+    "words",
     "dry_run",
     "limit",
     "run_id",

@@ -18,7 +18,7 @@ from pipeline.references import Evaluation, FleursEvaluation
 from pipeline.settings import JobSettings, Settings
 from pipeline.tasks.ask.settings import AskSettings
 
-NESTED = ["audio", "segmentation", "engine", "language", "guards"]
+NESTED = ["audio", "segmentation", "engine", "language", "guards", "alignment"]
 KINDS = [Settings, AskSettings, Evaluation, FleursEvaluation, Nightly, Export]
 every_job = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
@@ -171,7 +171,7 @@ def test_defaults_and_choices_of_lists(help_of) -> None:
     assert found.about["--language.expected"].endswith("(default: en,es,fr,pt,hi,de,nl,it)")
     assert found.about["--audio.max-duration-s"].endswith("reported as too_long. (default: 43200)")
     assert "Any of: failed, invalid_row, duplicate_id, " in found.about["--retry"]
-    assert help_of(Export).about["--formats"].endswith("Any of: srt, vtt, txt, json. (default: srt,vtt,txt,json)")
+    assert help_of(Export).about["--formats"].endswith("Any of: srt, vtt, txt, json, ctm. (default: srt,vtt,txt,json)")
 
 
 @every_job

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -116,9 +117,9 @@ def make(folder: Path, python: str, *arguments: str) -> subprocess.CompletedProc
     program.chmod(0o755)
     for name in ("Makefile", "pyproject.toml", "requirements"):
         (folder / name).symlink_to(ROOT / name)
-    return subprocess.run(
-        ["make", *arguments, "PYTHON=./python9"], cwd=folder, check=False, capture_output=True, text=True
-    )
+    command = ["make", "--no-print-directory", *arguments, "PYTHON=./python9"]
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}  # `make test`
+    return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True, env=outside)
 
 
 @pytest.mark.parametrize("python", ["3.10", "3.14"])
