@@ -78,11 +78,12 @@ class CtcAligner:
             own = spans[at : at + len(tokens)]
             at += len(tokens)
             scores = [span.score for span, token in zip(own, tokens, strict=True) if token != WILDCARD]
-            if not scores:
+            if not own:
                 found.append(Word(word))
                 continue
             start_s, end_s = (frame * self._step / SAMPLE_RATE_HZ for frame in (own[0].start, own[-1].end))
-            found.append(Word(word, min(start_s, duration_s), min(end_s, duration_s), _geometric_mean(scores)))
+            score = _geometric_mean(scores) if scores else None
+            found.append(Word(word, min(start_s, duration_s), min(end_s, duration_s), score))
         return found
 
     def _emissions(self, samples: np.ndarray) -> np.ndarray:

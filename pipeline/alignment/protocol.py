@@ -14,7 +14,8 @@ class Word:
     """A word of a transcript, and where it is said: `[start_s, end_s)` in seconds from the first sample.
 
     `score` is the geometric mean of the probabilities, in [0, 1], that the aligner's model gives the word's characters
-    where they were aligned: low where another word is said there. Times and score are None where the word could not be
+    where they were aligned: low where another word is said there. It is None for a word of which the model knows no
+    character (a number in digits), whose time is what its neighbours leave. Times are None where the word could not be
     aligned.
     """
 
@@ -30,7 +31,7 @@ class Aligner(Protocol):
     def align(self, samples: np.ndarray, words: Sequence[str]) -> list[Word]:
         """Int16 samples (mono, 16 kHz) and the words said in them -> each word with its time, in the same order.
 
-        No word starts before one ahead of it ends; all times are within the samples. A word without a letter that the
-        model knows has no time; no word has one where the samples are too short for the words.
+        No word starts before one ahead of it ends; all times are within the samples. Punctuation that stands alone has
+        no time; no word has one where the model knows none of their characters, or the samples are too short for them.
         """
         ...

@@ -199,7 +199,7 @@ def ctm(row: Row) -> str:
     recording, channel = row["recording_id"], 1 if row["channel"] is None else row["channel"] + 1
     return "".join(
         f"{recording} {channel} {word['start_s']:.3f} {word['end_s'] - word['start_s']:.3f} {word['word']}"
-        f" {word['score']:.3f}\n"
+        f" {'NA' if word['score'] is None else format(word['score'], '.3f')}\n"
         for word in row.get("words") or ()
         if word["start_s"] is not None
     )

@@ -52,13 +52,14 @@ def test_captions_hold_every_word_in_order_within_limits(parts: list[tuple[list[
 
 TIMED = [
     {"word": "Yes,", "start_s": 1.0, "end_s": 1.25, "score": 0.9},
-    {"word": "7", "start_s": None, "end_s": None, "score": None},
+    {"word": "7", "start_s": 1.5, "end_s": 1.75, "score": None},
+    {"word": "–", "start_s": None, "end_s": None, "score": None},
 ]
 
 
 def test_words_and_their_times_are_in_json_and_ctm() -> None:
-    timed = row(segment("Yes, 7", (1.0, 2.0)), words=TIMED, recording_id="a1")
-    assert captions.ctm(timed) == "a1 1 1.000 0.250 Yes, 0.900\n"
+    timed = row(segment("Yes, 7 –", (1.0, 2.0)), words=TIMED, recording_id="a1")
+    assert captions.ctm(timed) == "a1 1 1.000 0.250 Yes, 0.900\na1 1 1.500 0.250 7 NA\n"
     assert captions.ctm(timed | {"channel": 1}).split()[1] == "2"
     assert json.loads(captions.as_json(timed))["segments"][0]["words"][0] == {
         "word": "Yes,",
