@@ -102,6 +102,15 @@ def last(words: Sequence[TimedWord] | None, text: str) -> list[TimedWord] | None
 
 
 def of_all(segments: Sequence[Segment]) -> list[TimedWord] | None:
-    """The words of consecutive segments; None where none has any."""
-    known = [segment.words for segment in segments if segment.words is not None]
-    return [word for words in known for word in words] if known else None
+    """The words of consecutive segments' texts; without times those of segments that have none. None where no segment
+    has any."""
+    if all(one.words is None for one in segments):
+        return None
+    found: list[TimedWord] = []
+    for one in segments:
+        found += _untimed(one.text) if one.words is None else one.words
+    return found
+
+
+def _untimed(text: str | None) -> list[TimedWord]:
+    return [{"word": name, "start_s": None, "end_s": None, "score": None} for name in words_of(text or "")]

@@ -17,6 +17,7 @@ from pipeline.schema import Flag
 from pipeline.tasks.transcribe import words
 from pipeline.tasks.transcribe.answers import TimedWord
 from pipeline.tasks.transcribe.overlaps import join
+from pipeline.tasks.transcribe.segments import Segment
 from tests.conftest import DEMO
 
 GIVEN = ["--input", "in", "--output", "out"]
@@ -80,6 +81,18 @@ def test_an_overlap_that_is_joined_leaves_each_word_its_time(said: list[str], da
     assert [word["word"] for word in last] == words_of(rest)
     assert [word["start_s"] for word in first] == list(range(len(first)))
     assert [word["start_s"] for word in last] == list(range(len(words_of(after)) - len(last), len(words_of(after))))
+
+
+def test_all_words_of_a_transcript_are_there_with_times_or_without() -> None:
+    timed: list[TimedWord] = [{"word": "one", "start_s": 1.0, "end_s": 2.0, "score": 0.9}]
+
+    def of(text: str | None, own: list[TimedWord] | None) -> Segment:
+        return Segment(start_s=0.0, end_s=1.0, text=text, language="en", words=own)
+
+    assert words.of_all([of("one", None), of(None, None)]) is None
+    found = words.of_all([of("one", timed), of("two three", None), of(None, None), of("", [])])
+    assert found is not None
+    assert [(word["word"], word["start_s"]) for word in found] == [("one", 1.0), ("two", None), ("three", None)]
 
 
 def test_the_aligner_must_be_there() -> None:
