@@ -71,7 +71,9 @@ class Flag(StrEnum):
     LANGUAGE_DISPUTED = "language_disputed"  # the methods that find the language disagree
     UNEXPECTED_LANGUAGE = "unexpected_language"  # its text is in none of the languages that were expected
     UNSUPPORTED_WORDS = "unsupported_words"  # words that are not in the audio, as far as the aligner can tell
-    NOT_ALIGNED = "not_aligned"  # words have no times: the aligner failed, or knows none of their letters
+    NOT_ALIGNED = (
+        "not_aligned"  # words have no times: the aligner failed, or knows none of their letters, or they are too many
+    )
     TIMESTAMPS_CORRECTED = "timestamps_corrected"  # of a recording: wrong timestamps were ignored
     LONG_GAPS = "long_gaps"  # of a recording: its timestamps leave more silence than it has audio
     MIXED_LANGUAGES = "mixed_languages"  # of a recording: a second language holds a tenth of its speech

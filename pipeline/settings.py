@@ -291,7 +291,7 @@ class Alignment(_Frozen):
 
     model: str | None = None
     """A model that spells what it hears (wav2vec 2.0 or another CTC model of characters, in the format of
-    transformers): a Hugging Face name, or a folder. Letters that it does not know get no times."""
+    transformers): a Hugging Face name, or a folder. See docs/words.md."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face model."""
     min_score: float = Field(default=0.1, ge=0, le=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,6 @@ from typing import Any
 import pysubs2
 
 from pipeline.alignment.words import words_of
-from pipeline.tasks.transcribe.overlaps import concatenate
 
 # The usual limits of subtitle guides (BBC, Netflix): two lines of 42 characters, one to seven seconds.
 LINE_CHARS = 42
@@ -37,11 +37,13 @@ class Caption:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """What captions are made of: a word, or a part of a long one, and when it is said."""
+    """What captions are made of: a word, or a part of a long one, and when it is said. `gap` is what stands between it
+    and the piece before: a space, or nothing."""
 
     text: str
     start_s: float
     end_s: float
+    gap: str = " "
 
 
 def captions(segments: Sequence[Row], words: Sequence[Row] | None = None) -> list[Caption]:
@@ -73,49 +75,60 @@ def _cut(pieces: Sequence[_Piece], segment: Row) -> Iterator[Caption]:
     cue: list[_Piece] = []
     for piece, following in zip(pieces, [*pieces[1:], None], strict=True):
         cue.append(piece)
-        texts = [one.text for one in cue]
-        full = following is None or len(_lines(speaker, [*texts, following.text])) > LINES
-        text = concatenate(texts)
+        text = _together(cue)
+        full = following is None or len(_lines(speaker + _together([*cue, following]))) > LINES
         sentence = text.endswith(SENTENCE_END) and len(text) >= SHORTEST_SENTENCE_CHARS
         start_s = cue[0].start_s
         if full or sentence or following is None or following.end_s - start_s > MAX_S:
             end_s = min(piece.end_s, start_s + MAX_S)
-            yield Caption(start_s, end_s, "\n".join(_lines(speaker, texts)), segment["channel"])
+            yield Caption(start_s, end_s, "\n".join(_lines(speaker + text)), segment["channel"])
             cue = []
 
 
 def _spoken(words: Sequence[Row], segment: Row) -> list[_Piece]:
     """Words with their own times; those without lie between their neighbours."""
     found: list[_Piece] = []
+    text, place = segment["text"], 0
     for at, word in enumerate(words):
+        begin = text.find(word["word"], place)
+        gap, place = " " if text[place:begin].isspace() else "", begin + len(word["word"])
         start_s, end_s = word["start_s"], word["end_s"]
         if start_s is None:
             start_s = found[-1].end_s if found else segment["start_s"]
             later = (other["start_s"] for other in words[at + 1 :] if other["start_s"] is not None)
             end_s = max(start_s, next(later, segment["end_s"]))
-        found += [_Piece(part, start_s, end_s) for part in textwrap.wrap(word["word"], LINE_CHARS)]
+        parts = textwrap.wrap(word["word"], LINE_CHARS)
+        each_s = (end_s - start_s) / max(1, len(parts))
+        for number, part in enumerate(parts):
+            begin_s = start_s + number * each_s
+            found.append(_Piece(part, begin_s, begin_s + each_s, "" if number else gap))
     return found
 
 
 def _laid_out(segment: Row) -> list[_Piece]:
     spans = [(span["start_s"], span["end_s"]) for span in segment["spans"] or []]
     spans = spans or [(segment["start_s"], segment["end_s"])]
-    parts = [part for word in segment["text"].split() for part in textwrap.wrap(word, LINE_CHARS)]
-    total, said = sum(map(len, parts)), 0
-    found = []
-    for at, part in enumerate(parts):
-        start_s = _time(spans, said / total, after=True) if at else spans[0][0]
-        said += len(part)
-        found.append(_Piece(part, start_s, _time(spans, said / total)))
+    words = [textwrap.wrap(word, LINE_CHARS) for word in segment["text"].split()]
+    total, said = sum(len(part) for parts in words for part in parts), 0
+    found: list[_Piece] = []
+    for parts in words:
+        for number, part in enumerate(parts):
+            start_s = _time(spans, said / total, after=True) if found else spans[0][0]
+            said += len(part)
+            found.append(_Piece(part, start_s, _time(spans, said / total), "" if number else " "))
     return found
+
+
+def _together(pieces: Sequence[_Piece]) -> str:
+    return "".join(piece.gap * bool(at) + piece.text for at, piece in enumerate(pieces))
 
 
 def _speaker(segment: Row) -> str:
     return "" if segment["channel"] is None else f"[{segment['channel']}] "
 
 
-def _lines(speaker: str, words: Sequence[str]) -> list[str]:
-    return textwrap.wrap(speaker + concatenate(words), LINE_CHARS)
+def _lines(text: str) -> list[str]:
+    return textwrap.wrap(text, LINE_CHARS)
 
 
 def _time(spans: Sequence[tuple[float, float]], share: float, after: bool = False) -> float:
@@ -194,14 +207,23 @@ def _with_words(row: Row) -> Iterator[tuple[Row, list[dict[str, Any]] | None]]:
 
 
 def ctm(row: Row) -> str:
-    """NIST's format of timed words: recording, channel, start and length in seconds, word, score. Words without a time
-    are left out, and so are all where no times were asked for."""
-    recording, channel = row["recording_id"], 1 if row["channel"] is None else row["channel"] + 1
+    """NIST's format of timed words: recording, channel (from 1), start and length in seconds, word, score; sorted by
+    channel and start. Words without a time are left out, and all where no times were asked for."""
+    recording = row["recording_id"]
+    if row["channel"] is not None:
+        recording = recording.removesuffix(f"#{row['channel']}")
+    recording = re.sub(r"\s|^;;", "_", recording)  # spaces part the fields, and two semicolons begin a comment
+    timed = [
+        (1 if segment["channel"] is None else segment["channel"] + 1, word)
+        for segment, words in _with_words(row)
+        for word in words or ()
+        if word["start"] is not None
+    ]
+    timed.sort(key=lambda one: (one[0], one[1]["start"]))
     return "".join(
-        f"{recording} {channel} {word['start_s']:.3f} {word['end_s'] - word['start_s']:.3f} {word['word']}"
+        f"{recording} {channel} {word['start']:.3f} {word['end'] - word['start']:.3f} {word['word']}"
         f" {'NA' if word['score'] is None else format(word['score'], '.3f')}\n"
-        for word in row.get("words") or ()
-        if word["start_s"] is not None
+        for channel, word in timed
     )
 
 

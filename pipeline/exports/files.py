@@ -74,6 +74,8 @@ def export(settings: Export) -> Counter[str]:
     def write(row: Row) -> list[str]:
         failed = row["outcome"] == Outcome.FAILED
         kinds = [kind for kind in dict.fromkeys(settings.formats) if not failed or kind == "json"]
+        if row.get("words") is None:
+            kinds = [kind for kind in kinds if kind != "ctm"]
         for kind in kinds:
             uri = f"{settings.output.rstrip('/')}/{names[_place(row)]}.{kind}"
             store.replace(uri, captions.FORMATS[kind](row).encode())

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
@@ -98,22 +100,25 @@ def inspect(settings: Engine) -> Checkpoint:
     return Checkpoint(model, name, revision, chunk_s, chosen, limits.max_context, weights_bytes)
 
 
-def identify(flag: str, model: str, revision: str | None) -> tuple[str, str]:
+def identify(flag: str, model: str, revision: str | None) -> tuple[str, str, dict[str, Any]]:
     """Of the model that a flag names: its absolute path and a digest of its files, or its name on the hub and its
-    commit.
+    commit; and its config.json.
 
     Raises:
-        ConfigurationError: there is no such model.
+        ConfigurationError: there is no such model, or it has no config.json.
     """
     if folder := _folder(flag, model):
-        return str(folder), _digest(folder)
+        name, commit, path = str(folder), _digest(folder), folder / "config.json"
+    else:
+        try:
+            path = Path(hf_hub_download(model, "config.json", revision=revision))
+        except Exception as error:  # as below
+            raise ConfigurationError(f"{flag} {model}: {_hub_trouble(error, model, revision)}") from error
+        name, commit = model, path.parent.name
     try:
-        if constants.is_offline_mode():
-            kept = snapshot_download(model, revision=revision, local_files_only=True, allow_patterns=["config.json"])
-            return model, Path(kept).name
-        return model, HfApi().model_info(model, revision=revision).sha or ""
-    except Exception as error:  # as below
-        raise ConfigurationError(f"{flag} {model}: {_hub_trouble(error, model, revision)}") from error
+        return name, commit, json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{flag} {model}: its config.json cannot be read ({error})") from error
 
 
 def _folder(flag: str, model: str) -> Path | None:

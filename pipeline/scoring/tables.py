@@ -151,24 +151,26 @@ def _language(rows: Sequence[Row]) -> tuple[Row, Rate]:
     return line, bootstrap.rate(wrong, tokens)
 
 
-def compare(rows: Sequence[Row], baseline: Sequence[Row], limit: float) -> tuple[list[Row], list[str]]:
+def compare(
+    rows: Sequence[Row], baseline: Sequence[Row], limit: float, key: str = "utterance_id"
+) -> tuple[list[Row], list[str]]:
     """How the error rates by language differ from a baseline's on the same utterances, and what is worth saying.
 
-    The rows are of one normaliser. `is_regression` marks differences above `limit` (a rate) that are SIGNIFICANT.
+    The rows are of one normaliser, and `key` is the column that says which utterance a row is about. `is_regression` marks differences above `limit` (a rate) that are SIGNIFICANT.
     """
-    before = {row["utterance_id"]: row for row in baseline}
-    shared = [row for row in rows if row["utterance_id"] in before]
+    before = {row[key]: row for row in baseline}
+    shared = [row for row in rows if row[key] in before]
     notes = []
     if len(shared) < len(rows) or len(shared) < len(before):
         alone, gone = len(rows) - len(shared), len(before) - len(shared)
         notes.append(f"{alone} utterances are not in the baseline and {gone} of the baseline are not here: left out")
-    if changed := [row for row in shared if row["reference"] != before[row["utterance_id"]]["reference"]]:
+    if changed := [row for row in shared if row["reference"] != before[row[key]]["reference"]]:
         notes.append(f"{len(changed)} utterances have another reference in the baseline: left out")
         shared = [row for row in shared if row not in changed]
     lines, gaps = [], []
     for language, group in _by_language(shared).items():
         wrong, tokens = _counts(group)
-        then, _ = _counts([before[row["utterance_id"]] for row in group])
+        then, _ = _counts([before[row[key]] for row in group])
         gap, p_value = bootstrap.difference(wrong, then, tokens)
         gaps.append(gap)
         lines.append(_gap(language, len(group), wrong.sum() / max(1, tokens.sum()), gap, p_value))

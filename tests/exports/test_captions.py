@@ -60,7 +60,17 @@ TIMED = [
 def test_words_and_their_times_are_in_json_and_ctm() -> None:
     timed = row(segment("Yes, 7 –", (1.0, 2.0)), words=TIMED, recording_id="a1")
     assert captions.ctm(timed) == "a1 1 1.000 0.250 Yes, 0.900\na1 1 1.500 0.250 7 NA\n"
-    assert captions.ctm(timed | {"channel": 1}).split()[1] == "2"
+    split = row(
+        segment("Yes, 7 –", (1.0, 2.0), channel=1), segment("Yes,", (0.0, 1.0), channel=0), recording_id="a 1#0"
+    )
+    split |= {"words": [*TIMED, TIMED[0] | {"start_s": 0.0, "end_s": 0.5}]}
+    lines = captions.ctm(split).splitlines()
+    assert [line.split()[:3] for line in lines] == [
+        ["a_1#0", "1", "0.000"],
+        ["a_1#0", "2", "1.000"],
+        ["a_1#0", "2", "1.500"],
+    ]
+    assert captions.ctm(split | {"channel": 0}).startswith("a_1 1 ")
     assert json.loads(captions.as_json(timed))["segments"][0]["words"][0] == {
         "word": "Yes,",
         "start": 1.0,
@@ -71,6 +81,20 @@ def test_words_and_their_times_are_in_json_and_ctm() -> None:
         captions.ctm(row()) == ""
         and "words" not in json.loads(captions.as_json(row(segment("Yes", (1.0, 2.0)))))["segments"][0]
     )
+
+
+def test_captions_by_words_have_the_spaces_of_the_text() -> None:
+    text = "会议在2024年3月举行, 请查看A4纸。"
+    names = words_of(text)
+    words = [{"word": name, "start_s": at / 4, "end_s": at / 4 + 0.2, "score": 0.9} for at, name in enumerate(names)]
+    found = captions.captions([segment(text, (0.0, 9.0))], words)
+    assert " ".join(caption.text for caption in found) == text or "".join(caption.text for caption in found) == text
+
+
+def test_a_long_word_is_shown_in_parts() -> None:
+    word = {"word": "x" * 200, "start_s": 1.0, "end_s": 6.0, "score": 0.9}
+    found = captions.captions([segment("x" * 200, (0.0, 9.0))], [word])
+    assert all(caption.end_s - caption.start_s >= 0.9 for caption in found)
 
 
 def test_captions_follow_the_times_of_words() -> None:

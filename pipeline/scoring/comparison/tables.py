@@ -79,7 +79,7 @@ def lines(found: Sequence[Evaluated]) -> tuple[list[Row], list[str]]:
             own, theirs = ([row for row in each.rows if row["normalizer"] == name] for each in (one, first))
             gaps: dict[str, Row] = {}
             if one is not first:
-                differences, left_out = tables.compare(own, theirs, 0.0)
+                differences, left_out = tables.compare(own, theirs, 0.0, "recording_id")
                 gaps = {gap["language"]: gap for gap in differences}
                 notes += [f"{one.model}: {note.replace('the baseline', first.model)}" for note in left_out]
             for line in tables.scores(own):

@@ -35,8 +35,9 @@ def join_overlaps(segments: Sequence[Segment]) -> list[Segment]:
         earlier = None if at is None else joined[at]
         if at is not None and earlier and segment.overlap_s and earlier.text and segment.text:
             before, after = join(earlier.text, segment.text, segment.overlap_s)
-            joined[at] = replace(earlier, text=before, words=words.first(earlier.words, before))
-            joined.append(replace(segment, text=after, words=words.last(segment.words, after)))
+            kept = words.first(earlier.words, before)
+            joined[at] = replace(earlier, text=before, words=kept)
+            joined.append(replace(segment, text=after, words=words.behind(kept, words.last(segment.words, after))))
         else:
             joined.append(segment)
         last[segment.channel] = len(joined) - 1

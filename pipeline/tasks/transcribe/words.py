@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -28,12 +29,18 @@ def fit(settings: Settings) -> Settings:
     """
     wanted = settings.alignment
     if not settings.words:
+        if wanted.model:
+            raise ConfigurationError(f"--alignment.model {wanted.model}: is for --words, which is not there")
         return settings
     if settings.language.translate:
         raise ConfigurationError("--words: the words of a translation are not in the audio; leave it out")
     if not wanted.model:
         raise ConfigurationError("--words: --alignment.model names what finds the times of words (docs/words.md)")
-    model, revision = checkpoint.identify("--alignment.model", wanted.model, wanted.revision)
+    model, revision, config = checkpoint.identify("--alignment.model", wanted.model, wanted.revision)
+    if not any(name.endswith("ForCTC") for name in config.get("architectures") or ()):
+        raise ConfigurationError(
+            f"--alignment.model {wanted.model}: not a CTC model, by the architectures in its config"
+        )
     found = wanted.model_copy(update={"model": model, "revision": revision})
     return settings.model_copy(update={"alignment": found})
 
@@ -55,6 +62,7 @@ class WordTimes:
     def __init__(self, found_by: Aligner, min_score: float) -> None:
         self._aligner, self._min_score = found_by, min_score
         self._thread = ThreadPoolExecutor(1)
+        self._has_failed = False
 
     async def of(self, window: segment.Window, text: str) -> tuple[list[TimedWord] | None, list[Flag]]:
         """The words of a window's text, by the recording's clock, and what is suspicious about them. None where the
@@ -66,6 +74,9 @@ class WordTimes:
         try:
             found = await loop.run_in_executor(self._thread, self._aligner.align, window.samples, names)
         except Exception:  # whatever it is, the text is worth having
+            if not self._has_failed:  # once is enough: the flag says how often
+                logging.getLogger(__name__).warning("a window could not be aligned", exc_info=True)
+                self._has_failed = True
             return None, [Flag.NOT_ALIGNED]
         flags = [Flag.NOT_ALIGNED] if all(word.start_s is None for word in found) else []
         if _unsupported([word.score for word in found], self._min_score):
@@ -99,6 +110,21 @@ def last(words: Sequence[TimedWord] | None, text: str) -> list[TimedWord] | None
         return None
     names = words_of(text)
     return [{**word, "word": name} for name, word in zip(names, words[len(words) - len(names) :], strict=False)]
+
+
+def behind(earlier: Sequence[TimedWord] | None, later: list[TimedWord] | None) -> list[TimedWord] | None:
+    """The later words of an overlap, none of which begins before the earlier ones end: both may claim the same sound."""
+    ends_s = [word["end_s"] for word in earlier or () if word["end_s"] is not None]
+    if not ends_s or later is None:
+        return later
+    return [
+        {
+            **word,
+            "start_s": None if word["start_s"] is None else max(word["start_s"], ends_s[-1]),
+            "end_s": None if word["end_s"] is None else max(word["end_s"], ends_s[-1]),
+        }
+        for word in later
+    ]
 
 
 def of_all(segments: Sequence[Segment]) -> list[TimedWord] | None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -83,6 +84,18 @@ def test_an_overlap_that_is_joined_leaves_each_word_its_time(said: list[str], da
     assert [word["start_s"] for word in last] == list(range(len(words_of(after)) - len(last), len(words_of(after))))
 
 
+def test_later_words_of_an_overlap_begin_behind_the_earlier_ones() -> None:
+    one: list[TimedWord] = [{"word": "one", "start_s": 1.0, "end_s": 2.0, "score": 0.9}]
+    two: list[TimedWord] = [
+        {"word": "two", "start_s": 1.5, "end_s": 1.9, "score": 0.9},
+        {"word": "?", "start_s": None, "end_s": None, "score": None},
+        {"word": "three", "start_s": 1.9, "end_s": 3.0, "score": 0.9},
+    ]
+    found = words.behind(one, two)
+    assert found and [(word["start_s"], word["end_s"]) for word in found] == [(2.0, 2.0), (None, None), (2.0, 3.0)]
+    assert words.behind(None, two) is two and words.behind(one, None) is None
+
+
 def test_all_words_of_a_transcript_are_there_with_times_or_without() -> None:
     timed: list[TimedWord] = [{"word": "one", "start_s": 1.0, "end_s": 2.0, "score": 0.9}]
 
@@ -95,9 +108,16 @@ def test_all_words_of_a_transcript_are_there_with_times_or_without() -> None:
     assert [(word["word"], word["start_s"]) for word in found] == [("one", 1.0), ("two", None), ("three", None)]
 
 
-def test_the_aligner_must_be_there() -> None:
+def test_the_aligner_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"--alignment\.model names"):
         words.fit(load([*GIVEN, "--words"]))
+    with pytest.raises(ConfigurationError, match=r"--alignment\.model a/b: is for --words"):
+        words.fit(load([*GIVEN, "--alignment.model", "a/b"]))
+    with pytest.raises(ConfigurationError, match=r"--alignment\.model .*its config\.json cannot be read"):
+        words.fit(load([*GIVEN, "--words", "--alignment.model", str(DEMO / "model")]))
+    (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
+    with pytest.raises(ConfigurationError, match="not a CTC model"):
+        words.fit(load([*GIVEN, "--words", "--alignment.model", str(tmp_path)]))
     with pytest.raises(ConfigurationError, match=r"--alignment\.model /no/such: no such folder"):
         words.fit(load([*GIVEN, "--words", "--alignment.model", "/no/such"]))
     with pytest.raises(ConfigurationError, match="words of a translation"):
