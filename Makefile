@@ -1,7 +1,7 @@
 # Everything a checkout can do. `make help` lists it.
 BIN := .venv/bin
 # The Python and the lock (cpu or gpu) that .venv was made with, unless told.
-PYTHON ?= $(or $(wildcard $(BIN)/python),python3)
+PYTHON ?= $(if $(shell $(BIN)/python -c "print(1)" 2>/dev/null),$(BIN)/python,python3)
 LOCK ?= $(or $(shell cat .venv/lock 2>/dev/null),cpu)
 VERSION_OF = $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null
 VERSION := $(shell $(call VERSION_OF,$(PYTHON)))

@@ -135,6 +135,8 @@ def _runtime(settings: Engine, family: str, files: Files) -> str:
     """The name of what runs a checkpoint of a family."""
     runtimes = load_family(family).runtimes
     wanted = settings.runtime
+    if wanted != "auto" and settings.server:
+        raise ConfigurationError(f"--engine.runtime {wanted}: a server runs the model; leave it out")
     if wanted != "auto" and wanted not in runtimes:
         raise ConfigurationError(f"--engine.runtime {wanted}: {family} models run in {' or '.join(runtimes)}")
     there = [name for name, needed in runtimes.items() if not needed or needed in files]

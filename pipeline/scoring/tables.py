@@ -156,7 +156,8 @@ def compare(
 ) -> tuple[list[Row], list[str]]:
     """How the error rates by language differ from a baseline's on the same utterances, and what is worth saying.
 
-    The rows are of one normaliser, and `key` is the column that says which utterance a row is about. `is_regression` marks differences above `limit` (a rate) that are SIGNIFICANT.
+    The rows are of one normaliser, and `key` is the column that says which utterance a row is about. `is_regression`
+    marks differences above `limit` (a rate) that are SIGNIFICANT.
     """
     before = {row[key]: row for row in baseline}
     shared = [row for row in rows if row[key] in before]

@@ -78,7 +78,7 @@ def test_words_and_their_times_are_in_json_and_ctm() -> None:
         "score": 0.9,
     }
     assert (
-        captions.ctm(row()) == ""
+        captions.ctm(row(recording_id="a1")) == ""
         and "words" not in json.loads(captions.as_json(row(segment("Yes", (1.0, 2.0)))))["segments"][0]
     )
 

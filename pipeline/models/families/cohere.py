@@ -22,9 +22,9 @@ def limits(files: Files) -> Limits:
     """Its configuration says how long its audio may be, and how many tokens its decoder takes."""
     asr.require_packages(files, ARCHITECTURES)
     config = files.read("config.json")
-    chunk_s = min(asr.LONGEST_S, config.get("max_audio_clip_s", asr.LONGEST_S))
+    chunk_s = min(asr.LONGEST_S, config.get("max_audio_clip_s") or asr.LONGEST_S)
     decoder = (config.get("transf_decoder") or {}).get("config_dict") or {}
-    return Limits(chunk_s, min(CONTEXT_TOKENS, decoder.get("max_sequence_length", CONTEXT_TOKENS)))
+    return Limits(chunk_s, min(CONTEXT_TOKENS, decoder.get("max_sequence_length") or CONTEXT_TOKENS))
 
 
 FAMILY = replace(

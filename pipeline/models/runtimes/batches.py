@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.models.protocol import RequestError
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -41,7 +43,9 @@ class Batches:
     """Computes one batch at a time, in a thread of its own: at most `largest` of those that wait, all of one key, the
     lowest order first."""
 
-    def __init__(self, compute: Callable[[Sequence[Prompt]], Sequence[Continuation]], largest: int) -> None:
+    def __init__(
+        self, compute: Callable[[Sequence[Prompt]], Sequence[Continuation | RequestError]], largest: int
+    ) -> None:
         self._compute, self._largest = compute, largest
         self._waiting: list[tuple[int, int, Hashable, Prompt, asyncio.Future[Continuation]]] = []  # a heap
         self._numbers = itertools.count()
@@ -49,7 +53,11 @@ class Batches:
         self._running: asyncio.Task[None] | None = None
 
     async def answer(self, prompt: Prompt, key: Hashable, order: int) -> Continuation:
-        """The answer from a batch; what that raises, all of the batch raise."""
+        """The answer from a batch.
+
+        Raises:
+            RequestError: `compute` gives it for this prompt. What it raises itself, all of the batch raise.
+        """
         future: asyncio.Future[Continuation] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (order, next(self._numbers), key, prompt, future))
         if self._running is None:
@@ -58,6 +66,8 @@ class Batches:
 
     def close(self) -> None:
         """Wait for the batch that is being computed, and begin no other."""
+        for *_, future in self._waiting:
+            future.cancel()
         self._waiting.clear()
         self._thread.shutdown()
 
@@ -73,7 +83,11 @@ class Batches:
                         future.set_exception(error)
             else:
                 for future, answer in zip(futures, answers, strict=True):
-                    if not future.done():
+                    if future.done():
+                        continue
+                    if isinstance(answer, RequestError):
+                        future.set_exception(answer)
+                    else:
                         future.set_result(answer)
         self._running = None
 

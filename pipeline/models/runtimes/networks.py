@@ -11,6 +11,7 @@ import transformers
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin, LogitsProcessor, StoppingCriteria
 
+from pipeline.errors import ConfigurationError
 from pipeline.models.runtimes.batches import Continuation, Prompt
 from pipeline.schema import SAMPLE_RATE_HZ
 
@@ -22,7 +23,11 @@ class Network:
 
     def __init__(self, model: str, revision: str | None, dtype: str, device: str) -> None:
         config = transformers.AutoConfig.from_pretrained(model, revision=revision)
-        (name,) = config.architectures or ["no architecture"]
+        name = next((name for name in config.architectures or () if hasattr(transformers, name)), None)
+        if name is None:
+            raise ConfigurationError(
+                f"--engine.model {model}: no architecture in its config.json that transformers has"
+            )
         self._device = torch.device(device)
         loaded = getattr(transformers, name).from_pretrained(model, revision=revision, dtype=getattr(torch, dtype))
         self._model = loaded.to(self._device).eval()
@@ -31,13 +36,13 @@ class Network:
         decoder = config.get_text_config(decoder=True)
         self.context: int = getattr(config, "max_target_positions", None) or decoder.max_position_embeddings
         own = self._model.generation_config
-        ends = own.eos_token_id if own.eos_token_id is not None else decoder.eos_token_id
+        ends = _either(own.eos_token_id, decoder.eos_token_id)
         self._ends: list[int] = list(ends) if isinstance(ends, list) else [ends]
         # Its own would suppress tokens, force some, or sample: answers shall be those of the other runtimes.
         self._model.generation_config = GenerationConfig(
             eos_token_id=self._ends,
             pad_token_id=own.pad_token_id if own.pad_token_id is not None else self._ends[0],
-            decoder_start_token_id=own.decoder_start_token_id,
+            decoder_start_token_id=_either(own.decoder_start_token_id, getattr(config, "decoder_start_token_id", None)),
         )
         self.encodes = bool(config.is_encoder_decoder)
         """Whether an encoder of its own takes the audio, so that prompts of one batch must have one length."""
@@ -153,6 +158,10 @@ class _Ends(StoppingCriteria):
                 self._limits[at] = chosen.shape[1]
                 self.loops.add(at)
         return (chosen.shape[1] >= self._limits).to(input_ids.device)
+
+
+def _either(own: Any, other: Any) -> Any:
+    return other if own is None else own
 
 
 def _repeats(ids: Tensor) -> bool:

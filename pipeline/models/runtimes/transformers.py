@@ -18,9 +18,9 @@ from pipeline.models.family import Chats, Translations
 from pipeline.models.family import family as load_family
 from pipeline.models.language_questions import scorer
 from pipeline.models.padding import PadOnce
-from pipeline.models.protocol import Chat, ContextError, Hypothesis, LanguageScorer, Reply, Request
+from pipeline.models.protocol import Chat, ContextError, Hypothesis, LanguageScorer, Reply, Request, RequestError
 from pipeline.models.runtime import Runtime
-from pipeline.models.runtimes.batches import Batches, Prompt
+from pipeline.models.runtimes.batches import Batches, Continuation, Prompt
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Settings
 
@@ -47,7 +47,7 @@ class TransformersModel:
         self.abilities = family.abilities
         self._prompts = family.prompts(self._network.tokenizer)
         self._padded = PadOnce(self._prompts.padded)
-        self._batches = Batches(self._network.generate, min(LARGEST_BATCH, engine.max_num_seqs))
+        self._batches = Batches(self._compute, min(LARGEST_BATCH, engine.max_num_seqs))
 
     def language_scorer(self, expected: Sequence[str], methods: Sequence[str]) -> LanguageScorer:
         """Asks a question of one token for each place where the candidates part.
@@ -80,11 +80,15 @@ class TransformersModel:
             ids = cast(Translations, self._prompts).translation(audio, request.language)
         else:
             ids = self._prompts.transcription(audio, request.language)
-        most = min(max_tokens(request.duration_s, self._max_tokens_per_s), self._context - len(ids))
-        prompt = Prompt(ids, [audio], most, request.temperature)
+        prompt = Prompt(ids, [audio], self._most(ids, request), request.temperature)
         said = await self._batches.answer(prompt, self._key(prompt), request.audio_id)
         text = self._prompts.text(self._network.text(said.ids))
         return Hypothesis.of_tokens(text, said.finish_reason, len(said.ids), said.logprobs, len(audio) / SAMPLE_RATE_HZ)
+
+    def _most(self, ids: Sequence[int], request: Request) -> int:
+        if (room := self._context - len(ids)) < SHORTEST_LIMIT:
+            raise RequestError(f"a prompt of {len(ids)} tokens leaves no room for a text in {self._context}")
+        return min(max_tokens(request.duration_s, self._max_tokens_per_s), room)
 
     async def chat(self, chat: Chat) -> Reply:
         """Answer in a conversation. Function calls are the model's own choice, and follow no schema.
@@ -110,6 +114,17 @@ class TransformersModel:
             prompt_tokens=len(ids),
             padded_s=sum(map(len, padded)) / SAMPLE_RATE_HZ,
         )
+
+    def _compute(self, prompts: Sequence[Prompt]) -> Sequence[Continuation | RequestError]:
+        """A batch; where it is too large for the memory, or one of its prompts is wrong, each prompt alone."""
+        import torch
+
+        try:
+            return self._network.generate(prompts)
+        except (ValueError, torch.OutOfMemoryError) as error:
+            if len(prompts) == 1:
+                return [RequestError(f"{type(error).__name__}: {error}")]
+        return [answer for prompt in prompts for answer in self._compute([prompt])]
 
     def shutdown(self) -> None:
         """Let the batch that is being computed end."""

@@ -113,7 +113,7 @@ def last(words: Sequence[TimedWord] | None, text: str) -> list[TimedWord] | None
 
 
 def behind(earlier: Sequence[TimedWord] | None, later: list[TimedWord] | None) -> list[TimedWord] | None:
-    """The later words of an overlap, none of which begins before the earlier ones end: both may claim the same sound."""
+    """The later words of an overlap. None begins before the earlier ones end: both may claim the same sound."""
     ends_s = [word["end_s"] for word in earlier or () if word["end_s"] is not None]
     if not ends_s or later is None:
         return later

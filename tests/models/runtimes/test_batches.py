@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.models.protocol import RequestError
 from pipeline.models.runtimes.batches import Batches, Continuation, Prompt
 
 
@@ -60,6 +61,21 @@ def test_what_one_batch_raises_all_of_it_raise_and_no_other() -> None:
     batches.close()
     assert isinstance(first, MemoryError) and isinstance(second, MemoryError)
     assert isinstance(third, Continuation) and third.ids == [8]
+
+
+def test_one_that_fails_alone_raises_alone() -> None:
+    def compute(prompts: Sequence[Prompt]) -> list[Continuation | RequestError]:
+        return [RequestError("no") if each.ids == [1] else Continuation([], [], "stop", {}) for each in prompts]
+
+    batches = Batches(compute, 4)
+
+    async def ask() -> list[Continuation | BaseException]:
+        waiting = (batches.answer(prompt(at), "key", at) for at in range(3))
+        return await asyncio.gather(*waiting, return_exceptions=True)
+
+    first, second, third = asyncio.run(ask())
+    batches.close()
+    assert isinstance(first, Continuation) and isinstance(third, Continuation) and isinstance(second, RequestError)
 
 
 def test_who_is_gone_is_not_computed() -> None:

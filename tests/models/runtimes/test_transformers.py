@@ -22,7 +22,7 @@ from pipeline import models
 from pipeline.audio import media
 from pipeline.models import checkpoint
 from pipeline.models.demand import of_windows
-from pipeline.models.protocol import Chat, Clip, Hypothesis, LanguageScores, Message, Model, Request
+from pipeline.models.protocol import Chat, Clip, Hypothesis, LanguageScores, Message, Model, Request, RequestError
 from pipeline.models.runtimes.networks import _repeats
 from pipeline.models.runtimes.vllm import LOOP
 from pipeline.settings import Audio, Engine, Language, Settings
@@ -96,6 +96,22 @@ def test_a_text_ends_at_its_limit(converted: Path) -> None:
     (said,) = answers(model, lambda it: [it.transcribe(Request(samples(SOME[:1])[0]))])
     model.shutdown()
     assert (said.finish_reason, said.token_count) == ("length", 9)  # 8 for any window
+
+
+def test_a_prompt_without_room_fails_alone(converted: Path) -> None:
+    model = started(converted, max_model_len=128)
+    window = samples(SOME[:1])[0]
+    long, short = Request(np.tile(window, 3)), Request(window[:32_000])
+    assert long.duration_s > 6
+
+    async def ask() -> list[Hypothesis | BaseException]:
+        asked = map(model.transcribe, (long, short))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    failed, said = asyncio.run(ask())
+    model.shutdown()
+    assert isinstance(failed, RequestError) and "no room" in str(failed)
+    assert isinstance(said, Hypothesis) and said.text
 
 
 def test_second_attempts_are_sampled_and_come_out_the_same_again(model: Model) -> None:

@@ -36,6 +36,13 @@ def line(lines: list[Row], model: str, language: str = MACRO) -> Row:
     return found
 
 
+def test_recordings_that_share_an_id_of_the_manifest_are_apart() -> None:
+    rows = [row | {"utterance_id": "same"} for row in noisy(20, 0.3, 1)]
+    scored = utterances(rows)
+    lines, _ = tables.lines([Evaluated("one", scored), Evaluated("other", scored)])
+    assert line(lines, "other")["difference"] == 0.0 and line(lines, "other")["shared"] == 20
+
+
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(st.tuples(WORDS, st.one_of(st.none(), WORDS), st.sampled_from(["en", "de", None])), min_size=1, max_size=6)
