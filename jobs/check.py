@@ -3,7 +3,7 @@
 Says what is there of driver, GPUs, ffmpeg, compiler, vLLM and torch, what is missing, and how many GPUs an engine of
 each released model takes; with --engine.model, of these models.
 
-Exit status: 0 ready; 1 something is missing; 2 there is no such model.
+Exit status: 0 ready; 1 something is missing.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import sys
 
 from jobs import shell
+from pipeline.errors import ConfigurationError
 from pipeline.log import Log
 from pipeline.models import readiness
 from pipeline.models.checkpoint import inspect
@@ -29,8 +30,13 @@ def main(arguments: list[str] | None = None) -> int:
     models = parser.parse_args(arguments).models
 
     def job(_: Log) -> int:
-        weights = {name: inspect(Engine(model=name)).weights_bytes for name in models} or readiness.RELEASED
         findings, gpus = readiness.look()
+        weights: dict[str, int | None] = {} if models else readiness.RELEASED
+        for name in models:
+            try:
+                weights[name] = inspect(Engine(model=name)).weights_bytes
+            except ConfigurationError as error:
+                findings.append(readiness.Finding("model", name, str(error)))
         rows, lacking = readiness.table(weights, gpus)
         for each in findings:
             print(f"{each.subject:<10} {each.found}")

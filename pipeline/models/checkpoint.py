@@ -210,7 +210,8 @@ def _download_descriptions(settings: Engine) -> tuple[Path, dict[str, int | None
             info = HfApi().model_info(settings.model, revision=settings.revision, files_metadata=True)
             sizes = {file.rfilename: file.size for file in info.siblings or []}
             names = sorted(descriptions & sizes.keys())
-            paths = [Path(hf_hub_download(settings.model, name, revision=info.sha)) for name in names]
+            # By the name that was given: the cache keeps it, for those who are offline later.
+            paths = [Path(hf_hub_download(settings.model, name, revision=settings.revision)) for name in names]
             folder = paths[0].parent if paths else Path()
     except Exception as error:  # the hub client lets those of its HTTP library through
         raise ConfigurationError(

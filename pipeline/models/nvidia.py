@@ -24,7 +24,7 @@ def gpus() -> list[Gpu]:
     Raises:
         OSError: there is no nvidia-smi, and so no driver.
         subprocess.SubprocessError: nvidia-smi fails, or does not answer.
-        ValueError: it does not tell the memory.
+        ValueError: it does not tell the memory, which the GPUs may share with the CPU.
     """
     asked = ["nvidia-smi", QUESTION, "--format=csv,noheader,nounits"]
     lines = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()

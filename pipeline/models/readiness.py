@@ -90,7 +90,10 @@ def _driver() -> tuple[list[Finding], list[Gpu]]:
     except OSError:
         remedy = "install NVIDIA's driver; in a container, start it with the GPUs (--gpus all)"
         return [Finding("driver", "none: nvidia-smi is not on the PATH", remedy)], []
-    except (subprocess.SubprocessError, ValueError) as error:
+    except ValueError:
+        remedy = "set --engine.tensor-parallel-size: jobs cannot choose it here"
+        return [Finding("gpus", "the driver does not tell how much memory they have", remedy)], []
+    except subprocess.SubprocessError as error:
         said = getattr(error, "stdout", None) or str(error)
         remedy = "run nvidia-smi, and install or load the driver anew (after an upgrade: reboot)"
         return [Finding("driver", f"nvidia-smi fails: {' '.join(said.split())[:120]}", remedy)], []
