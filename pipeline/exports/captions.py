@@ -52,12 +52,9 @@ def captions(segments: Sequence[Row], words: Sequence[Row] | None = None) -> lis
     `words` are those of all segments, in order. Where they have no times, there are none within a segment: its words
     are laid over its spans of speech in proportion to their letters.
     """
-    found, at = list[Caption](), 0
-    for segment in segments:
+    found: list[Caption] = []
+    for segment, own in _with_words(segments, words):
         if segment["text"]:
-            count = len(words_of(segment["text"]))
-            own = (words or ())[at : at + count]
-            at += count
             is_timed = any(word["start_s"] is not None for word in own)
             found += _cut(_spoken(own, segment) if is_timed else _laid_out(segment), segment)
     found.sort(key=lambda caption: caption.start_s)
@@ -177,7 +174,12 @@ def as_json(row: Row) -> str:
         },
         **{name: row[name] for name in ("language_probability", "languages", "model", "model_revision", "run_id")},
     }
-    for number, (segment, words) in enumerate(_with_words(row)):
+    words = row.get("words")  # the column is younger than others
+    for number, (segment, own) in enumerate(_with_words(row["segments"], words)):
+        timed = [
+            {"word": word["word"], "start": word["start_s"], "end": word["end_s"], "score": word["score"]}
+            for word in own
+        ]
         facts["segments"].append(
             {
                 "id": number,
@@ -186,24 +188,19 @@ def as_json(row: Row) -> str:
                 "text": segment["text"],
                 "avg_logprob": segment["mean_logprob"],
                 **{name: segment[name] for name in ("channel", "language", "flags", "failure_code")},
-                **({} if words is None else {"words": words}),
+                **({} if words is None else {"words": timed}),
             }
         )
     return json.dumps(facts, ensure_ascii=False, indent=1) + "\n"
 
 
-def _with_words(row: Row) -> Iterator[tuple[Row, list[dict[str, Any]] | None]]:
-    """Each segment with its own words, None where no times were asked for."""
-    words, at = row.get("words"), 0  # the column is younger than others
-    for segment in row["segments"]:
+def _with_words(segments: Sequence[Row], words: Sequence[Row] | None) -> Iterator[tuple[Row, Sequence[Row]]]:
+    """Each segment with its own of the words of all; none where no times were asked for."""
+    at = 0
+    for segment in segments:
         count = len(words_of(segment["text"] or ""))
-        own = (words or ())[at : at + count]
+        yield segment, (words or ())[at : at + count]
         at += count
-        timed = [
-            {"word": word["word"], "start": word["start_s"], "end": word["end_s"], "score": word["score"]}
-            for word in own
-        ]
-        yield segment, None if words is None else timed
 
 
 def ctm(row: Row) -> str:
@@ -215,13 +212,13 @@ def ctm(row: Row) -> str:
     recording = re.sub(r"\s|^;;", "_", recording)  # spaces part the fields, and two semicolons begin a comment
     timed = [
         (1 if segment["channel"] is None else segment["channel"] + 1, word)
-        for segment, words in _with_words(row)
-        for word in words or ()
-        if word["start"] is not None
+        for segment, own in _with_words(row["segments"], row.get("words"))
+        for word in own
+        if word["start_s"] is not None
     ]
-    timed.sort(key=lambda one: (one[0], one[1]["start"]))
+    timed.sort(key=lambda one: (one[0], one[1]["start_s"]))
     return "".join(
-        f"{recording} {channel} {word['start']:.3f} {word['end'] - word['start']:.3f} {word['word']}"
+        f"{recording} {channel} {word['start_s']:.3f} {word['end_s'] - word['start_s']:.3f} {word['word']}"
         f" {'NA' if word['score'] is None else format(word['score'], '.3f')}\n"
         for channel, word in timed
     )

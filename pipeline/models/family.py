@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from pipeline import registry
 from pipeline.errors import ConfigurationError
 from pipeline.models.abilities import Abilities
 from pipeline.models.candidates import Candidates
-from pipeline.models.protocol import Chat
+from pipeline.models.protocol import Chat, Request
 
 
 class Files:
@@ -115,6 +115,18 @@ class Translations(Prompts, Protocol):
             RequestError: the model does not know the language.
         """
         ...
+
+
+def asking(prompts: Prompts, request: Request, audio: np.ndarray) -> list[int]:
+    """Token ids that ask for what a request wants of its padded audio: a transcript or, of a family with
+    Ability.TRANSLATE, an English text.
+
+    Raises:
+        RequestError: the model does not know the language.
+    """
+    if request.translate:
+        return cast(Translations, prompts).translation(audio, request.language)
+    return prompts.transcription(audio, request.language)
 
 
 @runtime_checkable

@@ -8,12 +8,20 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import numpy as np
 
+from pipeline.models.abilities import Abilities
 from pipeline.models.candidates import Question
 from pipeline.models.family import LanguageQuestion
 from pipeline.models.protocol import LanguageScorer, LanguageScores, Request
 
 # Given a request, its padded audio, token ids about it, and the ids that may come next: their log-probabilities.
 Next = Callable[[Request, np.ndarray, Sequence[int], tuple[int, ...]], Awaitable[Mapping[int, float]]]
+
+
+def chosen(
+    questions: Mapping[str, LanguageQuestion], methods: Sequence[str], abilities: Abilities
+) -> dict[str, LanguageQuestion]:
+    """Of a family's questions those by these methods; all of them for a model that needs a language."""
+    return {method: question for method, question in questions.items() if abilities.needs_language or method in methods}
 
 
 def scorer(
@@ -34,8 +42,8 @@ def scorer(
 
     async def score(request: Request) -> LanguageScores:
         audio, languages, no_speech = padded(request), {}, None
-        chosen = await asyncio.gather(*(choose(request, audio, asked) for asked in questions.values()))
-        for method, logprobs in zip(questions, chosen, strict=True):
+        answers = await asyncio.gather(*(choose(request, audio, asked) for asked in questions.values()))
+        for method, logprobs in zip(questions, answers, strict=True):
             if (silent := logprobs.pop("", None)) is not None:
                 no_speech = math.exp(silent)
             languages[method] = _distribution(logprobs)

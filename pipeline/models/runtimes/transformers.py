@@ -14,9 +14,9 @@ from pipeline.errors import ConfigurationError
 from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.demand import SHORTEST_LIMIT, Demand, max_tokens
-from pipeline.models.family import Chats, Translations
+from pipeline.models.family import Chats, asking
 from pipeline.models.family import family as load_family
-from pipeline.models.language_questions import scorer
+from pipeline.models.language_questions import chosen, scorer
 from pipeline.models.padding import PadOnce
 from pipeline.models.protocol import Chat, ContextError, Hypothesis, LanguageScorer, Reply, Request, RequestError
 from pipeline.models.runtime import Runtime
@@ -55,11 +55,7 @@ class TransformersModel:
         Raises:
             ConfigurationError: a language that the model does not know.
         """
-        questions = {
-            method: question
-            for method, question in self._prompts.language_questions(expected).items()
-            if self.abilities.needs_language or method in methods
-        }
+        questions = chosen(self._prompts.language_questions(expected), methods, self.abilities)
 
         async def following(
             request: Request, audio: np.ndarray, ids: Sequence[int], wanted: tuple[int, ...]
@@ -76,10 +72,7 @@ class TransformersModel:
             RequestError: the model does not know the language.
         """
         audio = self._padded(request)
-        if request.translate:
-            ids = cast(Translations, self._prompts).translation(audio, request.language)
-        else:
-            ids = self._prompts.transcription(audio, request.language)
+        ids = asking(self._prompts, request, audio)
         prompt = Prompt(ids, [audio], self._most(ids, request), request.temperature)
         said = await self._batches.answer(prompt, self._key(prompt), request.audio_id)
         text = self._prompts.text(self._network.text(said.ids))

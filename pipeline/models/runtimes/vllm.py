@@ -19,9 +19,9 @@ from pipeline.errors import ConfigurationError
 from pipeline.models import vllm_arguments
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.demand import SHORTEST_LIMIT, Demand, max_tokens
-from pipeline.models.family import Chats, Frames, Prompts, Translations
+from pipeline.models.family import Chats, Frames, Prompts, asking
 from pipeline.models.family import family as load_family
-from pipeline.models.language_questions import scorer
+from pipeline.models.language_questions import chosen, scorer
 from pipeline.models.padding import PadOnce
 from pipeline.models.protocol import (
     Chat,
@@ -147,11 +147,7 @@ class VllmModel:
         Raises:
             ConfigurationError: a language that the model does not know.
         """
-        questions = {
-            method: question
-            for method, question in self._prompts.language_questions(expected).items()
-            if self.abilities.needs_language or method in methods
-        }
+        questions = chosen(self._prompts.language_questions(expected), methods, self.abilities)
 
         async def following(
             request: Request, audio: np.ndarray, ids: Sequence[int], wanted: tuple[int, ...]
@@ -172,10 +168,7 @@ class VllmModel:
             RequestError: vLLM refused or failed this request.
         """
         audio = self._padded(request)
-        if request.translate:
-            prompt = cast(Translations, self._prompts).translation(audio, request.language)
-        else:
-            prompt = self._prompts.transcription(audio, request.language)
+        prompt = asking(self._prompts, request, audio)
         most, pads = max_tokens(request.duration_s, self._max_tokens_per_s), frozenset[int]()
         if isinstance(self._prompts, Frames):
             most, pads = self._prompts.frames(audio) - len(prompt) - 1, self._prompts.pads
