@@ -20,12 +20,14 @@ class LanguageShare(TypedDict):
 
 
 class TimedWord(TypedDict):
-    """A word, and when it is said, in seconds of the recording's clock; see alignment.protocol.Word."""
+    """A word, and when it is said, in seconds of the recording's clock; see alignment.protocol.Word. `speaker` is None
+    where nobody is known to say it."""
 
     word: str
     start_s: float | None
     end_s: float | None
     score: float | None
+    speaker: str | None
 
 
 @dataclass(frozen=True, kw_only=True)  # no slots: segments.Segment has another base that has some

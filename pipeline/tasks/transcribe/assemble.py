@@ -96,6 +96,7 @@ def transcript(segments: Sequence[Segment], guards: Guards, complete: bool = Tru
         "failure_code": code,
         "failure_detail": detail,
         "words": words.of_all(segments),
+        "turns": None,
         "segments": [{name: getattr(segment, name) for name in SEGMENT_NAMES} for segment in segments],
     }
 

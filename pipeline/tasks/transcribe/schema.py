@@ -17,6 +17,17 @@ WORDS = pa.list_(
             pa.field("start_s", pa.float64()),
             pa.field("end_s", pa.float64()),
             pa.field("score", pa.float32()),
+            pa.field("speaker", pa.string()),
+        ]
+    )
+)
+
+TURNS = pa.list_(
+    pa.struct(
+        [
+            pa.field("start_s", pa.float64(), nullable=False),
+            pa.field("end_s", pa.float64(), nullable=False),
+            pa.field("speaker", pa.string(), nullable=False),
         ]
     )
 )
@@ -47,6 +58,7 @@ SEGMENT = pa.schema(
         pa.field("recording_id", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
         *(field for field in HYPOTHESIS if field.name not in ("recording_id", *OF_RECORDING)),
+        pa.field("speaker", pa.string()),  # who says most of it; null unless speakers were asked for
         *PROVENANCE,
     ]
 )
@@ -100,11 +112,13 @@ TRANSCRIPT = pa.schema(
                         pa.field("flags", pa.list_(pa.string())),
                         pa.field("failure_code", pa.string()),
                         pa.field("spans", SPANS),
+                        pa.field("speaker", pa.string()),
                     ]
                 )
             ),
         ),
         pa.field("words", WORDS),  # of all segments
+        pa.field("turns", TURNS),  # null unless speakers were asked for
         *PROVENANCE,
     ]
 )

@@ -12,7 +12,9 @@ from pipeline.tasks.transcribe.answers import Answer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Segment(Answer, Window):
-    """A row of schema.HYPOTHESIS; it has no samples."""
+    """A row of schema.HYPOTHESIS, and who says most of it; it has no samples."""
+
+    speaker: str | None = None
 
 
 def segments(rows: Iterable[Mapping[str, Any]]) -> list[Segment]:

@@ -55,7 +55,7 @@ class Transcription(OverWindows):
         transcripts = assemble.transcripts(recording_id, settled, settings.guards, complete)
         return {
             "segments": [
-                {name: getattr(segment, name) for name in HYPOTHESIS.names}
+                {name: getattr(segment, name) for name in (*HYPOTHESIS.names, "speaker")}
                 | recording
                 | {"recording_id": assemble.channel_id(recording_id, segment.channel)}
                 for segment in settled

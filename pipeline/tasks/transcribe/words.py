@@ -86,7 +86,7 @@ class WordTimes:
 
 def _timed(word: Word, from_s: float) -> TimedWord:
     start_s, end_s = (None if time_s is None else round(from_s + time_s, 3) for time_s in (word.start_s, word.end_s))
-    return {"word": word.word, "start_s": start_s, "end_s": end_s, "score": word.score}
+    return {"word": word.word, "start_s": start_s, "end_s": end_s, "score": word.score, "speaker": None}
 
 
 def _unsupported(scores: Sequence[float | None], least: float) -> bool:
@@ -139,4 +139,6 @@ def of_all(segments: Sequence[Segment]) -> list[TimedWord] | None:
 
 
 def _untimed(text: str | None) -> list[TimedWord]:
-    return [{"word": name, "start_s": None, "end_s": None, "score": None} for name in words_of(text or "")]
+    return [
+        {"word": name, "start_s": None, "end_s": None, "score": None, "speaker": None} for name in words_of(text or "")
+    ]

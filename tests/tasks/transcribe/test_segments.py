@@ -7,7 +7,7 @@ from pipeline.tasks.transcribe.segments import Segment, segments
 
 
 def test_a_segment_has_the_columns_of_an_answered_window() -> None:
-    assert {field.name for field in fields(Segment)} - {"samples"} == set(HYPOTHESIS.names)
+    assert {field.name for field in fields(Segment)} - {"samples", "speaker"} == set(HYPOTHESIS.names)
 
 
 def test_rows_become_segments() -> None:

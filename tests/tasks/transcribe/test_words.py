@@ -44,9 +44,9 @@ def test_times_are_of_the_recordings_clock() -> None:
     """The window's samples begin with its overlap."""
     timed, flags = found("0.9 ? 0.8")
     assert timed == [
-        {"word": "0.9", "start_s": 8.5, "end_s": 9.5, "score": 0.9},
-        {"word": "?", "start_s": None, "end_s": None, "score": None},
-        {"word": "0.8", "start_s": 10.5, "end_s": 11.5, "score": 0.8},
+        {"word": "0.9", "start_s": 8.5, "end_s": 9.5, "score": 0.9, "speaker": None},
+        {"word": "?", "start_s": None, "end_s": None, "score": None, "speaker": None},
+        {"word": "0.8", "start_s": 10.5, "end_s": 11.5, "score": 0.8, "speaker": None},
     ]
     assert not flags
     assert found("") == ([], [])
@@ -73,7 +73,10 @@ def test_an_overlap_that_is_joined_leaves_each_word_its_time(said: list[str], da
     before, after = " ".join(said[:cut]), " ".join(said[max(0, cut - 2) :])
 
     def timed(text: str) -> list[TimedWord]:
-        return [{"word": w, "start_s": float(i), "end_s": i + 1.0, "score": 1.0} for i, w in enumerate(words_of(text))]
+        return [
+            {"word": w, "start_s": float(i), "end_s": i + 1.0, "score": 1.0, "speaker": None}
+            for i, w in enumerate(words_of(text))
+        ]
 
     kept, rest = join(before, after, 1.0)
     first, last = words.first(timed(before), kept), words.last(timed(after), rest)
@@ -85,11 +88,11 @@ def test_an_overlap_that_is_joined_leaves_each_word_its_time(said: list[str], da
 
 
 def test_later_words_of_an_overlap_begin_behind_the_earlier_ones() -> None:
-    one: list[TimedWord] = [{"word": "one", "start_s": 1.0, "end_s": 2.0, "score": 0.9}]
+    one: list[TimedWord] = [{"word": "one", "start_s": 1.0, "end_s": 2.0, "score": 0.9, "speaker": None}]
     two: list[TimedWord] = [
-        {"word": "two", "start_s": 1.5, "end_s": 1.9, "score": 0.9},
-        {"word": "?", "start_s": None, "end_s": None, "score": None},
-        {"word": "three", "start_s": 1.9, "end_s": 3.0, "score": 0.9},
+        {"word": "two", "start_s": 1.5, "end_s": 1.9, "score": 0.9, "speaker": None},
+        {"word": "?", "start_s": None, "end_s": None, "score": None, "speaker": None},
+        {"word": "three", "start_s": 1.9, "end_s": 3.0, "score": 0.9, "speaker": None},
     ]
     found = words.behind(one, two)
     assert found and [(word["start_s"], word["end_s"]) for word in found] == [(2.0, 2.0), (None, None), (2.0, 3.0)]
@@ -97,7 +100,7 @@ def test_later_words_of_an_overlap_begin_behind_the_earlier_ones() -> None:
 
 
 def test_all_words_of_a_transcript_are_there_with_times_or_without() -> None:
-    timed: list[TimedWord] = [{"word": "one", "start_s": 1.0, "end_s": 2.0, "score": 0.9}]
+    timed: list[TimedWord] = [{"word": "one", "start_s": 1.0, "end_s": 2.0, "score": 0.9, "speaker": None}]
 
     def of(text: str | None, own: list[TimedWord] | None) -> Segment:
         return Segment(start_s=0.0, end_s=1.0, text=text, language="en", words=own)

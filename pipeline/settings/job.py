@@ -1,0 +1,118 @@
+"""The settings of a job as a whole."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from pipeline.schema import FailureCode
+from pipeline.settings.engine import Engine
+from pipeline.settings.fields import as_list
+from pipeline.settings.sections import Alignment, Audio, Guards, Language, Segmentation
+
+
+class JobSettings(BaseSettings):
+    """How every job reads its flags, its environment and its YAML file; see command_line.load."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        enable_decoding=False,  # `as_list` does it
+        cli_kebab_case=True,
+        cli_implicit_flags=True,
+        cli_avoid_json=True,
+    )
+
+    _lists = field_validator("*", mode="before")(as_list)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # `load` passes the YAML file's content as arguments: it comes last. Flags come first by themselves.
+        return env_settings, init_settings
+
+
+class Settings(JobSettings):
+    """Transcribe a bucket of recordings into a table of transcripts.
+
+    Object storage takes endpoint, region and credentials from the usual AWS settings.
+
+    Examples:
+
+        python -m jobs.transcribe --input recordings/ --output transcripts/ \\
+            --engine.model openai/whisper-small --engine.device cpu
+        python -m jobs.transcribe --input s3://bucket/calls/ --output s3://bucket/transcripts --dry-run
+        python -m jobs.transcribe --input s3://bucket/calls/ --output s3://bucket/transcripts \\
+            --language.expected en,es --channels split --limit 100
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="VOXTRAL_", env_nested_delimiter="__", cli_prog_name="python -m jobs.transcribe"
+    )
+
+    input: str
+    """Where the recordings are: a bucket prefix (s3://bucket/calls/), a directory, one recording, or a manifest
+    (.jsonl, .csv or .parquet with a column `uri` or `path`)."""
+    output: str
+    """Where the tables are written: a bucket prefix or a directory."""
+    config: Path | None = None
+    """A YAML file with any of these settings."""
+    run_id: str | None = None
+    """Name of this run in the output. Default: the time it started."""
+    dry_run: bool = False
+    """Say what would be done, and stop."""
+    limit: int | None = Field(default=None, ge=1)
+    """Take only the first so many recordings."""
+    retry: tuple[Literal["failed"] | FailureCode, ...] = ()
+    """Do only recordings that failed before, by failure code (truncated,decode_error), or `failed` for all of them."""
+    allow: tuple[str, ...] = ()
+    """A manifest may name recordings below these prefixes only (s3://bucket/calls/,/data). Default: a manifest in
+    object storage may name objects but no local files; a local one may name both."""
+    max_hours: float | None = Field(default=None, gt=0)
+    """Stop after so long and publish what is done; the rest is for the next run. [hours]"""
+    price_per_engine_hour: float | None = Field(default=None, ge=0)
+    """What an engine, with all its GPUs, costs for an hour: estimates name the price then."""
+    engine_speed: float | None = Field(default=None, gt=0)
+    """Audio hours that an engine does in an hour, for estimates. Default: what earlier runs of this model in --output
+    measured."""
+    max_failed_share: float = Field(default=1.0, gt=0, le=1)
+    """Exit with status 1 when this share of the recordings, or more, has failed."""
+    flush_interval_s: float = Field(default=60.0, gt=0)
+    """Finished recordings are written at least this often: what a job that is killed has to do again. [seconds]"""
+    verbose: bool = False
+    """Show the logs of Ray and vLLM."""
+    log_format: Literal["text", "json"] = "text"
+    """`json`: a JSON object per line on stderr, for log collectors."""
+    channels: Literal["mix", "split"] = "mix"
+    """`split`: a transcript for each channel, and one in which they take turns. For calls with a side per channel."""
+    words: bool = False
+    """Find when each word is said: --alignment.model names what finds it."""
+    audio: Audio = Audio()
+    segmentation: Segmentation = Segmentation()
+    engine: Engine = Engine()
+    language: Language = Language()
+    guards: Guards = Guards()
+    alignment: Alignment = Alignment()
+
+    @property
+    def task_name(self) -> str:
+        """Of pipeline.registry.TASKS."""
+        return "transcribe"
+
+    @field_validator("run_id")
+    @classmethod
+    def _names_a_file(cls, run_id: str | None) -> str | None:
+        if run_id is not None and not re.fullmatch("[A-Za-z0-9][A-Za-z0-9._-]{0,99}", run_id):
+            raise ValueError(f"{run_id} cannot name a run: use at most 100 letters, digits, and after the first . _ -")
+        return run_id
