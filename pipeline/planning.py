@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline import __version__, estimate, flow, models, store, tasks
 from pipeline.audio import confined
 from pipeline.errors import ConfigurationError
-from pipeline.ledger import done, parts
+from pipeline.ledger import done, parts, starts
 from pipeline.ledger.done import Status
 from pipeline.ledger.parts import Output
 from pipeline.ledger.report import Tally
@@ -114,7 +114,9 @@ def plan(settings: Settings, own_only: bool = False) -> Plan:
         reports, same = parts.reports(settings.output), {name: about[name] for name in SAME}
         earlier = parts.of_task(reports, task.name)
         _refuse_other_types(task, settings.output, earlier)
-        run_id = settings.run_id or parts.stopped(settings.output, reports, same) or began.strftime("%Y%m%dT%H%M%S.%fZ")
+        run_id = (
+            settings.run_id or starts.stopped(settings.output, reports, same) or began.strftime("%Y%m%dT%H%M%S.%fZ")
+        )
         output, tally = Output(settings.output, run_id, list(task.tables)), Tally(task.numbers(), of_recordings)
         output.refuse_published()
         if resumed := output.began_with(same):
@@ -139,6 +141,12 @@ def plan(settings: Settings, own_only: bool = False) -> Plan:
         return todo & ~own.find(recordings).same if resumed else todo
 
     found = task.recordings(settings, keep)
+    if len(found.recordings) and not (settings.run_id or resumed or settings.dry_run):
+        try:
+            run_id = starts.claim(settings.output, reports, same, run_id)
+        except store.STORAGE_ERRORS as error:
+            raise ConfigurationError(f"--output {settings.output}: {store.explain(error)}") from error
+        output = Output(settings.output, run_id, list(task.tables))
     return Plan(
         settings,
         task,

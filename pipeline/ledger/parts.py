@@ -1,6 +1,6 @@
 """The tables below one output prefix: the parts, the runs that wrote them, and which of them count.
 
-    started/<run_id>.json                   a run began: on which input, with which settings
+    started/<run_id>.json                   a run began: on which input, with which settings (see ledger.starts)
     <table>/run_id=<run_id>/part-*.parquet  rows of finished recordings only; the file of the task's last table is
                                             written last: this commits the part
     runs/<run_id>.json                      the report: from now on the run counts
@@ -58,16 +58,16 @@ def reports(output: str) -> list[Row]:
     Raises:
         store.READ_ERRORS: one cannot be read.
     """
-    return sorted(_facts(_names(output, "runs").values()), key=lambda report: report["finished_at"])
+    return sorted(facts_of(names_in(output, "runs").values()), key=lambda report: report["finished_at"])
 
 
-def _facts(uris: Iterable[str]) -> list[Row]:
+def facts_of(uris: Iterable[str]) -> list[Row]:
     """The JSON objects in files of ours."""
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         return [json.loads(data) for data in pool.map(store.read, uris)]
 
 
-def _names(output: str, folder: str) -> dict[str, str]:
+def names_in(output: str, folder: str) -> dict[str, str]:
     """URIs of the JSON files in one of our folders, by run_id."""
     scheme, path = store.split(f"{output.rstrip('/')}/{folder}")
     with suppress(FileNotFoundError, NotADirectoryError):
@@ -124,20 +124,6 @@ def published(output: str, found: Sequence[Row]) -> Iterator[tuple[str, pa.Table
         finally:
             for _, table in ahead:
                 table.cancel()
-
-
-def stopped(output: str, found: Sequence[Row], facts: Row) -> str | None:
-    """The newest run that began with just these facts and is not among the reports found: its run_id.
-
-    None where a later run with these facts has one: that has done what the stopped one left.
-    """
-    finished = {report["run_id"] for report in found}
-    last = max((report["finished_at"] for report in found if facts.items() <= report.items()), default="")
-    names = {run_id: uri for run_id, uri in _names(output, "started").items() if run_id not in finished}
-    begun = zip(names, _facts(names.values()), strict=True)
-    left = [(start["started_at"], run_id) for run_id, start in begun if facts.items() <= start.items()]
-    newest, run_id = max(left, default=("", None))
-    return run_id if newest > last else None
 
 
 class AlreadyPublished(JobError):

@@ -19,7 +19,7 @@ import pytest
 
 from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
-from pipeline.ledger import parts
+from pipeline.ledger import parts, starts
 from pipeline.ledger.parts import Output, check
 from pipeline.schema import KEYS
 from pipeline.tasks.transcribe.schema import SEGMENT, TRANSCRIPT
@@ -81,14 +81,14 @@ def test_a_stopped_run_is_resumed_where_it_ended(place: str) -> None:
     first = begin(place)
     first.write(part("a", segments=[segment("a")]))
     store.create(f"{place}/segments/run_id=one/part-000001-dead.parquet", b"killed before its transcripts came")
-    assert parts.stopped(place, parts.reports(place), BEGUN) == "one"
-    assert parts.stopped(place, parts.reports(place), BEGUN | {"fingerprint": "g"}) is None
+    assert starts.stopped(place, parts.reports(place), BEGUN) == "one"
+    assert starts.stopped(place, parts.reports(place), BEGUN | {"fingerprint": "g"}) is None
     again = begin(place)
     (tables,) = again.catch_up()
     assert (tables["segments"].num_rows, tables["transcripts"]["recording_id"].to_pylist()) == (1, ["a"])
     again.write(part("b", segments=[segment("b")]))
     finish(again)
-    assert parts.stopped(place, parts.reports(place), BEGUN) is None
+    assert starts.stopped(place, parts.reports(place), BEGUN) is None
     assert published(place) == ["a", "b"]
     assert len(again.files["segments"]) == 2
     assert not any("dead" in name for name in again.files["segments"])
@@ -114,15 +114,6 @@ def test_two_drivers_of_one_run_commit_a_part_once(place: str) -> None:
     with pytest.raises(JobError, match="finished by another driver"):
         second.write(part("c"))
     assert published(place) == ["a", "b"]
-
-
-def test_what_a_later_run_has_done_is_not_resumed_again(place: str) -> None:
-    begin(place, "stopped").write(part("a"))
-    finish(begin(place, "whole", started_at="1"), at="2")
-    assert parts.stopped(place, parts.reports(place), BEGUN) is None
-    begin(place, "anew", started_at="3")
-    begin(place, "and anew", started_at="4")
-    assert parts.stopped(place, parts.reports(place), BEGUN) == "and anew"
 
 
 def test_readers_see_published_rows_alone(tmp_path: Path) -> None:

@@ -1,0 +1,50 @@
+"""Which run a command belongs to: one that was stopped, one that another driver is just starting, or a new one.
+
+    started/<digest of the run's facts>.<number>.claim    the run_id of the next run with these facts
+
+Two commands that begin at the same moment find no run of the other's. They claim the next run with their facts, which
+have one name, and `store.create` lets one of them; the other joins its run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline import store
+from pipeline.ledger import parts
+
+Row = dict[str, Any]
+
+
+def stopped(output: str, found: Sequence[Row], facts: Row) -> str | None:
+    """The newest run that began with just these facts and is not among the reports found: its run_id.
+
+    None where a later run with these facts has one: that has done what the stopped one left.
+    """
+    finished = {report["run_id"] for report in found}
+    last = max((report["finished_at"] for report in found if facts.items() <= report.items()), default="")
+    names = {run_id: uri for run_id, uri in parts.names_in(output, "started").items() if run_id not in finished}
+    begun = zip(names, parts.facts_of(names.values()), strict=True)
+    left = [(start["started_at"], run_id) for run_id, start in begun if facts.items() <= start.items()]
+    newest, run_id = max(left, default=("", None))
+    return run_id if newest > last else None
+
+
+def claim(output: str, found: Sequence[Row], facts: Row, run_id: str) -> str:
+    """Name the next run with just these facts, of which the reports `found` are published: `run_id`, or the one that
+    another driver has claimed before.
+
+    Raises:
+        store.STORAGE_ERRORS: the output may not be written.
+    """
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    number = sum(facts.items() <= report.items() for report in found)
+    uri = f"{output.rstrip('/')}/started/{digest}.{number}.claim"
+    try:
+        store.create(uri, run_id.encode())
+    except FileExistsError:
+        return store.read(uri).decode()
+    return run_id

@@ -1,0 +1,157 @@
+"""What stopped runs have left below an output, and no reader should meet: found, and removed.
+
+Published files are never touched, nor is a run that the same command would resume, unless it is named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from pipeline import store
+from pipeline.errors import ConfigurationError, JobError
+from pipeline.ledger import parts
+from pipeline.planning import SAME
+from pipeline.settings import JobSettings
+
+TABLES = {"segments", "transcripts", "answers", "recordings"}  # that reports and other tasks may add to
+
+Row = dict[str, Any]
+
+
+class Tidy(JobSettings):
+    """Remove what stopped runs have left in an output: rows of runs that a later one has overtaken, and files that were
+    written and never committed. Readers who go by the reports never see them; those who read all files do.
+
+    Published rows stay, and so do stopped runs that the same command would resume: --run-id gives one of them up.
+
+    Examples:
+
+        python -m jobs.tidy --output s3://bucket/transcripts --dry-run
+        python -m jobs.tidy --output s3://bucket/transcripts
+        python -m jobs.tidy --output s3://bucket/transcripts --run-id 20261101T020000.000000Z
+    """
+
+    model_config = SettingsConfigDict(env_prefix="VOXTRAL_TIDY_", cli_prog_name="python -m jobs.tidy")
+
+    output: str
+    """The --output of jobs."""
+    run_id: str | None = None
+    """A stopped run to give up: all that it has written goes, too."""
+    min_age_hours: float = Field(default=24.0, ge=0)
+    """Runs with a younger file, and younger files, stay: they may be at work. [hours]"""
+    dry_run: bool = False
+    """Say what would be removed, and stop."""
+
+
+@dataclass(frozen=True)
+class LeftOver:
+    """A file that may go. `why` it may is the same for all of its kind; `run_id` is the run that wrote it."""
+
+    uri: str
+    run_id: str
+    size_bytes: int
+    why: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What may go, in the order in which it must; and runs that stay though they are not finished: why, by run_id."""
+
+    left_over: Sequence[LeftOver]
+    kept: dict[str, str]
+
+
+OVERTAKEN = "of a stopped run that a later one has overtaken"
+GIVEN_UP = "of the run that --run-id names"
+NOT_COMMITTED = "never committed"
+
+
+def find(settings: Tidy) -> Found:
+    """Look below an output.
+
+    Raises:
+        ConfigurationError: it cannot be read, or --run-id names no stopped run.
+    """
+    output = store.join(*store.split(settings.output)).rstrip("/")
+    try:
+        reports = {report["run_id"]: report for report in parts.reports(output)}
+        names = {run_id: uri for run_id, uri in parts.names_in(output, "started").items() if run_id not in reports}
+        begun = dict(zip(names, parts.facts_of(names.values()), strict=True))
+        tables = TABLES.union(*(parts.tables_of(report) for report in reports.values()))
+        files = [file for table in sorted(tables) for file in _files(f"{output}/{table}")]
+    except store.READ_ERRORS as error:
+        raise ConfigurationError(f"--output {settings.output}: {store.explain(error)}") from error
+    if settings.run_id in reports:
+        raise ConfigurationError(f"--run-id {settings.run_id}: is finished and published; its rows stay")
+    if settings.run_id and settings.run_id not in begun:
+        raise ConfigurationError(f"--run-id {settings.run_id}: no such run in {settings.output}")
+    before = datetime.now(UTC) - timedelta(hours=settings.min_age_hours)
+    newest: dict[str, datetime] = {}
+    for file in files:
+        newest[file.run_id] = max(newest.get(file.run_id, file.modified_at), file.modified_at)
+    left_over: list[LeftOver] = []
+    kept: dict[str, str] = {}
+    for run_id, start in begun.items():
+        own = [file for file in files if file.run_id == run_id]
+        last = max(newest.get(run_id, datetime.min.replace(tzinfo=UTC)), datetime.fromisoformat(start["started_at"]))
+        why = GIVEN_UP if run_id == settings.run_id else OVERTAKEN if _overtaken(start, reports.values()) else None
+        if not why:
+            kept[run_id] = "the same command resumes it"
+        elif last > before:
+            kept[run_id] = f"it wrote within the last {settings.min_age_hours:g} hours (--min-age-hours)"
+        else:
+            left_over += [LeftOver(file.uri, run_id, file.size_bytes, why) for file in own]
+            left_over.append(LeftOver(names[run_id], run_id, 0, why))  # last: until it is gone, the rest is found
+    for run_id, report in reports.items():
+        listed = {f"{output}/{name}" for table in parts.tables_of(report) for name in report[table]}
+        left_over += [
+            LeftOver(file.uri, run_id, file.size_bytes, NOT_COMMITTED)
+            for file in files
+            if file.run_id == run_id and file.uri not in listed and file.modified_at <= before
+        ]
+    return Found(left_over, kept)
+
+
+def remove(found: Found, output: str) -> None:
+    """Remove what was found.
+
+    Raises:
+        JobError: a file cannot be removed.
+    """
+    for file in found.left_over:
+        try:
+            store.remove(file.uri)
+        except store.STORAGE_ERRORS as error:
+            raise JobError(f"--output {output}: {file.uri}: {store.explain(error)}") from error
+
+
+@dataclass(frozen=True)
+class _File:
+    uri: str
+    run_id: str
+    size_bytes: int
+    modified_at: datetime
+
+
+def _files(table: str) -> Iterator[_File]:
+    """Those of runs below a table."""
+    scheme, _ = store.split(table)
+    for path, info in store.walk(table):
+        found = re.fullmatch(r"run_id=([^/]+)/[^/]+", store.join(scheme, path).removeprefix(f"{table}/"))
+        if found and not isinstance(info, str):
+            modified = info.get("mtime") or info["LastModified"]
+            at = datetime.fromtimestamp(modified, UTC) if isinstance(modified, float) else modified
+            yield _File(store.join(scheme, path), found[1], info["size"], at)
+
+
+def _overtaken(start: Row, reports: Iterable[Row]) -> bool:
+    """Whether a run with the facts of a start has finished since: the start is never resumed. See starts.stopped."""
+    facts = {name: start[name] for name in SAME if name in start}
+    return any(facts.items() <= report.items() and report["finished_at"] >= start["started_at"] for report in reports)
