@@ -27,7 +27,13 @@ ENGINE = {"family": "scripted", "model": "none"}
 def test_a_manifest_is_carried_through(shared_ray: None, tmp_path: Path) -> None:
     clips = [json.loads(line) for line in (DEMO / "held_out/manifest.jsonl").read_text("utf-8").splitlines()][::20]
     entries = [
-        {"path": str(DEMO / "held_out" / clip["path"]), "language": clip["language"], "speaker": at, "tags": ["a", "b"]}
+        {
+            "path": str(DEMO / "held_out" / clip["path"]),
+            "language": clip["language"],
+            "speaker": at,
+            "token_count": "few",
+            "tags": ["a", "b"],
+        }
         for at, clip in enumerate(clips)
     ]
     entries += [{"path": "missing.wav", "speaker": 99}, {"uri": 5}]
@@ -252,7 +258,8 @@ def test_an_object_that_was_replaced_since_it_was_listed_is_done(shared_ray: Non
     (row,) = published(f"{bucket}/out", "transcripts")
     listed = plan.listing.recordings["content_version"].to_pylist()
     now = planning.plan(plan.settings)
-    assert [row["content_version"]] == now.listing.recordings["content_version"].to_pylist() != listed
+    everything = now.task.recordings(now.settings).recordings
+    assert [row["content_version"]] == everything["content_version"].to_pylist() != listed
     assert now.is_settled
 
 

@@ -52,6 +52,20 @@ def check(output: str) -> None:
         raise ConfigurationError(f"--output {output}: {store.explain(error)}") from error
 
 
+def refuse_overwriting_server(output: str, uri: str, created: bool) -> None:
+    """Raise ConfigurationError where one driver could overwrite what another has committed; an object of ours that was
+    `created` to see this is removed."""
+    if store.refuses_overwriting(uri):
+        return
+    if created:
+        with suppress(*store.STORAGE_ERRORS):
+            store.remove(uri)
+    raise ConfigurationError(
+        f"--output {output}: the server {store.endpoint()} ignores conditional writes (If-None-Match), so one driver"
+        " could overwrite what another has committed; write to AWS S3, another server that honours them, or a folder"
+    )
+
+
 def reports(output: str) -> list[Row]:
     """The reports of the published runs below an output, the oldest first.
 
@@ -167,15 +181,7 @@ class Output:
                     raise ConfigurationError(
                         f"--run-id {self.run_id}: a run of this name began with another {other[0]}; choose another name"
                     ) from None
-            if not store.refuses_overwriting(self.started_uri):
-                if created:
-                    with suppress(*store.STORAGE_ERRORS):
-                        store.remove(self.started_uri)
-                raise ConfigurationError(
-                    f"--output {self.uri}: the server {store.endpoint()} ignores conditional writes (If-None-Match), so"
-                    " one driver could overwrite what another has committed; write to AWS S3, another server that"
-                    " honours them, or a folder"
-                )
+            refuse_overwriting_server(self.uri, self.started_uri, created)
         except store.STORAGE_ERRORS as error:
             raise ConfigurationError(f"--output {self.uri}: {store.explain(error)}") from error
 

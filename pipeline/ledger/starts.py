@@ -38,6 +38,7 @@ def claim(output: str, found: Sequence[Row], facts: Row, run_id: str) -> str:
     another driver has claimed before.
 
     Raises:
+        ConfigurationError: its server would overwrite what another driver has committed.
         store.STORAGE_ERRORS: the output may not be written.
     """
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
@@ -47,4 +48,5 @@ def claim(output: str, found: Sequence[Row], facts: Row, run_id: str) -> str:
         store.create(uri, run_id.encode())
     except FileExistsError:
         return store.read(uri).decode()
+    parts.refuse_overwriting_server(output, uri, created=True)
     return run_id

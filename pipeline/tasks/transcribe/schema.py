@@ -53,12 +53,16 @@ _HYPOTHESIS_FIELDS = [
 ]
 HYPOTHESIS = pa.schema([*ANSWERED, *_HYPOTHESIS_FIELDS])
 
+_SEGMENT_FIELDS = [
+    *(field for field in HYPOTHESIS if field.name not in ("recording_id", *OF_RECORDING)),
+    pa.field("speaker", pa.string()),  # who says most of it; null unless speakers were asked for
+]
+SEGMENT_OWN = [field.name for field in _SEGMENT_FIELDS]
 SEGMENT = pa.schema(
     [
         pa.field("recording_id", pa.string(), nullable=False),
         pa.field("uri", pa.string(), nullable=False),
-        *(field for field in HYPOTHESIS if field.name not in ("recording_id", *OF_RECORDING)),
-        pa.field("speaker", pa.string()),  # who says most of it; null unless speakers were asked for
+        *_SEGMENT_FIELDS,
         *PROVENANCE,
     ]
 )

@@ -15,7 +15,7 @@ from pipeline.settings import Settings
 from pipeline.tasks.protocol import Gather
 from pipeline.tasks.transcribe import assemble, fingerprint, words, worker
 from pipeline.tasks.transcribe import numbers as transcript_numbers
-from pipeline.tasks.transcribe.schema import HYPOTHESIS, SEGMENT, TRANSCRIPT
+from pipeline.tasks.transcribe.schema import HYPOTHESIS, SEGMENT, SEGMENT_OWN, TRANSCRIPT
 from pipeline.tasks.transcribe.segments import segments
 from pipeline.tasks.windows import OverWindows
 
@@ -55,8 +55,8 @@ class Transcription(OverWindows):
         transcripts = assemble.transcripts(recording_id, settled, settings.guards, complete)
         return {
             "segments": [
-                {name: getattr(segment, name) for name in (*HYPOTHESIS.names, "speaker")}
-                | recording
+                recording  # first: a column of the manifest may have the name of one of ours
+                | {name: getattr(segment, name) for name in SEGMENT_OWN}
                 | {"recording_id": assemble.channel_id(recording_id, segment.channel)}
                 for segment in settled
             ],
