@@ -5,6 +5,7 @@ Every file is written in one atomic step from bytes that are complete beforehand
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import shutil
@@ -284,14 +285,24 @@ def remove(uri: str) -> None:
         filesystem(scheme).rm_file(path)
 
 
+def replace_from(uri: str, source: Path) -> None:
+    """Write a local file as an object, in one step as `replace`, without reading it into memory."""
+    scheme, path = split(uri)
+    if scheme != "file":
+        filesystem(scheme).put_file(str(source), path)
+        return
+    with source.open("rb") as data, _written_beside(Path(path), data) as beside:
+        beside.replace(path)
+
+
 @contextmanager
-def _written_beside(target: Path, data: bytes) -> Iterator[Path]:
+def _written_beside(target: Path, data: bytes | BinaryIO) -> Iterator[Path]:
     """The data in a hidden file in the target's folder, gone afterwards unless it was moved."""
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{secrets.token_hex(8)}")
     try:
         with beside.open("wb") as file:
-            file.write(data)
+            shutil.copyfileobj(io.BytesIO(data) if isinstance(data, bytes) else data, file, COPIED_BYTES)
             file.flush()
             os.fsync(file.fileno())  # a name must not survive a crash that its content does not
         yield beside

@@ -171,7 +171,13 @@ def test_defaults_and_choices_of_lists(help_of) -> None:
     assert found.about["--language.expected"].endswith("(default: en,es,fr,pt,hi,de,nl,it)")
     assert found.about["--audio.max-duration-s"].endswith("reported as too_long. (default: 43200)")
     assert "Any of: failed, invalid_row, duplicate_id, " in found.about["--retry"]
-    assert help_of(Export).about["--formats"].endswith("Any of: srt, vtt, txt, json, ctm. (default: srt,vtt,txt,json)")
+    assert (
+        help_of(Export)
+        .about["--formats"]
+        .endswith(
+            "Any of: srt, vtt, vtt-words, txt, json, ctm, rttm, stm, nemo, audiofolder. (default: srt,vtt,txt,json)"
+        )
+    )
 
 
 @every_job

@@ -48,6 +48,14 @@ def test_a_server_that_refuses_by_status_alone(status: int, s3: str, monkeypatch
         store.create("s3://test/taken.bin", b"second")
 
 
+def test_a_file_replaces_an_object(place: str, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for text in ("first", "second", "x" * 10_000_000):
+        source.write_text(text)
+        store.replace_from(f"{place}/deep/object", source)
+        assert store.read(f"{place}/deep/object").decode() == text
+
+
 def test_a_walk_names_what_it_cannot_list(tmp_path: Path) -> None:
     (tmp_path / "here").mkdir()
     (tmp_path / "here/a.wav").write_bytes(b"a")

@@ -1,37 +1,38 @@
-"""The tables of an output as files: one for each recording and format, in the folders of the input."""
+"""The tables of an output as files: for each recording, in the folders of the input, or one for all."""
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import PurePosixPath
-from typing import Any, Literal
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
 
-from pathvalidate import sanitize_filename
+import pyarrow as pa
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
-from pipeline.exports import captions
+from pipeline.exports import manifests
+from pipeline.exports.formats import PER_EXPORT, PER_RECORDING, FormatName
+from pipeline.exports.names import FileNames
+from pipeline.exports.newest import Newest
 from pipeline.ledger import parts
 from pipeline.schema import Outcome
 from pipeline.settings import JobSettings
 from pipeline.tasks.transcribe.task import Transcription
 
 WRITES_AT_ONCE = 16
-MAX_NAME_BYTES = 200  # of the 255 that file systems take
-# Columns that say what a row is the transcript of, and whether it is the newest.
-KEYS = ["recording_id", "place", "uri", "channel", "run_id"]
 
 Row = dict[str, Any]
-Place = tuple[str, int | None]  # of a recording, and its channel
 
 
 class Export(JobSettings):
-    """Write transcripts as subtitles, text and JSON: one file for each recording, in the folders of the input.
+    """Write transcripts as subtitles, text, JSON, and the formats of scoring and training tools: one file for each
+    recording, in the folders of the input, or one for all.
 
     The newest published transcript of each recording counts. Failed recordings have a JSON file alone.
 
@@ -39,6 +40,7 @@ class Export(JobSettings):
 
         python -m jobs.export --input s3://bucket/transcripts --output s3://bucket/captions
         python -m jobs.export --input transcripts/ --output captions/ --formats srt,vtt
+        python -m jobs.export --input transcripts/ --output training/ --formats nemo
     """
 
     model_config = SettingsConfigDict(env_prefix="VOXTRAL_EXPORT_", cli_prog_name="python -m jobs.export")
@@ -47,114 +49,85 @@ class Export(JobSettings):
     """What a transcription job wrote: its --output."""
     output: str
     """Where the files go: a bucket prefix or a directory. Files of the same name are replaced."""
-    formats: tuple[Literal["srt", "vtt", "txt", "json", "ctm"], ...] = Field(default=("srt", "vtt", "txt", "json"))
-    """Which files to write. `ctm` has the words of `jobs.transcribe --words` with their times."""
+    formats: tuple[FormatName, ...] = Field(default=("srt", "vtt", "txt", "json"))
+    """Which files to write. `ctm` and `vtt-words` need the words of `jobs.transcribe --words`, `rttm` the turns of
+    speakers. `nemo` is one manifest.jsonl for all, `audiofolder` one metadata.jsonl, which belongs beside the audio."""
     run_id: str | None = None
     """Take this run alone."""
 
 
-def export(settings: Export) -> Counter[str]:
-    """Write the files; returns how many of each format, and how many recordings "failed".
+@dataclass(frozen=True)
+class Exported:
+    """What was written: how many files of each format per recording, how many lines of each per export; how many
+    recordings failed; the folder that the paths of `audiofolder` are relative to."""
+
+    files: Counter[str]
+    lines: Counter[str]
+    failed: int
+    audio_root: str
+
+
+def export(settings: Export) -> Exported:
+    """Write the files.
 
     Raises:
-        ConfigurationError: there are no published transcripts, or they cannot be read.
+        ConfigurationError: there are no published transcripts, or they cannot be read; `audiofolder` was asked for, and
+            the recordings have no folder in common.
         JobError: a file cannot be written.
     """
     try:
         found = parts.of_task(parts.reports(settings.input), Transcription.name)
         reports = [report for report in found if settings.run_id in (None, report["run_id"])]
-        newest = _newest(settings.input, reports)
+        newest = Newest(settings.input, reports)
     except store.READ_ERRORS as error:
         raise ConfigurationError(f"--input {settings.input}: {store.explain(error)}") from error
-    if not newest:
+    if not newest.parts:
         run = f" of a run {settings.run_id}" if settings.run_id else ""
         raise ConfigurationError(f"--input {settings.input}: no published transcripts{run}")
-    names = file_names(list(newest.values()), [report["input"] for report in reports])
+    inputs = [report["input"] for report in reports]
+    kinds = list(dict.fromkeys(settings.formats))
+    per_recording = [kind for kind in kinds if kind in PER_RECORDING]
+    per_export = [kind for kind in kinds if kind in PER_EXPORT]
+    root = (
+        manifests.audio_root(inputs, *newest.first_and_last_uri())
+        if any(PER_EXPORT[kind].below_root for kind in per_export)
+        else ""
+    )
+    output = settings.output.rstrip("/")
+    names = FileNames(newest.rows() if per_recording else (), inputs)
 
     def write(row: Row) -> list[str]:
-        failed = row["outcome"] == Outcome.FAILED
-        kinds = [kind for kind in dict.fromkeys(settings.formats) if not failed or kind == "json"]
-        if row.get("words") is None:
-            kinds = [kind for kind in kinds if kind != "ctm"]
-        for kind in kinds:
-            uri = f"{settings.output.rstrip('/')}/{names[_place(row)]}.{kind}"
-            store.replace(uri, captions.FORMATS[kind](row).encode())
-        return [*kinds, "failed"] if failed and row["channel"] is None else kinds
+        written = [kind for kind in per_recording if _has_file(row, kind)]
+        for kind in written:
+            made = PER_RECORDING[kind]
+            store.replace(f"{output}/{names.of(row)}.{made.extension}", made.write(row).encode())
+        return written
 
-    written: Counter[str] = Counter()
+    files, lines, failed = Counter[str](), Counter[str](), 0
     try:
-        with ThreadPoolExecutor(WRITES_AT_ONCE) as pool:
-            for report in reports:
-                for name in report["transcripts"]:
-                    rows = parts.read_recordings(settings.input, name).to_pylist()
-                    for kinds in pool.map(write, [row for row in rows if newest.get(_place(row)) == _key(row)]):
-                        written.update(kinds)
+        with ThreadPoolExecutor(WRITES_AT_ONCE) as pool, ExitStack() as opened:
+            # Object storage takes a file when it is complete.
+            all_in_one = {kind: opened.enter_context(NamedTemporaryFile()) for kind in per_export}
+            for name, counts in newest.parts.items():
+                rows = parts.read_recordings(settings.input, name).filter(pa.array(counts)).to_pylist()
+                for written in pool.map(write, rows):
+                    files.update(written)
+                whole = [row for row in rows if row["channel"] is None]
+                failed += sum(row["outcome"] == Outcome.FAILED for row in whole)
+                for kind, file in all_in_one.items():
+                    made = [line for row in whole for line in PER_EXPORT[kind].lines(row, root)]
+                    file.writelines(line.encode() for line in made)
+                    lines[kind] += len(made)
+            for kind, file in all_in_one.items():
+                file.flush()
+                store.replace_from(f"{output}/{PER_EXPORT[kind].name}", Path(file.name))
     except store.STORAGE_ERRORS as error:
         raise JobError(f"--output {settings.output}: {store.explain(error)}") from error
-    return written
+    return Exported(files, lines, failed, root)
 
 
-def _place(row: Row) -> Place:
-    """What a row is the transcript of, whatever the content was at the time."""
-    return row["place"], row["channel"]
-
-
-def _key(row: Row) -> Row:
-    return {name: row[name] for name in KEYS}
-
-
-def _newest(source: str, reports: Sequence[Row]) -> dict[Place, Row]:
-    """For each place the KEYS of its newest row. A recording's channels count only if its newest run split them."""
-    newest: dict[Place, Row] = {}
-    runs: dict[Place, str] = {}  # of the recordings as wholes
-    for report in reports:
-        for _, table in parts.published(source, [report]):
-            for key in table.select(KEYS[:-1]).to_pylist():
-                row = key | {"run_id": report["run_id"]}
-                newest[_place(row)] = row
-                if row["channel"] is None:
-                    runs[_place(row)] = row["run_id"]
-    return {place: row for place, row in newest.items() if runs.get((place[0], None)) == row["run_id"]}
-
-
-def file_names(rows: Sequence[Row], inputs: Sequence[str]) -> dict[Place, str]:
-    """For each row the path of its files without extension: no two alike whatever the case, safe on any file system.
-
-    It is the recording's path below the input that holds it, or below the manifest's folder, else bucket and key. Where
-    two recordings would share one, it keeps their extensions; where that is not enough, it ends with a hash.
-    """
-    roots = [store.join(*store.split(source)).rstrip("/") for source in inputs]
-    roots = sorted({root + "/" for one in roots for root in (one, one.rpartition("/")[0])}, key=len, reverse=True)
-
-    def candidates(row: Row) -> Iterator[str]:
-        root = next((root for root in roots if row["uri"].startswith(root) and root not in ("/", "s3://")), "s3://")
-        parts = [part for part in row["uri"].removeprefix(root).split("/") if part not in ("", ".", "..")]
-        path = PurePosixPath(*(_safe(part) for part in parts)) if parts else PurePosixPath("_")
-        channel = "" if row["channel"] is None else f".channel-{row['channel']}"
-        yield f"{path.with_suffix('') if path.stem.strip('.') else path}{channel}"
-        yield f"{path}{channel}"
-        yield f"{path}{channel}.{hashlib.sha256(repr(_place(row)).encode()).hexdigest()[:8]}"
-
-    options = {_place(row): list(candidates(row)) for row in rows}
-    folders = {str(folder).casefold() for names in options.values() for folder in PurePosixPath(names[0]).parents}
-    names: dict[Place, str] = {}
-    taken: set[str] = set()
-    for level in range(3):
-        waiting = [place for place in options if place not in names]
-        wanted = Counter(options[place][level].casefold() for place in waiting)
-        for place in waiting:
-            name = options[place][level]
-            folded = name.casefold()
-            is_folder = any(f"{folded}.{kind}" in folders for kind in captions.FORMATS)
-            if level == 2 or (wanted[folded] == 1 and folded not in taken and not is_folder):
-                names[place] = name
-        taken = {name.casefold() for name in names.values()}
-    return names
-
-
-def _safe(part: str) -> str:
-    """A name for one folder or file on any file system, with room for what comes behind it."""
-    name = sanitize_filename(part, platform="universal", replacement_text="_") or "_"
-    stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
-    room = MAX_NAME_BYTES - len(suffix.encode())
-    return name if len(name.encode()) <= MAX_NAME_BYTES else stem.encode()[:room].decode(errors="ignore") + suffix
+def _has_file(row: Row, kind: str) -> bool:
+    made = PER_RECORDING[kind]
+    if row["outcome"] == Outcome.FAILED:
+        return made.of_failed
+    return made.column is None or row.get(made.column) is not None  # columns that are younger than others

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import itertools
-import json
 from typing import Any
 
-import pysubs2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,23 +10,11 @@ from hypothesis import strategies as st
 from pipeline.alignment.words import words_of
 from pipeline.exports import captions
 from pipeline.exports.captions import LINE_CHARS, LINES, MAX_S, MIN_S
+from tests.exports.rows import segment, talks
 
 WORDS = st.lists(
     st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1, max_size=60), max_size=60
 )
-
-
-def segment(text: str | None, *spans: tuple[float, float], **more: Any) -> dict[str, Any]:
-    times = {"start_s": spans[0][0], "end_s": spans[-1][1]}
-    rest = {"channel": None, "language": "en", "mean_logprob": -0.1, "flags": [], "failure_code": None}
-    return {"text": text, "spans": [{"start_s": start, "end_s": end} for start, end in spans]} | times | rest | more
-
-
-def row(*segments: dict[str, Any], **more: Any) -> dict[str, Any]:
-    names = "recording_id uri channel outcome failure_code failure_detail flags language_probability languages model"
-    facts = dict.fromkeys([*names.split(), "model_revision", "run_id"])
-    text = " ".join(s["text"] for s in segments if s["text"])
-    return facts | {"language": "en", "duration_s": 60.0, "text": text, "segments": list(segments)} | more
 
 
 @given(st.lists(st.tuples(WORDS, st.floats(0.3, 20), st.floats(0.0, 8)), max_size=5))
@@ -48,39 +34,6 @@ def test_captions_hold_every_word_in_order_within_limits(parts: list[tuple[list[
         assert caption.end_s - caption.start_s <= MAX_S + 1e-6
     for one, following in itertools.pairwise(found):
         assert one.start_s <= one.end_s <= following.start_s + 1e-6
-
-
-TIMED = [
-    {"word": "Yes,", "start_s": 1.0, "end_s": 1.25, "score": 0.9},
-    {"word": "7", "start_s": 1.5, "end_s": 1.75, "score": None},
-    {"word": "–", "start_s": None, "end_s": None, "score": None},
-]
-
-
-def test_words_and_their_times_are_in_json_and_ctm() -> None:
-    timed = row(segment("Yes, 7 –", (1.0, 2.0)), words=TIMED, recording_id="a1")
-    assert captions.ctm(timed) == "a1 1 1.000 0.250 Yes, 0.900\na1 1 1.500 0.250 7 NA\n"
-    split = row(
-        segment("Yes, 7 –", (1.0, 2.0), channel=1), segment("Yes,", (0.0, 1.0), channel=0), recording_id="a 1#0"
-    )
-    split |= {"words": [*TIMED, TIMED[0] | {"start_s": 0.0, "end_s": 0.5}]}
-    lines = captions.ctm(split).splitlines()
-    assert [line.split()[:3] for line in lines] == [
-        ["a_1#0", "1", "0.000"],
-        ["a_1#0", "2", "1.000"],
-        ["a_1#0", "2", "1.500"],
-    ]
-    assert captions.ctm(split | {"channel": 0}).startswith("a_1 1 ")
-    assert json.loads(captions.as_json(timed))["segments"][0]["words"][0] == {
-        "word": "Yes,",
-        "start": 1.0,
-        "end": 1.25,
-        "score": 0.9,
-    }
-    assert (
-        captions.ctm(row(recording_id="a1")) == ""
-        and "words" not in json.loads(captions.as_json(row(segment("Yes", (1.0, 2.0)))))["segments"][0]
-    )
 
 
 def test_captions_by_words_have_the_spaces_of_the_text() -> None:
@@ -107,7 +60,10 @@ def test_captions_follow_the_times_of_words() -> None:
     assert (first.start_s, first.end_s) == (10.0, 16.5)
     assert (second.start_s, second.end_s, second.text) == (17.0, 19.5, "And 7 more.")
     unknown = [word | {"start_s": None, "end_s": None} for word in words]
-    assert captions.captions([segment(text, (0.0, 30.0))], unknown) == captions.captions([segment(text, (0.0, 30.0))])
+    by_words, by_text = (captions.captions([segment(text, (0.0, 30.0))], words) for words in (unknown, None))
+    assert [(one.start_s, one.end_s, one.text) for one in by_words] == [
+        (one.start_s, one.end_s, one.text) for one in by_text
+    ]
 
 
 @given(WORDS, WORDS, st.data())
@@ -147,28 +103,12 @@ def test_what_was_not_said_has_no_caption() -> None:
     assert captions.captions([segment("", (0.0, 5.0)), segment(None, (5.0, 6.0))]) == []
 
 
-@pytest.mark.parametrize("kind", ["srt", "vtt"])
-def test_subtitles_read_back(kind: str) -> None:
-    text = "He said {\\i1}yes{\\i0} & <b>no</b> --> done."
-    made = captions.FORMATS[kind](row(segment(text, (1.0, 4.0)), segment("नमस्ते दुनिया", (3661.5, 3663.0))))
-    assert "00:00:01" in made
-    assert "01:01:01" in made
-    assert "नमस्ते दुनिया" in made
-    assert len(pysubs2.SSAFile.from_string(made)) == 2
-    if kind == "vtt":
-        assert made.startswith("WEBVTT")
-        assert "{＼i1}yes{＼i0} &amp; &lt;b&gt;no&lt;/b&gt; --&gt; done." in made.replace("\n", " ")
-    else:
-        assert "{＼i1}yes{＼i0} & <b>no</b> → done." in made.replace("\n", " ")
-
-
-def test_text_and_json() -> None:
-    made = row(segment("Hello.", (0.0, 1.0), channel=0), segment("", (1.0, 2.0)), segment("Hi.", (2.0, 3.0), channel=1))
-    assert captions.txt(made) == "[0] Hello.\n[1] Hi.\n"
-    facts = json.loads(captions.as_json(made))
-    assert (facts["text"], facts["language"], facts["duration"]) == ("Hello. Hi.", "en", 60.0)
-    assert [(s["id"], s["start"], s["text"]) for s in facts["segments"]] == [
-        (0, 0.0, "Hello."),
-        (1, 1.0, ""),
-        (2, 2.0, "Hi."),
-    ]
+@given(talks())
+def test_one_speaker_says_a_caption(talk: dict[str, Any]) -> None:
+    found = captions.captions(talk["segments"], talk["words"])
+    assert "".join(word.text for caption in found for word in caption.words) == "".join(
+        word["word"] for word in talk["words"]
+    )
+    for caption in found:
+        assert {word.speaker for word in caption.words} == {caption.speaker}
+        assert caption.text.replace("\n", " ").startswith(f"{caption.speaker}: ")

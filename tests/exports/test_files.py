@@ -5,81 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pysubs2
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from jobs import export as job
 from jobs import transcribe
-from pipeline import identity, store
-from pipeline.exports.files import file_names
+from pipeline import store
+from pipeline.ledger import parts
+from pipeline.tasks.transcribe.schema import TRANSCRIPT
 from tests.conftest import DEMO, SCRIPTED, JobRun, tone, write_wav
-
-
-def place(uri: str, channel: int | None = None, start_s: float | None = None) -> dict[str, Any]:
-    return {"uri": uri, "channel": channel, "place": identity.place(uri, start_s, None)}
-
-
-def names_of(rows: list[dict[str, Any]], *inputs: str) -> list[str]:
-    names = file_names(rows, inputs)
-    return [names[row["place"], row["channel"]] for row in rows]
-
-
-@pytest.mark.parametrize(
-    ("uri", "name"),
-    [
-        ("s3://b/in/a/talk.mp3", "a/talk"),
-        ("s3://b/in/Gespräch (Köln).m4a", "Gespräch (Köln)"),
-        ("s3://other/x/talk.mp3", "other/x/talk"),
-        ("s3://b/in/../../etc/passwd.wav", "etc/passwd"),
-        ("s3://b/in/what?.wav", "what_"),
-        ("s3://b/in/会議.flac", "会議"),
-        ("s3://b/in/no extension", "no extension"),
-    ],
-)
-def test_names_mirror_the_input_and_are_safe(uri: str, name: str) -> None:
-    assert names_of([place(uri)], "s3://b/in/") == [name]
-
-
-def test_names_below_a_manifest_or_of_one_file() -> None:
-    assert names_of([place("s3://b/m/x/a.wav")], "s3://b/m/list.jsonl") == ["x/a"]
-    assert names_of([place("/data/a.wav")], "/data/a.wav") == ["a"]
-    assert names_of([place("/data/x/a.wav")], "/other/list.csv") == ["data/x/a"]
-    assert names_of([place("row 3 of list.csv")], "/other/list.csv") == ["row 3 of list"]
-
-
-def test_names_that_would_meet_part() -> None:
-    rows = [
-        place("s3://b/in/a.mp3"),
-        place("s3://b/in/a.wav"),
-        place("s3://b/in/A.WAV"),
-        place("s3://b/in/call.wav"),
-        place("s3://b/in/call.wav", 0),
-        place("s3://b/in/call.wav", 1),
-        place("s3://b/in/long.wav", None, 0.0),
-        place("s3://b/in/long.wav", None, 60.0),
-        place("s3://b/in/x.wav"),
-        place("s3://b/in/x.srt/y.wav"),
-        place("s3://b/in/" + "会" * 300 + ".wav"),
-        place("s3://b/in/" + "会" * 299 + ".wav"),
-    ]
-    names = names_of(rows, "s3://b/in")
-    assert len({name.casefold() for name in names}) == len(rows)
-    assert (names[0], names[3], names[4]) == ("a.mp3", "call", "call.channel-0")
-    assert names[6].startswith("long.wav.")
-    assert names[8:10] == ["x.wav", "x.srt/y"], "x.srt is a folder"
-    assert all(len(part.encode()) < 240 for name in names for part in name.split("/"))
-
-
-@given(st.sets(st.one_of(st.text(max_size=20), st.text("./a", min_size=1)), min_size=1, max_size=8))
-def test_whatever_the_keys_names_are_apart_and_below_the_output(keys: set[str]) -> None:
-    names = names_of([place(f"s3://b/in/{key}") for key in keys], "s3://b/in/")
-    assert len({name.casefold() for name in names}) == len(keys)
-    for name in names:
-        assert not name.startswith("/")
-        assert ".." not in name.split("/")
-        assert not set(name) & set('\0<>:"\\|?*\n')
+from tests.exports.rows import row, segment, word
 
 
 def test_a_bucket_of_transcripts_becomes_files(demo_run: JobRun, s3: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,6 +62,60 @@ def test_the_newest_transcript_counts(shared_ray: None, speech_wav: Callable[...
     assert transcribe.main(arguments) == 0
     assert job.main(["--input", str(out), "--output", str(files), "--formats", "txt"]) == 0
     assert {path.name: path.read_text() for path in files.iterdir()} == {"a.txt": ""}
+
+
+def publish(output: Path, run_id: str, rows: list[dict[str, Any]], dropped: tuple[str, ...] = ()) -> None:
+    """A run's transcripts and its report; without some columns, as an older version wrote them."""
+    origin = dict.fromkeys(["model", "model_revision", "fingerprint", "pipeline_version"], "x") | {"run_id": run_id}
+    made = [{"place": row["uri"]} | row | origin for row in rows]
+    table = pa.Table.from_pylist(made, TRANSCRIPT).drop_columns(list(dropped))
+    part = f"transcripts/run_id={run_id}/part-00000.parquet"
+    store.replace(f"{output}/{part}", parts.parquet(table))
+    report = {"run_id": run_id, "finished_at": run_id, "input": "s3://b/in/", "transcripts": [part]}
+    store.replace(f"{output}/runs/{run_id}.json", json.dumps(report).encode())
+
+
+TURNS = [{"start_s": 1.0, "end_s": 2.0, "speaker": "SPEAKER_00"}]
+SAID = segment("Yes, Köln.", (1.0, 2.0), segment_index=0, speaker="SPEAKER_00")
+TIMED = [word("Yes,", 1.0, 1.25, "SPEAKER_00"), word("Köln.", 1.5, 2.0, "SPEAKER_00")]
+
+
+def exported(output: Path, kinds: str) -> dict[str, str]:
+    files = output / "files"
+    assert job.main(["--input", str(output), "--output", str(files), "--formats", kinds]) == 0
+    return {str(path.relative_to(files)): path.read_text() for path in files.rglob("*") if path.is_file()}
+
+
+def test_files_of_words_and_turns_are_of_recordings_that_have_them(tmp_path: Path) -> None:
+    with_all = row(SAID, uri="s3://b/in/a b.wav", recording_id="x 1", words=TIMED, turns=TURNS)
+    publish(tmp_path, "1", [with_all, row(SAID, uri="s3://b/in/c.wav", recording_id="y")])
+    publish(tmp_path, "2", [row(SAID, uri="s3://b/in/d.wav", recording_id="z")], dropped=("words", "turns"))
+    found = exported(tmp_path, "ctm,rttm,stm,vtt-words")
+    assert sorted(found) == ["a b.ctm", "a b.rttm", "a b.stm", "a b.words.vtt", "c.stm", "d.stm"]
+    assert found["a b.rttm"] == "SPEAKER x_1 1 1.000 1.000 <NA> <NA> SPEAKER_00 <NA> <NA>\n"
+
+
+def test_one_file_has_all_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    failed = row(uri="s3://b/in/bad.wav", recording_id="bad", outcome="failed", text=None)
+    unusable = row(uri="row 3 of the manifest", recording_id="", outcome="failed", failure_code="invalid_row")
+    channel = row(SAID | {"channel": 0}, uri="s3://b/in/x/a.wav", recording_id="a#0", channel=0)
+    whole = row(SAID | {"channel": 0}, uri="s3://b/in/x/a.wav", recording_id="a")
+    publish(tmp_path, "1", [row(SAID, uri="s3://b/in/b.wav", recording_id="b"), failed, unusable])
+    publish(tmp_path, "2", [channel, whole, row(SAID | {"text": "New."}, uri="s3://b/in/b.wav", recording_id="b2")])
+    found = exported(tmp_path, "nemo,audiofolder")
+    assert sorted(found) == ["manifest.jsonl", "metadata.jsonl"]
+    lines = {name: [json.loads(line) for line in text.splitlines()] for name, text in found.items()}
+    assert [(one["audio_filepath"], one["text"]) for one in lines["manifest.jsonl"]] == [
+        ("s3://b/in/x/a.wav", "Yes, Köln."),
+        ("s3://b/in/b.wav", "New."),
+    ]
+    assert [(one["file_name"], one["text"]) for one in lines["metadata.jsonl"]] == [
+        ("x/a.wav", "Yes, Köln."),
+        ("b.wav", "New."),
+    ]
+    said = capsys.readouterr().err
+    assert "metadata.jsonl, which belongs into s3://b/in/" in said
+    assert "2 failed recordings" in said
 
 
 def test_a_damaged_report_is_one_clear_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

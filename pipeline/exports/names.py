@@ -1,0 +1,88 @@
+"""Names of the files of an export: they mirror the input, are safe on any file system, and no two are alike."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import PurePosixPath
+
+import numpy as np
+from pathvalidate import sanitize_filename
+
+from pipeline import store
+from pipeline.exports.formats import PER_RECORDING
+from pipeline.exports.spoken import Row
+
+MAX_NAME_BYTES = 200  # of the 255 that file systems take
+ENDINGS = tuple(f".{kind.extension}" for kind in PER_RECORDING.values())
+
+
+class FileNames:
+    """The path of each recording's files without extension: no two alike whatever the case.
+
+    It is the recording's path below the input that holds it, or below the manifest's folder, else bucket and key. Where
+    two recordings would share one, it keeps their extensions; where that is not enough, it ends with a hash.
+
+    For N recordings it takes 16 bytes each while it is made, and then what the names take that are not to be used.
+    """
+
+    def __init__(self, rows: Iterable[Row], inputs: Sequence[str]) -> None:
+        """`rows` are all that get files: `uri`, `channel` and `place` of each are read."""
+        roots = [store.join(*store.split(source)).rstrip("/") for source in inputs]
+        roots = {root + "/" for one in roots for root in (one, one.rpartition("/")[0])} - {"/", "s3://"}
+        self._roots = sorted(roots, key=len, reverse=True)
+        folders: set[str] = set()  # of those that are named like a file, what comes before its ending
+        marks = np.fromiter((mark for row in rows for mark in self._look(row, folders)), np.uint64).reshape(-1, 2)
+        first, second = marks[:, 0], marks[:, 1]
+        taken = np.fromiter(map(_mark, folders), np.uint64)
+        waiting = _repeated(first) | np.isin(first, taken)
+        used = np.concatenate([taken, first[~waiting]])
+        again = second[waiting]
+        self._unfit = (
+            set(first[waiting].tolist()),
+            set(again[_repeated(again) | np.isin(again, used)].tolist()),
+        )
+
+    def of(self, row: Row) -> str:
+        """The path for one of the rows."""
+        short, long = self._candidates(row)
+        if _mark(short) not in self._unfit[0]:
+            return short
+        if _mark(long) not in self._unfit[1]:
+            return long
+        return f"{long}.{hashlib.sha256(repr((row['place'], row['channel'])).encode()).hexdigest()[:8]}"
+
+    def _look(self, row: Row, folders: set[str]) -> tuple[int, int]:
+        short, long = self._candidates(row)
+        for folder in PurePosixPath(short.casefold()).parents:
+            folders.update(str(folder).removesuffix(end) for end in ENDINGS if folder.name.endswith(end))
+        return _mark(short), _mark(long)
+
+    def _candidates(self, row: Row) -> tuple[str, str]:
+        """Its name without and with the recording's extension."""
+        root = next((root for root in self._roots if row["uri"].startswith(root)), "s3://")
+        parts = [part for part in row["uri"].removeprefix(root).split("/") if part not in ("", ".", "..")]
+        path = PurePosixPath(*(_safe(part) for part in parts)) if parts else PurePosixPath("_")
+        channel = "" if row["channel"] is None else f".channel-{row['channel']}"
+        return f"{path.with_suffix('') if path.stem.strip('.') else path}{channel}", f"{path}{channel}"
+
+
+def _mark(name: str) -> int:
+    """64 bits of a name whatever its case. Where two names shared them, both would be longer than they need be."""
+    return int.from_bytes(hashlib.blake2b(name.casefold().encode(), digest_size=8).digest())
+
+
+def _repeated(marks: np.ndarray) -> np.ndarray:
+    """Which marks are there more than once: bool (N,)."""
+    _, which, counts = np.unique(marks, return_inverse=True, return_counts=True)
+    return counts[which] > 1
+
+
+@lru_cache(2**14)  # recordings share folders, and sanitize_filename takes a tenth of a millisecond
+def _safe(part: str) -> str:
+    """A name for one folder or file on any file system, with room for what comes behind it."""
+    name = sanitize_filename(part, platform="universal", replacement_text="_") or "_"
+    stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
+    room = MAX_NAME_BYTES - len(suffix.encode())
+    return name if len(name.encode()) <= MAX_NAME_BYTES else stem.encode()[:room].decode(errors="ignore") + suffix

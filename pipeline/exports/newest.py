@@ -1,0 +1,79 @@
+"""Which rows of an output's transcripts count."""
+
+# pyright: reportCallIssue=false, reportArgumentType=false
+# (pyarrow's stubs know no plain values beside columns.)
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline.digests import DigestTable, digests
+from pipeline.exports.spoken import Row
+from pipeline.ledger import parts
+from pipeline.schema import FailureCode
+
+KEYS = ["place", "channel", "uri", "failure_code"]
+
+
+class Newest:
+    """Of each place and channel the newest row; a recording's channels count only if its newest run split them.
+
+    `parts` are the parts with such rows, in the order of their publication: bool (rows,) by name, which of them count.
+    KEYS of these rows are in memory, as columns.
+    """
+
+    def __init__(self, source: str, reports: Sequence[Row]) -> None:
+        """Of the runs of an output that have these reports.
+
+        Raises:
+            store.READ_ERRORS: a part cannot be read.
+        """
+        last = DigestTable(np.int64)  # by place and channel, the number of the newest row
+        runs = DigestTable(np.int64)  # by place, that of the newest run with a row about the whole recording
+        tables: list[tuple[str, int, int, pa.Table]] = []
+        count = 0
+        for run, report in enumerate(reports):
+            for name, table in parts.published(source, [report]):
+                keys = table.select(KEYS)
+                tables.append((name, run, count, keys))
+                last.add(_ids(keys), np.arange(count, count + len(keys)))
+                whole = keys.filter(pc.is_null(keys["channel"]))
+                runs.add(digests(whole["place"]), np.full(len(whole), run))
+                count += len(keys)
+        last.merge()
+        runs.merge()
+        self.parts: dict[str, np.ndarray] = {}
+        self._keys: list[pa.Table] = []
+        for name, run, begin, keys in tables:
+            _, number = last.find(_ids(keys))
+            known, newest_run = runs.find(digests(keys["place"]))
+            counts = (number == np.arange(begin, begin + len(keys))) & known & (newest_run == run)
+            if counts.any():
+                self.parts[name] = counts
+                self._keys.append(keys.filter(pa.array(counts)))
+
+    def rows(self) -> Iterator[Row]:
+        """KEYS of each row that counts."""
+        for keys in self._keys:
+            yield from keys.to_pylist()
+
+    def first_and_last_uri(self) -> tuple[str, str]:
+        """Of the recordings' URIs those that sort first and last, less those of rows that a manifest has wrong: they
+        are none. "" where there is none."""
+        ends: list[str] = []
+        for keys in self._keys:
+            wrong = pc.equal(keys["failure_code"], FailureCode.INVALID_ROW.value)
+            uris = keys.filter(pc.invert(pc.fill_null(wrong, False)))["uri"]
+            if len(uris):
+                ends += [pc.min(uris).as_py(), pc.max(uris).as_py()]
+        return min(ends, default=""), max(ends, default="")
+
+
+def _ids(keys: pa.Table) -> np.ndarray:
+    """A digest of place and channel: uint64 (N, 2)."""
+    channels = pc.fill_null(pc.cast(keys["channel"], pa.string()), "")
+    return digests(pc.binary_join_element_wise(channels, keys["place"], "\x1f"))
