@@ -17,9 +17,10 @@ from pipeline.nightly import Nightly
 from pipeline.references import Evaluation, FleursEvaluation
 from pipeline.settings import JobSettings, Settings
 from pipeline.tasks.ask.settings import AskSettings
+from pipeline.tidy import Tidy
 
 NESTED = ["audio", "segmentation", "engine", "language", "guards", "alignment"]
-KINDS = [Settings, AskSettings, Evaluation, FleursEvaluation, Nightly, Export]
+KINDS = [Settings, AskSettings, Evaluation, FleursEvaluation, Nightly, Export, Tidy]
 every_job = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
 
