@@ -10,7 +10,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve nights cluster dashboard test test-all check format bench bench-full demo-checkpoint demo-aligner demo-check demo-recordings vad-model lock clean
+.PHONY: help setup demo serve nights cluster dashboard test test-all check format bench bench-full demo-checkpoint demo-aligner demo-check demo-recordings vad-model speaker-model lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 20
@@ -101,6 +101,9 @@ demo-recordings: setup ## make demo/recordings and demo/held_out anew
 
 vad-model: setup ## make pipeline/audio/vad/silero_vad.onnx anew
 	$(BIN)/python -m infra.silero_vad pipeline/audio/vad/silero_vad.onnx
+
+speaker-model: setup ## make pipeline/speakers/campplus.onnx anew
+	$(BIN)/python -m infra.speaker_embeddings pipeline/speakers/campplus.onnx
 
 lock: setup ## resolve pyproject.toml into requirements/
 	$(BIN)/pip install -q uv

@@ -7,10 +7,12 @@ anywhere else. The tables are copied to build/demo to look at.
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import jiwer
 import pyarrow as pa
@@ -27,7 +29,7 @@ KEPT = Path("build/demo")
 # The checkpoint knows these languages. Few and short windows: a small batch is enough.
 MODEL = ["--engine.model", str(HERE / "model"), "--engine.device", "cpu"]
 LANGUAGES = ["--language.expected", "en,es,fr,de", "--language.methods", "score,text"]
-ENGINE = [*MODEL, *LANGUAGES, "--words", "--alignment.model", str(HERE / "aligner")]
+ENGINE = [*MODEL, *LANGUAGES, "--words", "--alignment.model", str(HERE / "aligner"), "--speakers", "auto"]
 QUESTIONS = ["--task", str(HERE / "questions.yaml"), "--segmentation.max-window-s", "12"]
 ASKED = ["--input", "s3://demo/recordings/calls/", "--output", "s3://demo/answers", *MODEL, *QUESTIONS]
 
@@ -84,7 +86,20 @@ def _show(rows: pa.Table, console: Console) -> None:
         table.add_row(name, f"{row['duration_s'] or 0:.1f}", language, short or "[dim](silence)[/]", errors)
     console.print(table)
     console.print(f"word error rate {jiwer.wer(said, recognised):.1%} over {len(said)} recordings with a reference")
+    for row in rows.to_pylist():
+        if len({turn["speaker"] for turn in row["turns"] or []}) > 1:
+            _show_turns(row, console)
     console.print(f"tables: {KEPT}; to look: duckdb -c \"from '{KEPT}/transcripts/*/*.parquet'\"", highlight=False)
+
+
+def _show_turns(row: dict[str, Any], console: Console) -> None:
+    table = Table("seconds", "speaker", "words", title=f"who says what in {row['uri'].rpartition('/')[2]}")
+    timed = [word for word in row["words"] if word["start_s"] is not None]
+    for speaker, own in itertools.groupby(timed, lambda word: word["speaker"]):
+        words = list(own)
+        times = f"{words[0]['start_s']:.1f} - {words[-1]['end_s']:.1f}"
+        table.add_row(times, speaker or "", " ".join(word["word"] for word in words))
+    console.print(table)
 
 
 def _show_answers(rows: pa.Table, console: Console) -> None:

@@ -37,6 +37,7 @@ COMMON = (
     "language.expected",
     "channels",
     "words",
+    "speakers",
     "dry_run",
     "limit",
     "run_id",

@@ -17,6 +17,14 @@ class Span(TypedDict):
     end_s: float
 
 
+class Turn(TypedDict):
+    """A stretch of a recording in which one speaker speaks, half-open, in seconds of its clock."""
+
+    start_s: float
+    end_s: float
+    speaker: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recording:
     """A row of schema.RECORDING."""
@@ -54,6 +62,7 @@ class Window:
     content_version: str | None = None
     channel_speech_s: float | None = None
     recording_flags: Sequence[str] | None = None
+    turns: Sequence[Turn] | None = None
     samples: bytes | None = None
 
 

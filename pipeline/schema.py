@@ -74,6 +74,7 @@ class Flag(StrEnum):
     NOT_ALIGNED = (
         "not_aligned"  # words have no times: the aligner failed, or knows none of their letters, or they are too many
     )
+    NO_SPEAKERS = "no_speakers"  # of a recording: its speakers could not be told apart, and it has no turns
     TIMESTAMPS_CORRECTED = "timestamps_corrected"  # of a recording: wrong timestamps were ignored
     LONG_GAPS = "long_gaps"  # of a recording: its timestamps leave more silence than it has audio
     MIXED_LANGUAGES = "mixed_languages"  # of a recording: a second language holds a tenth of its speech
@@ -100,10 +101,22 @@ RECORDING = pa.schema(
 
 SPANS = pa.list_(pa.struct([pa.field("start_s", pa.float64()), pa.field("end_s", pa.float64())]))
 
+# Who speaks when: ordered by start.
+TURNS = pa.list_(
+    pa.struct(
+        [
+            pa.field("start_s", pa.float64(), nullable=False),
+            pa.field("end_s", pa.float64(), nullable=False),
+            pa.field("speaker", pa.string(), nullable=False),
+        ]
+    )
+)
+
 # One row per window, on its way to an engine. The last window of a recording alone carries `segment_count`,
-# `duration_s` and `content_version`, that of the content that was read: a recording is complete when that row and as
-# many segments as it says have arrived. The last window of each channel carries `channel_speech_s`, all speech that the
-# voice activity detector found in it, and `recording_flags`, what is suspicious about its decoding.
+# `duration_s`, `content_version`, that of the content that was read, and `turns`, where speakers are asked for: a
+# recording is complete when that row and as many segments as it says have arrived. The last window of each channel
+# carries `channel_speech_s`, all speech that the voice activity detector found in it, and `recording_flags`, what is
+# suspicious about its decoding.
 # A window without samples does not go to an engine: it failed, or nothing is said in it.
 _WINDOW_FIELDS = [
     pa.field("recording_id", pa.string(), nullable=False),
@@ -122,12 +135,13 @@ _WINDOW_FIELDS = [
     pa.field("content_version", pa.string()),
     pa.field("channel_speech_s", pa.float64()),
     pa.field("recording_flags", pa.list_(pa.string())),
+    pa.field("turns", TURNS),
 ]
 WINDOW = pa.schema([*_WINDOW_FIELDS, pa.field("samples", pa.binary())])  # int16 little-endian mono 16 kHz
 # What every task's answers begin with: a window without its samples.
 ANSWERED = pa.schema(_WINDOW_FIELDS)
 # Those that say something of the whole recording or channel.
-OF_RECORDING = ("segment_count", "duration_s", "content_version", "channel_speech_s", "recording_flags")
+OF_RECORDING = ("segment_count", "duration_s", "content_version", "channel_speech_s", "recording_flags", "turns")
 
 # Where a row comes from; on every row of every table.
 PROVENANCE = [

@@ -19,7 +19,7 @@ from pipeline.settings import JobSettings, Settings
 from pipeline.tasks.ask.settings import AskSettings
 from pipeline.tidy import Tidy
 
-NESTED = ["audio", "segmentation", "engine", "language", "guards", "alignment"]
+NESTED = ["audio", "segmentation", "engine", "language", "guards", "alignment", "diarization"]
 KINDS = [Settings, AskSettings, Evaluation, FleursEvaluation, Nightly, Export, Tidy]
 every_job = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 

@@ -17,6 +17,7 @@ from jobs import transcribe
 from pipeline import store
 from pipeline.alignment.words import words_of
 from pipeline.audio import media
+from pipeline.scoring.diarization import diarization_error
 from pipeline.settings import Audio
 from pipeline.tasks.transcribe.schema import SEGMENT, TRANSCRIPT
 from tests.conftest import CANARY, DEMO, DEMO_ENGINE, JobRun, run_job
@@ -31,7 +32,7 @@ def test_every_recording_has_one_outcome(demo_run: JobRun) -> None:
     numbers = demo_run.report["numbers"]
     assert numbers["recordings"] == len(demo_run.transcripts) == numbers["ok"] + numbers["partial"] + numbers["failed"]
     assert Counter(row["outcome"] for row in demo_run.transcripts) == {
-        "ok": len(HELD_OUT) + 13,
+        "ok": len(HELD_OUT) + 14,
         "partial": 1,
         "failed": 5,
     }
@@ -115,6 +116,23 @@ def test_each_word_has_its_time(demo_run: JobRun) -> None:
             assert edge_s <= times[0] and times[-1] <= segment["end_s"] + 0.01
         scores += [word["score"] for word in segment["words"] or ()]
     assert np.median(scores) > 0.7
+
+
+def test_who_says_each_word_is_found(demo_run: JobRun) -> None:
+    """In a dialogue of two voices: turns as they were made, and words that lie in them."""
+    (truth,) = [line["turns"] for line in REFERENCES if "turns" in line]
+    (row,) = [row for row in demo_run.transcripts if row["uri"].endswith("interviews/dialogue.ogg")]
+    spoken, found = ([tuple(turn.values()) for turn in turns] for turns in (truth, row["turns"]))
+    assert {turn["speaker"] for turn in row["turns"]} == {"SPEAKER_00", "SPEAKER_01"}
+    assert diarization_error(spoken, found).rate < 0.2  # what the voice activity detector adds is most of it
+    assert diarization_error(spoken, found).confusion_s < 0.5
+    speakers = [word["speaker"] for word in row["words"]]
+    changes = [one for one, before in zip(speakers, [None, *speakers], strict=False) if one != before]
+    assert changes == ["SPEAKER_00", "SPEAKER_01"] * 4
+    for other in demo_run.transcripts:
+        if other["outcome"] != "failed":
+            assert other["turns"] is not None
+            assert {word["speaker"] for word in other["words"] or ()} <= {turn["speaker"] for turn in other["turns"]}
 
 
 @pytest.mark.slow

@@ -10,7 +10,9 @@ import json
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +20,8 @@ from demo.training import speech
 
 RATE = speech.SAMPLE_RATE_HZ
 HERE = Path(__file__).parents[1]
+
+Row = dict[str, Any]
 
 
 def conversation(
@@ -32,6 +36,20 @@ def conversation(
         words += spoken.words
     samples = np.concatenate(parts)
     return samples, " ".join(words)
+
+
+def dialogue(rng: np.random.Generator, language: str, phrases: int) -> tuple[np.ndarray, str, list[Row]]:
+    """Two voices in turn: int16 samples, their words, and the turns: start_s, end_s, speaker."""
+    speakers = {"Annie": {"accent": "en-us", "pitch": 70}, "pedro": {"accent": "en-gb", "pitch": 35}}
+    parts, words, turns = [silence(0.4)], [], []
+    for number in range(phrases):
+        voice, own = list(speakers.items())[number % len(speakers)]
+        one = replace(speech.draw(rng, [voice], language), words_per_minute=150, **own)
+        samples, start_s = speech.speak(one), sum(map(len, parts)) / RATE
+        turns.append({"start_s": round(start_s, 3), "end_s": round(start_s + len(samples) / RATE, 3), "speaker": voice})
+        parts += [samples, silence(rng.uniform(0.3, 0.8))]
+        words += one.words
+    return np.concatenate(parts), " ".join(words), turns
 
 
 def silence(seconds: float) -> np.ndarray:
@@ -50,7 +68,7 @@ def recordings(folder: Path) -> None:
     """The demo's bucket: formats, names and damages as people have them. References go beside it, not into it."""
     shutil.rmtree(folder, ignore_errors=True)
     rng = np.random.default_rng(2507)
-    references: dict[str, dict[str, str | None]] = {}
+    references: dict[str, Row] = {}
 
     def add(
         name: str, language: str, *options: str, phrases: int = 2, pauses_s: tuple[float, float] = (0.3, 0.8)
@@ -104,6 +122,9 @@ def recordings(folder: Path) -> None:
     (folder / "odd/empty.wav").touch()
     (folder / "odd/notes.txt").write_text("Notes beside the recordings are no recordings.\n")
     references |= {name: {"language": None, "reference": None} for name in ("odd/not a recording.mp3", "odd/empty.wav")}
+    samples, text, turns = dialogue(rng, "en", 8)
+    encode([samples], folder / "interviews/dialogue.ogg", "-c:a", "libopus", "-b:a", "32k")
+    references["interviews/dialogue.ogg"] = {"language": "en", "reference": text, "turns": turns}
     lines = [json.dumps({"path": name} | facts, ensure_ascii=False) for name, facts in sorted(references.items())]
     (HERE / "references.jsonl").write_text("\n".join(lines) + "\n")
 

@@ -23,6 +23,7 @@ from pipeline.exports.newest import Newest
 from pipeline.ledger import parts
 from pipeline.schema import Outcome
 from pipeline.settings import JobSettings
+from pipeline.tasks.transcribe import speakers
 from pipeline.tasks.transcribe.task import Transcription
 
 WRITES_AT_ONCE = 16
@@ -110,6 +111,7 @@ def export(settings: Export) -> Exported:
             all_in_one = {kind: opened.enter_context(NamedTemporaryFile()) for kind in per_export}
             for name, counts in newest.parts.items():
                 rows = parts.read_recordings(settings.input, name).filter(pa.array(counts)).to_pylist()
+                rows = [row | {"segments": speakers.of_segments(row["segments"], row.get("turns"))} for row in rows]
                 for written in pool.map(write, rows):
                     files.update(written)
                 whole = [row for row in rows if row["channel"] is None]

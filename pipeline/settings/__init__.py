@@ -4,13 +4,14 @@ from pipeline.settings.engine import Engine
 from pipeline.settings.fields import TEXTS
 from pipeline.settings.job import JobSettings, Settings
 from pipeline.settings.languages import LANGUAGES, LanguageCode, primary_language
-from pipeline.settings.sections import Alignment, Audio, Guards, Language, Segmentation
+from pipeline.settings.sections import Alignment, Audio, Diarization, Guards, Language, Segmentation
 
 __all__ = [
     "LANGUAGES",
     "TEXTS",
     "Alignment",
     "Audio",
+    "Diarization",
     "Engine",
     "Guards",
     "JobSettings",

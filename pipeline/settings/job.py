@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from pipeline.schema import FailureCode
 from pipeline.settings.engine import Engine
 from pipeline.settings.fields import as_list
-from pipeline.settings.sections import Alignment, Audio, Guards, Language, Segmentation
+from pipeline.settings.sections import Alignment, Audio, Diarization, Guards, Language, Segmentation
 
 
 class JobSettings(BaseSettings):
@@ -98,17 +98,38 @@ class Settings(JobSettings):
     """`split`: a transcript for each channel, and one in which they take turns. For calls with a side per channel."""
     words: bool = False
     """Find when each word is said: --alignment.model names what finds it."""
+    speakers: str | None = None
+    """Find who speaks when: `auto`, or how many speakers each recording has (2, or 2-4). Labels of one recording mean
+    nothing in another. With --channels split each channel is a speaker."""
     audio: Audio = Audio()
     segmentation: Segmentation = Segmentation()
     engine: Engine = Engine()
     language: Language = Language()
     guards: Guards = Guards()
     alignment: Alignment = Alignment()
+    diarization: Diarization = Diarization()
 
     @property
     def task_name(self) -> str:
         """Of pipeline.registry.TASKS."""
         return "transcribe"
+
+    @field_validator("speakers", mode="before")
+    @classmethod
+    def _counts_speakers(cls, speakers: Any) -> str | None:
+        if speakers is None:
+            return None
+        wanted = str(speakers).strip()  # YAML has numbers
+        counts = [int(count) for count in re.findall(r"\d+", wanted)]
+        if wanted != "auto" and (not re.fullmatch(r"[1-9]\d?(-[1-9]\d?)?", wanted) or counts != sorted(counts)):
+            raise ValueError(f"{wanted:.80}: write auto, 2, or 2-4 (at most 99)")
+        return wanted
+
+    @property
+    def speaker_counts(self) -> tuple[int, int | None]:
+        """The least and the most speakers of a recording, as `speakers` says; None: as many as there are."""
+        counts = [int(count) for count in re.findall(r"\d+", self.speakers or "")]
+        return (counts[0], counts[-1]) if counts else (1, None)
 
     @field_validator("run_id")
     @classmethod

@@ -93,6 +93,14 @@ class Language(Section):
         return tuple(sorted(set(expected)))  # their order means nothing, and must change nothing
 
 
+class Diarization(Section):
+    """What tells speakers apart."""
+
+    model: str | None = None
+    """An ONNX file of another model of speaker embeddings, at the same place on every machine. Default: the CAM++ that
+    comes with this package. See docs/speakers.md."""
+
+
 class Alignment(Section):
     """What finds the times of words."""
 

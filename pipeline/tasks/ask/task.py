@@ -76,6 +76,8 @@ class Asking:
             raise ConfigurationError("--channels split: questions are about the mix of a recording's channels")
         if settings.words:
             raise ConfigurationError("--words: is about transcripts; leave it out")
+        if settings.speakers:
+            raise ConfigurationError("--speakers: is about transcripts; leave it out")
         found = family.family(checkpoint.family)
         longest_s, chunk_s = found.abilities.longest_chat_s or 0.0, checkpoint.chunk_s
         self._most_audios = found.abilities.audios_per_chat

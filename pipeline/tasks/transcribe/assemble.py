@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pipeline.rows import Turn
 from pipeline.schema import FailureCode, Flag, Outcome
 from pipeline.settings import Guards
-from pipeline.tasks.transcribe import language, words
+from pipeline.tasks.transcribe import language, speakers, words
 from pipeline.tasks.transcribe.guards import letters
 from pipeline.tasks.transcribe.language import MIXED_SHARE
 from pipeline.tasks.transcribe.overlaps import concatenate, join
@@ -49,15 +50,22 @@ def channel_id(recording_id: str, channel: int | None) -> str:
     return recording_id if channel is None else f"{recording_id}#{channel}"
 
 
-def transcripts(recording_id: str, segments: Sequence[Segment], guards: Guards, complete: bool = True) -> Iterator[Row]:
+def transcripts(
+    recording_id: str,
+    segments: Sequence[Segment],
+    guards: Guards,
+    complete: bool = True,
+    turns: Sequence[Turn] | None = None,
+) -> Iterator[Row]:
     """The recording's transcript; where its channels were split, each channel's too. The recording's own is then the
-    conversation: all segments, by the time at which they start."""
+    conversation: all segments, by the time at which they start; and `turns` are those of channels."""
     ordered = sorted(segments, key=lambda segment: segment.start_s)  # stable: by segment_index where they tie
-    yield {"recording_id": recording_id, "channel": None} | transcript(ordered, guards, complete)
+    yield {"recording_id": recording_id, "channel": None} | transcript(ordered, guards, complete) | {"turns": turns}
     for channel in sorted({segment.channel for segment in segments if segment.channel is not None}):
         own = [segment for segment in segments if segment.channel == channel]
         row = transcript(own, guards, complete) | {"duration_s": segments[-1].duration_s}
-        yield {"recording_id": channel_id(recording_id, channel), "channel": channel} | row
+        own_turns = None if turns is None else [turn for turn in turns if turn["speaker"] == speakers.name(channel)]
+        yield {"recording_id": channel_id(recording_id, channel), "channel": channel} | row | {"turns": own_turns}
 
 
 def transcript(segments: Sequence[Segment], guards: Guards, complete: bool = True) -> Row:
@@ -96,7 +104,6 @@ def transcript(segments: Sequence[Segment], guards: Guards, complete: bool = Tru
         "failure_code": code,
         "failure_detail": detail,
         "words": words.of_all(segments),
-        "turns": None,
         "segments": [{name: getattr(segment, name) for name in SEGMENT_NAMES} for segment in segments],
     }
 

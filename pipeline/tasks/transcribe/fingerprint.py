@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.models import vllm_arguments
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.settings import Settings
+from pipeline.tasks.transcribe import voices
 
 TRANSCRIPTION_VERSION = 1
 
@@ -38,4 +39,5 @@ def facts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
         **vllm_arguments.in_texts(engine),
         **({"translate": True} if language.translate else {}),
         **({"words": [settings.alignment.revision, settings.alignment.min_score]} if settings.words else {}),
+        **voices.facts(settings),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from pipeline.schema import ANSWERED, OF_RECORDING, PROVENANCE, SPANS
+from pipeline.schema import ANSWERED, OF_RECORDING, PROVENANCE, SPANS, TURNS
 
 DECLARED = "declared"  # language_source where the manifest says which language it is
 
@@ -18,16 +18,6 @@ WORDS = pa.list_(
             pa.field("end_s", pa.float64()),
             pa.field("score", pa.float32()),
             pa.field("speaker", pa.string()),
-        ]
-    )
-)
-
-TURNS = pa.list_(
-    pa.struct(
-        [
-            pa.field("start_s", pa.float64(), nullable=False),
-            pa.field("end_s", pa.float64(), nullable=False),
-            pa.field("speaker", pa.string(), nullable=False),
         ]
     )
 )
@@ -116,7 +106,6 @@ TRANSCRIPT = pa.schema(
                         pa.field("flags", pa.list_(pa.string())),
                         pa.field("failure_code", pa.string()),
                         pa.field("spans", SPANS),
-                        pa.field("speaker", pa.string()),
                     ]
                 )
             ),

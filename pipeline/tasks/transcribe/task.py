@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -13,7 +13,7 @@ from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.protocol import Model
 from pipeline.settings import Settings
 from pipeline.tasks.protocol import Gather
-from pipeline.tasks.transcribe import assemble, fingerprint, words, worker
+from pipeline.tasks.transcribe import assemble, fingerprint, speakers, voices, words, worker
 from pipeline.tasks.transcribe import numbers as transcript_numbers
 from pipeline.tasks.transcribe.schema import HYPOTHESIS, SEGMENT, SEGMENT_OWN, TRANSCRIPT
 from pipeline.tasks.transcribe.segments import segments
@@ -37,10 +37,15 @@ class Transcription(OverWindows):
             self.requires = (*self.requires, Ability.TRANSLATE)
 
     def fit(self, settings: Settings, checkpoint: Checkpoint) -> Settings:
+        voices.check(settings)
         return words.fit(super().fit(settings, checkpoint))
 
     def fingerprint(self, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, Any]:
         return fingerprint.facts(settings, checkpoint)
+
+    def prepare(self, recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
+        windows = super().prepare(recordings, settings)
+        return voices.with_turns(windows, settings) if settings.speakers and settings.channels == "mix" else windows
 
     def worker(self, model: Model, settings: Settings, gather: Gather) -> worker.Transcribe:
         return worker.Transcribe(model, settings, words.aligner(settings))
@@ -52,7 +57,8 @@ class Transcription(OverWindows):
         self, recording: Row, answers: Sequence[Row], settings: Settings, complete: bool
     ) -> Mapping[str, Sequence[Row]]:
         recording_id, settled = recording["recording_id"], assemble.settle(segments(answers))
-        transcripts = assemble.transcripts(recording_id, settled, settings.guards, complete)
+        settled, turns = speakers.labelled(settled, settings) if settings.speakers else (settled, None)
+        transcripts = assemble.transcripts(recording_id, settled, settings.guards, complete, turns)
         return {
             "segments": [
                 recording  # first: a column of the manifest may have the name of one of ours

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.rows import Turn
 from pipeline.settings import Guards
 from pipeline.tasks.transcribe import assemble
 from pipeline.tasks.transcribe.segments import Segment
@@ -146,6 +147,11 @@ def test_channels_have_transcripts_of_their_own_and_a_conversation() -> None:
         ("a#1", 1, "hi there"),
     ]
     assert left["duration_s"] == right["duration_s"] == conversation["duration_s"]
+    assert conversation["turns"] is left["turns"] is None
+    turns = [Turn(start_s=at, end_s=at + 1.0, speaker=f"SPEAKER_0{who}") for at, who in ((1.0, 0), (4.0, 1), (9.0, 0))]
+    conversation, left, right = assemble.transcripts("a", rows, Guards(), turns=turns)
+    assert conversation["turns"] == turns
+    assert [[turn["start_s"] for turn in row["turns"]] for row in (left, right)] == [[1.0, 9.0], [4.0]]
     (alone,) = assemble.transcripts("a", [last(said(0, "x"))], Guards())
     assert (alone["recording_id"], alone["channel"]) == ("a", None)
 
