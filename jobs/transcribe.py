@@ -92,6 +92,13 @@ def print_plan(plan: planning.Plan, log: Log) -> None:
     ]
     if set(why) - {Status.NEW}:
         lines.append("not done: " + ", ".join(f"{count} {name}" for name, count in why.most_common()))
+    if plan.settings.keep_texts:
+        lines.append(
+            f"{todo} of them keep their text, and no engine starts; {listing.without_texts} have no text of this model"
+            " and these settings in --output: a run without --keep-texts does them"
+        )
+        if listing.without_texts and not todo and not plan.why[Status.DONE]:
+            lines.append("texts that were made on GPUs are found with --engine.device gpu; no GPU is used")
     if plan.resumed:
         lines.append(
             f"run {plan.output.run_id} is not finished and is resumed; it has done {plan.tally.recordings} of them."

@@ -1,9 +1,12 @@
-"""What identifies a recording: its recording_id, which changes with the content, and its place, which does not."""
+"""What identifies a recording: its recording_id, which changes with the content, and its place, which does not; and
+what identifies a task with its settings."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from typing import Any
 
 
 def generated_id(uri: str, version: str | None, start_s: float | None, end_s: float | None, *marks: object) -> str:
@@ -22,3 +25,8 @@ def place(uri: str, start_s: float | None, end_s: float | None, given_id: str | 
         return uri
     start, end = ("" if x is None else f"{x:.6f}".rstrip("0").rstrip(".") for x in (start_s, end_s))
     return f"{uri}#t={start or 0}{end and ','}{end}"
+
+
+def fingerprint(task: str, facts: Mapping[str, Any]) -> str:
+    """A hash of a task's name and JSON facts. 16 hexadecimal digits."""
+    return hashlib.sha256(json.dumps({"task": task, **facts}, sort_keys=True).encode()).hexdigest()[:16]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import __version__, estimate, flow, models, store, tasks
+from pipeline import __version__, estimate, flow, identity, models, store, tasks
 from pipeline.audio import confined
 from pipeline.errors import ConfigurationError
 from pipeline.ledger import done, parts, starts
@@ -85,13 +83,14 @@ def plan(settings: Settings, own_only: bool = False) -> Plan:
     confined.check_tools()
     task, checkpoint = tasks.load(settings), inspect(settings.engine)
     models.require(task.name, task.requires, checkpoint)
-    settings = task.fit(settings, checkpoint)
     resolved = {"device": flow.device(settings.engine)}
     if settings.engine.server:
         resolved["model"] = checkpoint.model  # a server's only one need not be named
     engine = settings.engine.model_copy(update=resolved)
-    settings = settings.model_copy(update={"engine": engine})
-    runtime, runtime_version = models.runtime(settings.engine, checkpoint)
+    settings = task.fit(settings.model_copy(update={"engine": engine}), checkpoint)
+    runtime, runtime_version = checkpoint.runtime, None
+    if task.requires:
+        runtime, runtime_version = models.runtime(settings.engine, checkpoint)
     began = datetime.now(UTC)
     about: Row = {
         "task": task.name,
@@ -147,6 +146,8 @@ def plan(settings: Settings, own_only: bool = False) -> Plan:
         except store.STORAGE_ERRORS as error:
             raise ConfigurationError(f"--output {settings.output}: {store.explain(error)}") from error
         output = Output(settings.output, run_id, list(task.tables))
+    # Runs that start no engine say nothing of how fast one is.
+    alike = [report for report in earlier if report.get("settings", {}).get("keep_texts", False) == settings.keep_texts]
     return Plan(
         settings,
         task,
@@ -159,7 +160,7 @@ def plan(settings: Settings, own_only: bool = False) -> Plan:
         resumed,
         estimate.Speed(settings.engine_speed)
         if settings.engine_speed
-        else estimate.measured(earlier, about["model"], about["model_revision"]),
+        else estimate.measured(alike, about["model"], about["model_revision"]),
     )
 
 
@@ -184,6 +185,5 @@ def _short(kind: pa.DataType) -> str:
 
 
 def fingerprint(task: Task, settings: Settings, checkpoint: Checkpoint) -> str:
-    """A hash of what changes a row of a task: recordings are done again where it differs. 16 hexadecimal digits."""
-    facts = json.dumps({"task": task.name, **task.fingerprint(settings, checkpoint)}, sort_keys=True)
-    return hashlib.sha256(facts.encode()).hexdigest()[:16]
+    """A hash of what changes a row of a task: recordings are done again where it differs."""
+    return identity.fingerprint(task.name, task.fingerprint(settings, checkpoint))

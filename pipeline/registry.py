@@ -6,7 +6,7 @@ The settings take their choices from here, so that this module imports nothing: 
 
 # By name. A task is one that settings name (`Settings.task_name`).
 TASKS = {
-    "transcribe": "pipeline.tasks.transcribe.task:Transcription",
+    "transcribe": "pipeline.tasks.transcribe.kept:transcription",
     "ask": "pipeline.tasks.ask.task:Asking",
 }
 # A checkpoint is of the first family that matches it.

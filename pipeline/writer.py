@@ -16,6 +16,7 @@ from pipeline.digests import DigestTable, digests
 from pipeline.ledger.parts import AlreadyPublished
 from pipeline.planning import Plan
 from pipeline.schema import PROVENANCE, RECORDING
+from pipeline.tasks.protocol import Left
 
 OWN = ("recording_id", "place", "uri", "range_start_s", "range_end_s")  # columns of RECORDING that rows repeat
 RECORDINGS_PER_PART = 10_000  # a part is written earlier when flush_interval_s has passed
@@ -133,7 +134,11 @@ class Writer:
         read = next((row["content_version"] for row in answers if row["segment_count"] is not None), None)
         known = {key: value for key, value in recording.items() if key in OWN or key not in RECORDING.names}
         known |= {"declared_language": recording["language"], "content_version": read or recording["content_version"]}
-        rows = self._task.rows(known | self._provenance | extra, answers, self._plan.settings, complete)
+        try:
+            rows = self._task.rows(self._provenance | known | extra, answers, self._plan.settings, complete)
+        except Left as why:
+            self._tally.left[str(why)] += 1
+            return
         whole = self._tally.add(rows)
         flow.count_recording(whole["outcome"], whole["failure_code"], whole["duration_s"] or 0.0)
         self._finished[recording_id] = rows

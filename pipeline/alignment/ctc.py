@@ -20,6 +20,10 @@ SHORTEST_S = 0.5  # shorter audio is padded: some models fail on a few samples
 PROBE_SAMPLES = 81_920  # a multiple of all usual frame steps: 160, 320, 640, 1280
 SMALLEST = 1e-9  # probability of a character in the score of its word
 WILDCARD_PENALTY = 1.0  # nats a frame below the likeliest character: a known character that fits is preferred
+# An open end is one more token, which fits anything: so many nats a frame below the likeliest token, silence among
+# them. Words may reach so far behind where it is said to end.
+OPEN_PENALTY, OPEN_SLACK_S = 1.0, 0.5
+CLOSED = -1_000.0  # nats a frame, elsewhere
 
 
 class CtcAligner:
@@ -57,7 +61,9 @@ class CtcAligner:
         short, longer = (len(self._logprobs(np.zeros(SAMPLE_RATE_HZ + more))) for more in (0, PROBE_SAMPLES))
         self._step = round(PROBE_SAMPLES / (longer - short))  # samples from frame to frame
 
-    def align(self, samples: np.ndarray, words: Sequence[str]) -> list[Word]:
+    def align(
+        self, samples: np.ndarray, words: Sequence[str], open_start_s: float = 0.0, open_end_s: float = 0.0
+    ) -> list[Word]:
         """See `protocol.Aligner`. Audio above CHUNK_S goes through the model in chunks that overlap."""
         spelled = [spell(word, self._letters) for word in words]
         if not any(set(tokens) - {WILDCARD} for tokens in spelled):
@@ -65,10 +71,20 @@ class CtcAligner:
         logprobs = self._emissions(samples)
         wildcard = logprobs.shape[1] - 1
         tokens = [wildcard if token == WILDCARD else token for tokens in spelled for token in tokens]
+        if open_start_s:
+            open_frames = slice(0, self._frames(open_start_s))
+            logprobs, tokens = _with_open(logprobs, wildcard, open_frames), [logprobs.shape[1], *tokens]
+        if open_end_s:
+            open_frames = slice(max(0, len(logprobs) - self._frames(open_end_s)), None)
+            logprobs, tokens = _with_open(logprobs, wildcard, open_frames), [*tokens, logprobs.shape[1]]
         spans = viterbi.align(logprobs, tokens, self._blank)
         if spans is None:
             return [Word(word) for word in words]
+        spans = spans[bool(open_start_s) : len(spans) - bool(open_end_s)]
         return self._words(words, spelled, spans, len(samples) / SAMPLE_RATE_HZ)
+
+    def _frames(self, open_s: float) -> int:
+        return math.ceil((open_s + OPEN_SLACK_S) * SAMPLE_RATE_HZ / self._step)
 
     def _words(
         self, words: Sequence[str], spelled: Sequence[Sequence[int]], spans: Sequence[viterbi.Span], duration_s: float
@@ -114,6 +130,13 @@ class CtcAligner:
         inputs = self._features(audio, sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
         logits = self._model(**inputs.to(self._device)).logits[0]
         return logits.float().log_softmax(-1).cpu().numpy()
+
+
+def _with_open(logprobs: np.ndarray, vocabulary: int, frames: slice) -> np.ndarray:
+    """The log-probabilities with one more column: a token that fits anything in these frames, and nothing elsewhere."""
+    column = np.full((len(logprobs), 1), CLOSED, logprobs.dtype)
+    column[frames] = logprobs[frames, :vocabulary].max(axis=1, keepdims=True) - OPEN_PENALTY
+    return np.concatenate([logprobs, column], axis=1)
 
 
 def _geometric_mean(probabilities: Sequence[float]) -> float:

@@ -28,8 +28,11 @@ class Word:
 class Aligner(Protocol):
     """Finds where words are said that are known to be said."""
 
-    def align(self, samples: np.ndarray, words: Sequence[str]) -> list[Word]:
-        """Int16 samples (mono, 16 kHz) and the words said in them -> each word with its time, in the same order.
+    def align(
+        self, samples: np.ndarray, words: Sequence[str], open_start_s: float = 0.0, open_end_s: float = 0.0
+    ) -> list[Word]:
+        """Int16 samples (mono, 16 kHz) and the words said in them -> each word with its time, in the same order. About
+        so many of the first and last seconds may hold other words, too.
 
         No word starts before one ahead of it ends; all times are within the samples. Punctuation that stands alone has
         no time; no word has one where the model knows none of their characters, or the samples are too short for them.

@@ -26,6 +26,7 @@ from pipeline.flow.metrics import EngineMetrics
 from pipeline.flow.tracker import ENGINE_KILLS
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.protocol import DeadModelError
+from pipeline.schema import ANSWERED
 from pipeline.settings import Settings
 from pipeline.tasks.protocol import Task
 
@@ -49,8 +50,10 @@ class EngineActor:
         self._metrics = EngineMetrics()
         try:
             ray.get(tracker.starting.remote(self._name))
-            with FileLock(START_LOCK), self._start_limit(settings.engine.start_timeout_s):
-                self._engine = models.start(settings, checkpoint, task.demand(settings, checkpoint), in_ray=True)
+            self._engine = None
+            if task.requires:
+                with FileLock(START_LOCK), self._start_limit(settings.engine.start_timeout_s):
+                    self._engine = models.start(settings, checkpoint, task.demand(settings, checkpoint), in_ray=True)
             self._worker = task.worker(self._engine, settings, gathering.add.remote)
         except JobError as error:
             self._trouble = str(getattr(error, "cause", error))  # Ray's own text holds a traceback
@@ -140,7 +143,8 @@ class EngineActor:
             await self._tracker.explain.remote(reason)
             self._end(reason)
         await self._tracker.leave.remote(self._name, names)
-        self._metrics.count(done)
+        # Without an engine, what rows say of its work is of an earlier run.
+        self._metrics.count(done if self._engine else done.select(ANSWERED.names))
         return done
 
     def _watch(self, timeout_s: float) -> None:

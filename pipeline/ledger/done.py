@@ -93,7 +93,7 @@ class Index:
         rows = rows.filter(pc.is_null(rows["channel"]))
         if self._own_only:
             rows = rows.filter(pc.equal(rows["fingerprint"], self._fingerprint))
-        content = digests(_contents(rows))
+        content = digests(contents(rows))
         own = pc.fill_null(pc.equal(rows["fingerprint"], self._fingerprint), False)
         codes = pc.index_in(rows["failure_code"], value_set=pa.array([code.value for code in CODES]))
         missing = pc.if_else(pc.is_null(rows["failure_code"]), NO_FAILURE, OTHER_FAILURE)
@@ -107,7 +107,7 @@ class Index:
     def find(self, recordings: pa.Table) -> Found:
         """What there is of N RECORDING rows."""
         known, high, low, own, failure = self._rows.find(digests(recordings["place"]))
-        content = digests(_contents(recordings))
+        content = digests(contents(recordings))
         same = known & (high == content[:, 0]) & (low == content[:, 1])
         own &= same
         passing = np.isin(failure, [CODES.index(code) for code in TRANSIENT])
@@ -123,7 +123,8 @@ class Index:
         return Found(codes.astype(np.int8), same, np.where(same, failure, np.int8(NO_FAILURE)))
 
 
-def _contents(table: pa.Table) -> pa.Array | pa.ChunkedArray:
+def contents(table: pa.Table) -> pa.Array | pa.ChunkedArray:
+    """What each RECORDING row, or row with KEYS, is about: CONTENT as one text."""
     if "declared_language" not in table.column_names:  # in RECORDING rows it is the only one
         table = table.rename_columns({"language": "declared_language"})
     texts = [pc.fill_null(pc.cast(table[name], pa.large_string()), "\x00") for name in CONTENT]

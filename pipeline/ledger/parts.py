@@ -121,20 +121,22 @@ def read_recordings(output: str, name: str, columns: Sequence[str] | None = None
     return done.with_keys(read_part(output, name, None if columns is None else [*columns, *KEYS.names]))
 
 
-def published(output: str, found: Sequence[Row]) -> Iterator[tuple[str, pa.Table]]:
-    """The parts of recordings that reports of one task list, in the order of these: each one's name, and its KEYS. No
-    more than READS_AT_ONCE parts are in memory."""
+def published(output: str, found: Sequence[Row], columns: Sequence[str] = ()) -> Iterator[tuple[str, pa.Table]]:
+    """The parts of recordings that reports of one task list, in the order of these: each one's name, its KEYS and the
+    columns named. No more than READS_AT_ONCE parts are in memory."""
     names = iter(dict.fromkeys(name for report in found for name in report[tables_of(report)[-1]]))
     ahead: deque[tuple[str, Future[pa.Table]]] = deque()
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         try:
             while True:
                 for name in islice(names, READS_AT_ONCE - len(ahead)):
-                    ahead.append((name, pool.submit(read_recordings, output, name, [])))
+                    ahead.append((name, pool.submit(read_recordings, output, name, columns)))
                 if not ahead:
                     return
-                name, table = ahead.popleft()
-                yield name, table.result().select(KEYS.names).cast(KEYS)
+                name, read = ahead.popleft()
+                table = read.result()
+                schema = pa.schema([*KEYS, *(table.schema.field(column) for column in columns)])
+                yield name, table.select(schema.names).cast(schema)
         finally:
             for _, table in ahead:
                 table.cancel()

@@ -38,6 +38,9 @@ class Tally:
         self._numbers, self._of_recordings = numbers, of_recordings
         self.outcomes: Counter[str] = Counter()
         self.failures: Counter[str] = Counter()
+        self.left: Counter[str] = (
+            Counter()
+        )  # by reason, recordings that stay as earlier runs left them; in no other sum
         self.audio_s = 0.0
         self.earlier_audio_s = 0.0  # of audio_s, what an earlier driver of the run did
 
@@ -74,6 +77,7 @@ class Tally:
             "recordings": self.recordings,
             **{outcome.value: self.outcomes[outcome] for outcome in Outcome},
             "failures": dict(self.failures.most_common()),
+            **({"left": dict(self.left.most_common())} if self.left else {}),
             "audio_s": round(self.audio_s, 3),
             **self._numbers.facts(),
             "wall_s": round(wall_s, 3),

@@ -101,6 +101,10 @@ class Settings(JobSettings):
     speakers: str | None = None
     """Find who speaks when: `auto`, or how many speakers each recording has (2, or 2-4). Labels of one recording mean
     nothing in another. With --channels split each channel is a speaker."""
+    keep_texts: bool = False
+    """Take the texts that --output has of this model and these settings, and add what they lack (--words, --speakers):
+    no engine starts, and no GPU is used. Recordings without a text are left for a run without this flag. See
+    docs/words.md."""
     audio: Audio = Audio()
     segmentation: Segmentation = Segmentation()
     engine: Engine = Engine()

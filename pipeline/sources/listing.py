@@ -52,7 +52,8 @@ class Listing:
 
     `skipped` counts files of a folder that were left out, by extension or reason; `unlisted` names the first of those
     that could not be looked at, with the reason. `repeated` counts manifest rows that say exactly what an earlier row
-    says, `aliases` those that mean what an earlier row means, under another recording_id.
+    says, `aliases` those that mean what an earlier row means, under another recording_id. `without_texts` counts
+    recordings that are to do, and have no text that could be kept.
     """
 
     recordings: pa.Table
@@ -61,6 +62,7 @@ class Listing:
     unlisted: list[str] = field(default_factory=list)
     repeated: int = 0
     aliases: int = 0
+    without_texts: int = 0
 
     def take(self, positions: np.ndarray) -> Listing:
         """The rows at these positions, in that order."""

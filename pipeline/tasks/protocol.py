@@ -24,6 +24,10 @@ Row = dict[str, Any]
 Gather = Callable[[str, int, int | None, Any], Awaitable[list[Any] | None]]
 
 
+class Left(Exception):
+    """A recording is left as it is, for this reason: a few words that many recordings share."""
+
+
 class Worker(Protocol):
     """A task at work beside a model, in the engine's process. `finished` counts the windows that it has answered."""
 
@@ -44,7 +48,7 @@ class Task(Protocol):
 
     name: ClassVar[str]
     requires: Sequence[Ability]
-    """What a model must be able to do."""
+    """What a model must be able to do. A task that requires nothing asks no model, and no engine starts."""
     tables: Mapping[str, pa.Schema]
     """By name. Each part of a run has one file of every table, and the last one's commits them: it has one row for each
     recording, with the columns KEYS (but for `channel`), `outcome`, `duration_s` and PROVENANCE."""
@@ -58,7 +62,8 @@ class Task(Protocol):
     def __init__(self, settings: Settings) -> None: ...
 
     def fit(self, settings: Settings, checkpoint: Checkpoint) -> Settings:
-        """The settings, with what they leave open chosen for the checkpoint. All other methods are given these.
+        """The settings, which say the device, with what they leave open chosen for the checkpoint. All other methods
+        are given these.
 
         Raises:
             ConfigurationError: they do not fit the checkpoint.
@@ -74,7 +79,8 @@ class Task(Protocol):
         ...
 
     def recordings(self, settings: Settings, keep: Keep | None = None) -> Listing:
-        """What --input names; of it what `keep` says. The rows may have columns beside RECORDING, for `prepare`.
+        """What --input names; of it what `keep` says. The rows may have columns beside RECORDING, for `prepare`; those
+        with names of PROVENANCE replace what the run says of itself.
 
         Raises:
             ConfigurationError: there is nothing, or it may not be read.
@@ -90,8 +96,8 @@ class Task(Protocol):
         """The rows of `prepare` for a recording that decode workers died of: what came before, and a failure."""
         ...
 
-    def worker(self, model: Model, settings: Settings, gather: Gather) -> Worker:
-        """Called once in each engine's process."""
+    def worker(self, model: Model | None, settings: Settings, gather: Gather) -> Worker:
+        """Called once in each engine's process. The model is None where the task requires nothing of one."""
         ...
 
     def engine_died(self, windows: pa.Table, deaths: int) -> pa.Table:
@@ -102,7 +108,11 @@ class Task(Protocol):
         self, recording: Row, answers: Sequence[Row], settings: Settings, complete: bool
     ) -> Mapping[str, Sequence[Row]]:
         """The rows of each table for a recording, from its answers in order; not `complete` where some never came.
-        `recording` holds what every row repeats: identity, provenance, the manifest's own columns."""
+        `recording` holds what every row repeats: identity, provenance, the manifest's own columns.
+
+        Raises:
+            Left: there are none; what earlier runs have written of the recording stays.
+        """
         ...
 
     def numbers(self) -> Numbers:

@@ -154,3 +154,17 @@ def test_long_audio_in_chunks_is_as_in_one(tmp_path: Path, monkeypatch: pytest.M
 def test_a_vocabulary_of_word_pieces_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="does not spell"):
         CtcAligner(small(tmp_path, ["<pad>", "<unk>", "|", "a", "the", "ing", "ed"]))
+
+
+@pytest.mark.parametrize("at", [3, 24, 66])
+def test_open_ends_may_hold_other_words(aligner: Aligner, at: int) -> None:
+    """Words that are said and not among those given move no others; and where all are given, nothing changes much."""
+    samples, words, _ = clip(at)
+    every = aligner.align(samples, words)
+    assert every[0].end_s and every[-1].start_s
+    ends_s = every[0].end_s, len(samples) / 16_000 - every[-1].start_s
+    inner = aligner.align(samples, words[1:-1], *ends_s)
+    check(inner, words[1:-1], len(samples) / 16_000)
+    for found, wanted in zip([*inner, *aligner.align(samples, words, *ends_s)], [*every[1:-1], *every], strict=True):
+        assert found.start_s == pytest.approx(wanted.start_s, abs=0.05)
+        assert found.end_s == pytest.approx(wanted.end_s, abs=0.05)

@@ -78,6 +78,8 @@ class Asking:
             raise ConfigurationError("--words: is about transcripts; leave it out")
         if settings.speakers:
             raise ConfigurationError("--speakers: is about transcripts; leave it out")
+        if settings.keep_texts:
+            raise ConfigurationError("--keep-texts: is about transcripts; leave it out")
         found = family.family(checkpoint.family)
         longest_s, chunk_s = found.abilities.longest_chat_s or 0.0, checkpoint.chunk_s
         self._most_audios = found.abilities.audios_per_chat
@@ -156,7 +158,8 @@ class Asking:
     def decode_died(self, given: Iterable[pa.Table], recording: pa.Table, kills: int) -> Iterator[pa.Table]:
         return parts.decode_died(given, recording, kills)
 
-    def worker(self, model: Model, settings: Settings, gather: Gather) -> worker.Ask:
+    def worker(self, model: Model | None, settings: Settings, gather: Gather) -> worker.Ask:
+        assert model
         return worker.Ask(model, self._questions, gather)
 
     def engine_died(self, windows: pa.Table, deaths: int) -> pa.Table:

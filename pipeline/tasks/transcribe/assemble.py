@@ -45,6 +45,21 @@ def join_overlaps(segments: Sequence[Segment]) -> list[Segment]:
     return joined
 
 
+def order_words(segments: Sequence[Segment]) -> list[Segment]:
+    """The same segments of a recording, whose overlaps are joined already; the times of their words in order."""
+    ordered: list[Segment] = []
+    last: dict[int | None, Segment] = {}  # by channel
+    for segment in segments:
+        earlier = last.get(segment.channel)
+        if earlier and segment.overlap_s and earlier.text and segment.text and segment.words:
+            timed = words.behind(earlier.words, list(segment.words))
+            ordered.append(replace(segment, words=timed))
+        else:
+            ordered.append(segment)
+        last[segment.channel] = ordered[-1]
+    return ordered
+
+
 def channel_id(recording_id: str, channel: int | None) -> str:
     """The recording_id of one channel's rows."""
     return recording_id if channel is None else f"{recording_id}#{channel}"

@@ -18,7 +18,18 @@ TRANSCRIPTION_VERSION = 1
 
 
 def facts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What the fingerprint is made of. The settings are those of `fit`, and say the device.
+    """What the fingerprint is made of. The settings are those of `fit`, and say the device."""
+    return {**of_texts(settings, checkpoint), **passes(settings)}
+
+
+def passes(settings: Settings) -> dict[str, Any]:
+    """What is found beside texts, and changes none of them."""
+    words = {"words": [settings.alignment.revision, settings.alignment.min_score]} if settings.words else {}
+    return {**words, **voices.facts(settings)}
+
+
+def of_texts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What changes texts.
 
     The model is meant by its revision: a commit of the hub, or the digest of a folder, wherever that lies.
     """
@@ -38,6 +49,4 @@ def facts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
         **({"server_audio": engine.server_audio} if engine.server else {}),
         **vllm_arguments.in_texts(engine),
         **({"translate": True} if language.translate else {}),
-        **({"words": [settings.alignment.revision, settings.alignment.min_score]} if settings.words else {}),
-        **voices.facts(settings),
     }

@@ -8,15 +8,17 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from pipeline import identity
 from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.protocol import Model
 from pipeline.settings import Settings
-from pipeline.tasks.protocol import Gather
+from pipeline.tasks.protocol import Gather, Worker
 from pipeline.tasks.transcribe import assemble, fingerprint, speakers, voices, words, worker
 from pipeline.tasks.transcribe import numbers as transcript_numbers
 from pipeline.tasks.transcribe.schema import HYPOTHESIS, SEGMENT, SEGMENT_OWN, TRANSCRIPT
-from pipeline.tasks.transcribe.segments import segments
+from pipeline.tasks.transcribe.segments import Segment, segments
+from pipeline.tasks.transcribe.texts import TEXTS_FINGERPRINT
 from pipeline.tasks.windows import OverWindows
 
 Row = dict[str, Any]
@@ -38,7 +40,9 @@ class Transcription(OverWindows):
 
     def fit(self, settings: Settings, checkpoint: Checkpoint) -> Settings:
         voices.check(settings)
-        return words.fit(super().fit(settings, checkpoint))
+        settings = words.fit(super().fit(settings, checkpoint))
+        self.facts = {TEXTS_FINGERPRINT: identity.fingerprint(self.name, fingerprint.of_texts(settings, checkpoint))}
+        return settings
 
     def fingerprint(self, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, Any]:
         return fingerprint.facts(settings, checkpoint)
@@ -47,7 +51,8 @@ class Transcription(OverWindows):
         windows = super().prepare(recordings, settings)
         return voices.with_turns(windows, settings) if settings.speakers and settings.channels == "mix" else windows
 
-    def worker(self, model: Model, settings: Settings, gather: Gather) -> worker.Transcribe:
+    def worker(self, model: Model | None, settings: Settings, gather: Gather) -> Worker:
+        assert model
         return worker.Transcribe(model, settings, words.aligner(settings))
 
     def engine_died(self, windows: pa.Table, deaths: int) -> pa.Table:
@@ -56,7 +61,7 @@ class Transcription(OverWindows):
     def rows(
         self, recording: Row, answers: Sequence[Row], settings: Settings, complete: bool
     ) -> Mapping[str, Sequence[Row]]:
-        recording_id, settled = recording["recording_id"], assemble.settle(segments(answers))
+        recording_id, settled = recording["recording_id"], self.settle(segments(answers))
         settled, turns = speakers.labelled(settled, settings) if settings.speakers else (settled, None)
         transcripts = assemble.transcripts(recording_id, settled, settings.guards, complete, turns)
         return {
@@ -68,6 +73,10 @@ class Transcription(OverWindows):
             ],
             "transcripts": [recording | transcript for transcript in transcripts],
         }
+
+    def settle(self, found: Sequence[Segment]) -> list[Segment]:
+        """What a recording's segments, in order, know of each other."""
+        return assemble.settle(found)
 
     def numbers(self) -> transcript_numbers.Numbers:
         return transcript_numbers.Numbers()

@@ -64,15 +64,18 @@ class WordTimes:
         self._thread = ThreadPoolExecutor(1)
         self._has_failed = False
 
-    async def of(self, window: segment.Window, text: str) -> tuple[list[TimedWord] | None, list[Flag]]:
+    async def of(
+        self, window: segment.Window, text: str, open_start_s: float = 0.0, open_end_s: float = 0.0
+    ) -> tuple[list[TimedWord] | None, list[Flag]]:
         """The words of a window's text, by the recording's clock, and what is suspicious about them. None where the
-        aligner failed."""
+        aligner failed. For the open ends see `Aligner.align`."""
         names = words_of(text)
         if not names:
             return [], []
         loop = asyncio.get_running_loop()
         try:
-            found = await loop.run_in_executor(self._thread, self._aligner.align, window.samples, names)
+            given = window.samples, names, open_start_s, open_end_s
+            found = await loop.run_in_executor(self._thread, self._aligner.align, *given)
         except Exception:  # whatever it is, the text is worth having
             if not self._has_failed:  # once is enough: the flag says how often
                 logging.getLogger(__name__).warning("a window could not be aligned", exc_info=True)

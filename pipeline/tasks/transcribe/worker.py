@@ -58,11 +58,8 @@ class Transcribe:
             return _failed(window.language, window.failure_code, window.failure_detail)
         if window.samples is None:  # nobody speaks
             return Answer(text="", language=window.language)
-        samples = np.frombuffer(window.samples, dtype="<i2")
-        spans = tuple((span["start_s"], span["end_s"]) for span in window.spans)
-        speech = segment.Window(window.start_s, window.end_s, window.speech_s, spans, window.overlap_s, samples)
         try:
-            return await self._transcribe(speech, window.language)
+            return await self._transcribe(speech(window, window.samples), window.language)
         except RequestError as error:
             return _failed(window.language, FailureCode.ENGINE_ERROR, str(error))
         finally:
@@ -183,6 +180,14 @@ class Transcribe:
             yield "split", _joined(answers, [piece.overlap_s for piece in pieces])
         for temperature in limits.retry_temperatures:
             yield f"temperature {temperature:g}", await self._model.transcribe(replace(whole, temperature=temperature))
+
+
+def speech(window: Window, samples: bytes) -> segment.Window:
+    """A window with its samples, as they were cut."""
+    spans = tuple((span["start_s"], span["end_s"]) for span in window.spans)
+    return segment.Window(
+        window.start_s, window.end_s, window.speech_s, spans, window.overlap_s, np.frombuffer(samples, dtype="<i2")
+    )
 
 
 def engine_died(windows: pa.Table, deaths: int) -> pa.Table:

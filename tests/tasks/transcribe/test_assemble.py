@@ -8,6 +8,7 @@ import pytest
 from pipeline.rows import Turn
 from pipeline.settings import Guards
 from pipeline.tasks.transcribe import assemble
+from pipeline.tasks.transcribe.answers import TimedWord
 from pipeline.tasks.transcribe.segments import Segment
 
 
@@ -161,3 +162,18 @@ def test_flags_of_the_decoding_are_the_recordings() -> None:
     row = assemble.transcript(rows, Guards())
     assert row["flags"] == ["timestamps_corrected"]
     assert not any(segment["flags"] for segment in row["segments"])
+
+
+def test_words_of_joined_texts_stay_in_order() -> None:
+    """Texts that are joined already are not joined again: what is said twice stays."""
+
+    def word(name: str, start_s: float) -> TimedWord:
+        return {"word": name, "start_s": start_s, "end_s": start_s + 1.0, "score": 0.9, "speaker": None}
+
+    one = segment(0, "four", words=[word("four", 3.0)])
+    other = segment(1, "four five", overlap_s=1.0, words=[word("four", 3.5), word("five", 5.0)])
+    apart = segment(2, "five", overlap_s=1.0, channel=1, words=[word("five", 5.5)])
+    first, second, third = assemble.order_words([one, other, apart])
+    assert (first, third) == (one, apart)
+    assert second.text == "four five"
+    assert [(w["start_s"], w["end_s"]) for w in second.words or ()] == [(4.0, 4.5), (5.0, 6.0)]
