@@ -25,6 +25,7 @@ from demo.training.train import WINDOW_SAMPLES, change_speed, narrow_band, noise
 from demo.training.vocabulary import WORDS
 from demo.training.word_times import TimedPhrase
 from pipeline.alignment.ctc import CtcAligner
+from pipeline.alignment.protocol import Aligner
 
 HERE = Path(__file__).parents[1]
 BLANK, UNKNOWN, DELIMITER = "<pad>", "<unk>", "|"
@@ -198,9 +199,8 @@ def save(model: Wav2Vec2BertForCTC, folder: Path) -> None:
     ).save_pretrained(folder)
 
 
-def measure(folder: Path, count: int = 400) -> None:
+def measure(aligner: Aligner, count: int = 400) -> None:
     """Print the figures of windows by held-out voices, 6 s and 30 s long."""
-    aligner = CtcAligner(str(folder))
     spoken = by_language(word_times.phrases(3 * count, speech.HELD_OUT_VOICES, seed=1))
     made = [window(np.random.default_rng([1, i]), spoken, augment=False) for i in range(count)]
     for length in (1, 5):
@@ -212,7 +212,7 @@ def measure(folder: Path, count: int = 400) -> None:
         figures(aligner, rows)
 
 
-def figures(aligner: CtcAligner, windows: Sequence[Window]) -> None:
+def figures(aligner: Aligner, windows: Sequence[Window]) -> None:
     """Print the errors of word times, and how scores part true words from those of the next window's text.
 
     Words that the next text has in common with the true one, in order, are not invented, and are left out.
@@ -223,13 +223,14 @@ def figures(aligner: CtcAligner, windows: Sequence[Window]) -> None:
     for one, other in zip(windows, [*windows[1:], windows[0]], strict=True):
         samples = np.clip(one.samples * 32768, -32768, 32767).astype(np.int16)
         texts = [[word for word, *_ in each.words] for each in (one, other)]
-        for found, (_, start_s, end_s) in zip(aligner.align(samples, texts[0]), one.words, strict=True):
+        for found, (_, start_s, end_s) in zip(aligner.align(samples, texts[0], one.language), one.words, strict=True):
             assert found.start_s is not None and found.end_s is not None and found.score is not None
             errors_s.append((abs(found.start_s - start_s), abs(found.end_s - end_s)))
             true.append(found.score)
         matches = SequenceMatcher(None, *texts, autojunk=False).get_matching_blocks()
         said = {block.b + at for block in matches for at in range(block.size)}
-        invented += [found.score or 0.0 for at, found in enumerate(aligner.align(samples, texts[1])) if at not in said]
+        others = aligner.align(samples, texts[1], one.language)
+        invented += [found.score or 0.0 for at, found in enumerate(others) if at not in said]
     for name, errors in zip(("start", "end"), np.array(errors_s).T * 1000, strict=True):
         median, tail = np.percentile(errors, (50, 95))
         print(f"{name}: median {median:.0f} ms, 95th percentile {tail:.0f} ms, of {len(errors)} words")
@@ -250,7 +251,7 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true", help="measure what --output has, and train nothing")
     args = parser.parse_args()
     if args.measure:
-        return measure(args.output)
+        return measure(CtcAligner(str(args.output)))
     train(
         args.output,
         phrase_count=args.phrases,

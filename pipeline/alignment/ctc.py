@@ -62,9 +62,14 @@ class CtcAligner:
         self._step = round(PROBE_SAMPLES / (longer - short))  # samples from frame to frame
 
     def align(
-        self, samples: np.ndarray, words: Sequence[str], open_start_s: float = 0.0, open_end_s: float = 0.0
+        self,
+        samples: np.ndarray,
+        words: Sequence[str],
+        language: str | None = None,
+        open_s: tuple[float, float] = (0.0, 0.0),
     ) -> list[Word]:
         """See `protocol.Aligner`. Audio above CHUNK_S goes through the model in chunks that overlap."""
+        open_start_s, open_end_s = open_s
         spelled = [spell(word, self._letters) for word in words]
         if not any(set(tokens) - {WILDCARD} for tokens in spelled):
             return [Word(word) for word in words]

@@ -4,7 +4,7 @@ from pipeline.settings.engine import Engine
 from pipeline.settings.fields import TEXTS
 from pipeline.settings.job import JobSettings, Settings
 from pipeline.settings.languages import LANGUAGES, LanguageCode, primary_language
-from pipeline.settings.sections import Alignment, Audio, Diarization, Guards, Language, Segmentation
+from pipeline.settings.sections import Alignment, Audio, Diarization, Guards, Language, NamedModel, Segmentation
 
 __all__ = [
     "LANGUAGES",
@@ -17,6 +17,7 @@ __all__ = [
     "JobSettings",
     "Language",
     "LanguageCode",
+    "NamedModel",
     "Segmentation",
     "Settings",
     "primary_language",

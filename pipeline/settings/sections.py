@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 from pydantic_extra_types.language_code import LanguageAlpha2
 
 from pipeline.settings.fields import Section
-from pipeline.settings.languages import LANGUAGES, LanguageCode
+from pipeline.settings.languages import LANGUAGES, LanguageCode, primary_language
 
 
 class Audio(Section):
@@ -101,14 +101,52 @@ class Diarization(Section):
     comes with this package. See docs/speakers.md."""
 
 
+class NamedModel(NamedTuple):
+    """A model by its name on the hub, or its folder, and its revision."""
+
+    model: str
+    revision: str | None
+
+
 class Alignment(Section):
     """What finds the times of words."""
 
     model: str | None = None
-    """A model that spells what it hears (wav2vec 2.0 or another CTC model of characters, in the format of
-    transformers): a Hugging Face name, or a folder. See docs/words.md."""
+    """A Whisper model, or one that spells what it hears (wav2vec 2.0 or another CTC model of characters), in the format
+    of transformers: a Hugging Face name, or a folder. See docs/words.md."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face model."""
+    models: tuple[str, ...] = ()
+    """Models of single languages, instead of --alignment.model or beside it: de=NAME,fr=NAME@REVISION; in YAML a
+    mapping. Words of a language that has none, where there is no --alignment.model, get no times."""
     min_score: float = Field(default=0.1, ge=0, le=1)
     """Words with a lower score are not in the audio, as far as the model can tell: the segment is flagged. See
     docs/words.md."""
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _pairs(cls, models: Any) -> Any:
+        return tuple(f"{language}={name}" for language, name in models.items()) if isinstance(models, dict) else models
+
+    @field_validator("models")
+    @classmethod
+    def _of_each_language(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        found: dict[str, str] = {}
+        for pair in models:
+            tag, equals, name = (part.strip() for part in pair.partition("="))
+            if not equals or not name:
+                raise ValueError(f"{pair:.80}: write LANGUAGE=NAME, such as de=some/model")
+            if (language := primary_language(tag)) in found:
+                raise ValueError(f"{language} is there twice")
+            found[language] = name
+        return tuple(f"{language}={name}" for language, name in sorted(found.items()))
+
+    @property
+    def by_language(self) -> dict[str | None, NamedModel]:
+        """The models of `models` by their languages; under None that of `model`."""
+        found: dict[str | None, NamedModel] = {None: NamedModel(self.model, self.revision)} if self.model else {}
+        for pair in self.models:
+            language, _, named = pair.partition("=")
+            name, at, revision = named.rpartition("@")
+            found[language] = NamedModel(name, revision) if at else NamedModel(named, None)
+        return found

@@ -163,8 +163,10 @@ def test_open_ends_may_hold_other_words(aligner: Aligner, at: int) -> None:
     every = aligner.align(samples, words)
     assert every[0].end_s and every[-1].start_s
     ends_s = every[0].end_s, len(samples) / 16_000 - every[-1].start_s
-    inner = aligner.align(samples, words[1:-1], *ends_s)
+    inner = aligner.align(samples, words[1:-1], open_s=ends_s)
     check(inner, words[1:-1], len(samples) / 16_000)
-    for found, wanted in zip([*inner, *aligner.align(samples, words, *ends_s)], [*every[1:-1], *every], strict=True):
+    for found, wanted in zip(
+        [*inner, *aligner.align(samples, words, open_s=ends_s)], [*every[1:-1], *every], strict=True
+    ):
         assert found.start_s == pytest.approx(wanted.start_s, abs=0.05)
         assert found.end_s == pytest.approx(wanted.end_s, abs=0.05)

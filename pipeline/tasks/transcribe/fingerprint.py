@@ -24,8 +24,12 @@ def facts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
 
 def passes(settings: Settings) -> dict[str, Any]:
     """What is found beside texts, and changes none of them."""
-    words = {"words": [settings.alignment.revision, settings.alignment.min_score]} if settings.words else {}
-    return {**words, **voices.facts(settings)}
+    found, alignment = voices.facts(settings), settings.alignment
+    if settings.words:
+        found["words"] = [alignment.revision, alignment.min_score]
+    if alignment.models:
+        found["aligners"] = {x: named.revision for x, named in alignment.by_language.items() if x}
+    return found
 
 
 def of_texts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:

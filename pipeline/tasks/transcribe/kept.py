@@ -22,7 +22,7 @@ from pipeline.settings import Settings
 from pipeline.sources.kept import Keep
 from pipeline.sources.listing import Listing
 from pipeline.tasks.protocol import Gather, Left
-from pipeline.tasks.transcribe import assemble, fingerprint, texts, words, worker
+from pipeline.tasks.transcribe import aligners, assemble, fingerprint, texts, words, worker
 from pipeline.tasks.transcribe.answers import Answer, hypotheses
 from pipeline.tasks.transcribe.schema import HYPOTHESIS
 from pipeline.tasks.transcribe.segments import Segment
@@ -99,7 +99,7 @@ class KeptTexts(Transcription):
             yield windows if KEPT.name in windows.column_names else texts.beside(windows, {}, {})
 
     def worker(self, model: Model | None, settings: Settings, gather: Gather) -> Passes:
-        return Passes(settings, words.aligner(settings))
+        return Passes(settings, aligners.load(settings))
 
     def engine_died(self, windows: pa.Table, deaths: int) -> pa.Table:
         kept = [_without_words(row) for row in windows[KEPT.name].to_pylist()]
@@ -143,7 +143,7 @@ class Passes:
             if self._word_times:
                 ends_s = window.overlap_s, kept["next_overlap_s"]  # words there may be in the text beside this one
                 speech = worker.speech(window, window.samples)
-                found, doubts = await self._word_times.of(speech, answer.text, *ends_s)
+                found, doubts = await self._word_times.of(speech, answer.text, answer.language, ends_s)
                 answer = replace(answer, words=found, flags=[*(answer.flags or ()), *doubts])
             self.finished += 1
         return answer

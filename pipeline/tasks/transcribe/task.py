@@ -14,7 +14,7 @@ from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.protocol import Model
 from pipeline.settings import Settings
 from pipeline.tasks.protocol import Gather, Worker
-from pipeline.tasks.transcribe import assemble, fingerprint, speakers, voices, words, worker
+from pipeline.tasks.transcribe import aligners, assemble, fingerprint, speakers, voices, worker
 from pipeline.tasks.transcribe import numbers as transcript_numbers
 from pipeline.tasks.transcribe.schema import HYPOTHESIS, SEGMENT, SEGMENT_OWN, TRANSCRIPT
 from pipeline.tasks.transcribe.segments import Segment, segments
@@ -40,7 +40,7 @@ class Transcription(OverWindows):
 
     def fit(self, settings: Settings, checkpoint: Checkpoint) -> Settings:
         voices.check(settings)
-        settings = words.fit(super().fit(settings, checkpoint))
+        settings = aligners.fit(super().fit(settings, checkpoint))
         self.facts = {TEXTS_FINGERPRINT: identity.fingerprint(self.name, fingerprint.of_texts(settings, checkpoint))}
         return settings
 
@@ -53,7 +53,7 @@ class Transcription(OverWindows):
 
     def worker(self, model: Model | None, settings: Settings, gather: Gather) -> Worker:
         assert model
-        return worker.Transcribe(model, settings, words.aligner(settings))
+        return worker.Transcribe(model, settings, aligners.load(settings))
 
     def engine_died(self, windows: pa.Table, deaths: int) -> pa.Table:
         return worker.engine_died(windows, deaths)

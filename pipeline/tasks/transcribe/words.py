@@ -10,50 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pipeline.alignment.protocol import Aligner, Word
 from pipeline.alignment.words import words_of
 from pipeline.audio import segment
-from pipeline.errors import ConfigurationError
-from pipeline.models import checkpoint
 from pipeline.schema import Flag
-from pipeline.settings import Settings
 from pipeline.tasks.transcribe.answers import TimedWord
 from pipeline.tasks.transcribe.segments import Segment
 
 UNSUPPORTED_RUN = 3  # so many words in a row with low scores are flagged: an aligner misses single ones
 UNSUPPORTED_SHARE = 0.5  # or so many of all words, of short texts
-
-
-def fit(settings: Settings) -> Settings:
-    """The settings, with the aligner's place and revision resolved.
-
-    Raises:
-        ConfigurationError: it is not named, or not there.
-    """
-    wanted = settings.alignment
-    if not settings.words:
-        if wanted.model:
-            raise ConfigurationError(f"--alignment.model {wanted.model}: is for --words, which is not there")
-        return settings
-    if settings.language.translate:
-        raise ConfigurationError("--words: the words of a translation are not in the audio; leave it out")
-    if not wanted.model:
-        raise ConfigurationError("--words: --alignment.model names what finds the times of words (docs/words.md)")
-    model, revision, config = checkpoint.identify("--alignment.model", wanted.model, wanted.revision)
-    if not any(name.endswith("ForCTC") for name in config.get("architectures") or ()):
-        raise ConfigurationError(
-            f"--alignment.model {wanted.model}: not a CTC model, by the architectures in its config"
-        )
-    found = wanted.model_copy(update={"model": model, "revision": revision})
-    return settings.model_copy(update={"alignment": found})
-
-
-def aligner(settings: Settings) -> Aligner | None:
-    """What the settings of `fit` ask for, loaded beside the engine: on its GPU, or on the CPU."""
-    wanted = settings.alignment
-    if not settings.words or not wanted.model:
-        return None
-    from pipeline.alignment.ctc import CtcAligner
-
-    on_gpu = settings.engine.device == "gpu" and not settings.engine.server
-    return CtcAligner(wanted.model, "cuda" if on_gpu else "cpu", revision=wanted.revision)
 
 
 class WordTimes:
@@ -65,16 +27,20 @@ class WordTimes:
         self._has_failed = False
 
     async def of(
-        self, window: segment.Window, text: str, open_start_s: float = 0.0, open_end_s: float = 0.0
+        self,
+        window: segment.Window,
+        text: str,
+        language: str | None,
+        open_s: tuple[float, float] = (0.0, 0.0),
     ) -> tuple[list[TimedWord] | None, list[Flag]]:
         """The words of a window's text, by the recording's clock, and what is suspicious about them. None where the
-        aligner failed. For the open ends see `Aligner.align`."""
+        aligner failed. For `open_s` see `Aligner.align`."""
         names = words_of(text)
         if not names:
             return [], []
         loop = asyncio.get_running_loop()
         try:
-            given = window.samples, names, open_start_s, open_end_s
+            given = window.samples, names, language, open_s
             found = await loop.run_in_executor(self._thread, self._aligner.align, *given)
         except Exception:  # whatever it is, the text is worth having
             if not self._has_failed:  # once is enough: the flag says how often
@@ -82,7 +48,7 @@ class WordTimes:
                 self._has_failed = True
             return None, [Flag.NOT_ALIGNED]
         flags = [Flag.NOT_ALIGNED] if all(word.start_s is None for word in found) else []
-        if _unsupported([word.score for word in found], self._min_score):
+        if unsupported([word.score for word in found], self._min_score):
             flags.append(Flag.UNSUPPORTED_WORDS)
         return [_timed(word, window.start_s - window.overlap_s) for word in found], flags
 
@@ -92,7 +58,7 @@ def _timed(word: Word, from_s: float) -> TimedWord:
     return {"word": word.word, "start_s": start_s, "end_s": end_s, "score": word.score, "speaker": None}
 
 
-def _unsupported(scores: Sequence[float | None], least: float) -> bool:
+def unsupported(scores: Sequence[float | None], least: float) -> bool:
     """Whether words have low scores, several in a row or a large part of a text. Words without one say nothing."""
     low = [score < least for score in scores if score is not None]
     runs = (all(low[at : at + UNSUPPORTED_RUN]) for at in range(len(low) - UNSUPPORTED_RUN + 1))

@@ -98,7 +98,7 @@ class Transcribe:
         spoken = declared if text and declared else tag.language if tag else None
         found = None
         if self._word_times:
-            found, doubts = await self._word_times.of(window, text)
+            found, doubts = await self._word_times.of(window, text, spoken)
             flags += doubts
         return Answer(
             text=text,

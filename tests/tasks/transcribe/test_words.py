@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,23 +11,22 @@ from hypothesis import strategies as st
 from pipeline.alignment.protocol import Word
 from pipeline.alignment.words import words_of
 from pipeline.audio import segment
-from pipeline.command_line import load
-from pipeline.errors import ConfigurationError
 from pipeline.schema import Flag
 from pipeline.tasks.transcribe import words
 from pipeline.tasks.transcribe.answers import TimedWord
 from pipeline.tasks.transcribe.overlaps import join
 from pipeline.tasks.transcribe.segments import Segment
-from tests.conftest import DEMO
-
-GIVEN = ["--input", "in", "--output", "out"]
 
 
 class Scripted:
     """Each word takes a second, and has the score that its text is."""
 
     def align(
-        self, samples: np.ndarray, words: Sequence[str], open_start_s: float = 0.0, open_end_s: float = 0.0
+        self,
+        samples: np.ndarray,
+        words: Sequence[str],
+        language: str | None = None,
+        open_s: tuple[float, float] = (0.0, 0.0),
     ) -> list[Word]:
         if "broken" in words:
             raise MemoryError("too long")
@@ -39,7 +37,7 @@ class Scripted:
 
 def found(text: str) -> tuple[list[TimedWord] | None, list[Flag]]:
     window = segment.Window(10.0, 20.0, 5.0, (), 1.5, np.zeros(16_000, np.int16))
-    return asyncio.run(words.WordTimes(Scripted(), 0.1).of(window, text))
+    return asyncio.run(words.WordTimes(Scripted(), 0.1).of(window, text, "en"))
 
 
 def test_times_are_of_the_recordings_clock() -> None:
@@ -111,23 +109,3 @@ def test_all_words_of_a_transcript_are_there_with_times_or_without() -> None:
     found = words.of_all([of("one", timed), of("two three", None), of(None, None), of("", [])])
     assert found is not None
     assert [(word["word"], word["start_s"]) for word in found] == [("one", 1.0), ("two", None), ("three", None)]
-
-
-def test_the_aligner_must_be_there(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match=r"--alignment\.model names"):
-        words.fit(load([*GIVEN, "--words"]))
-    with pytest.raises(ConfigurationError, match=r"--alignment\.model a/b: is for --words"):
-        words.fit(load([*GIVEN, "--alignment.model", "a/b"]))
-    with pytest.raises(ConfigurationError, match=r"--alignment\.model .*its config\.json cannot be read"):
-        words.fit(load([*GIVEN, "--words", "--alignment.model", str(DEMO / "model")]))
-    (tmp_path / "config.json").write_text('{"architectures": ["BertModel"]}')
-    with pytest.raises(ConfigurationError, match="not a CTC model"):
-        words.fit(load([*GIVEN, "--words", "--alignment.model", str(tmp_path)]))
-    with pytest.raises(ConfigurationError, match=r"--alignment\.model /no/such: no such folder"):
-        words.fit(load([*GIVEN, "--words", "--alignment.model", "/no/such"]))
-    with pytest.raises(ConfigurationError, match="words of a translation"):
-        words.fit(load([*GIVEN, "--words", "--alignment.model", "a/b", "--language.translate"]))
-    settings = words.fit(load([*GIVEN, "--words", "--alignment.model", str(DEMO / "aligner")]))
-    assert settings.alignment.model == str(DEMO / "aligner") and settings.alignment.revision
-    assert words.fit(load(GIVEN)) == load(GIVEN)
-    assert words.aligner(load(GIVEN)) is None
