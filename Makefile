@@ -10,7 +10,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve nights cluster dashboard test test-all check format bench bench-full demo-checkpoint demo-aligner demo-check demo-recordings vad-model speaker-model lock clean
+.PHONY: help setup demo serve nights cluster dashboard test test-all check format docs bench bench-full demo-checkpoint demo-aligner demo-check demo-recordings vad-model speaker-model lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 20
@@ -81,6 +81,9 @@ bench-full: setup ## measure all that docs/performance.md and docs/quality.md sh
 format: setup ## lay out the code, and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: setup ## make docs/settings.md anew from the settings
+	$(BIN)/python -m infra.settings_page
 
 demo-checkpoint: setup ## train demo/model anew (about three hours on two cores)
 	command -v espeak-ng >/dev/null || sh infra/install-system-tools.sh espeak-ng

@@ -2,7 +2,7 @@
 
 With --models: several models side by side. With --task: the share of right answers to questions. Exit status: 0 done;
 1 the job broke down, or one of several models did; 2 it was asked for something impossible; 3 it is worse than
---baseline by more than --max-regression; 130 it was interrupted.
+--baseline by more than --max-regression; 130 it was interrupted; 143 it was terminated.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from jobs import shell, transcribe
-from pipeline import command_line
+from pipeline import command_line, progress
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.log import Log
 
@@ -41,7 +41,9 @@ def main(arguments: list[str] | None = None, kind: str = "Evaluation") -> int:
             log.say(f"attention: {problem}", style="yellow", level="warning")
         if wanted.models:
             return _compare(what, log)
-        found = _evaluate(evaluate.plan(what), log)
+        with progress.planning(log) as tell:
+            planned = evaluate.plan(what, tell)
+        found = _evaluate(planned, log)
         return REGRESSION if found and text.regressions(found[0]) else 0
 
     return shell.run(job)
@@ -65,7 +67,8 @@ def _compare(what: Input, log: Log) -> int:
     from pipeline import compare, evaluate, references
     from pipeline.scoring.comparison import text
 
-    wanted = [evaluate.plan(each) for each in references.of_models(what)]
+    with progress.planning(log) as tell:
+        wanted = [evaluate.plan(each, tell) for each in references.of_models(what)]
     compare.refuse_equals([planned.plan for planned in wanted])
     found, broken = [], []
     for number, planned in enumerate(wanted, 1):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 
 from jobs import shell, transcribe
-from pipeline import command_line, nightly, planning, run
+from pipeline import command_line, nightly, planning, progress, run
 from pipeline.ledger import report
 from pipeline.ledger.lease import lease
 from pipeline.log import Log, duration
@@ -35,7 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _plan(wanted: nightly.Nightly, log: Log) -> nightly.Night:
-    plan = planning.plan(wanted)
+    with progress.planning(log) as tell:
+        plan = planning.plan(wanted, tell=tell)
     transcribe.print_plan(plan, log)
     night = nightly.choose(plan, wanted.max_engine_hours)
     transcribe.say_estimate(night.audio_s, night.estimate, log)

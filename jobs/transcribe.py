@@ -1,23 +1,25 @@
 """Transcribe a bucket of recordings: `python -m jobs.transcribe --input ... --output ... --engine.model ...`.
 
 Exit status: 0 done, or nothing to do; 1 too many recordings failed, or the job broke down; 2 it was asked for something
-impossible; 130 it was interrupted.
+impossible; 130 it was interrupted; 143 it was terminated.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow.compute as pc
 
 from jobs import shell
-from pipeline import command_line, models, planning, run, settings
+from pipeline import command_line, models, planning, progress, run, settings
 from pipeline.errors import JobError
 from pipeline.estimate import Estimate
 from pipeline.ledger import report
 from pipeline.ledger.done import Status
 from pipeline.log import Log, duration
+from pipeline.sources.listing import Listing
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -31,7 +33,8 @@ def start(arguments: list[str] | None, kind: type[settings.Settings]) -> int:
     def job(log: Log) -> int:
         wanted = command_line.load(sys.argv[1:] if arguments is None else arguments, kind)
         log.as_json = wanted.log_format == "json"
-        plan = planning.plan(wanted)
+        with progress.planning(log) as tell:
+            plan = planning.plan(wanted, tell=tell)
         facts = carry_out(plan, log)
         if facts:
             check_failures(facts, wanted)
@@ -104,23 +107,30 @@ def print_plan(plan: planning.Plan, log: Log) -> None:
             f"run {plan.output.run_id} is not finished and is resumed; it has done {plan.tally.recordings} of them."
             " Is it still at work? Then both do the same, each recording counts once, and you may stop one"
         )
-    if listing.skipped:
-        kinds = ", ".join(f"{count} {extension}" for extension, count in listing.skipped.most_common())
-        lines.append(f"not recordings, left out: {kinds}")
-    if listing.unlisted:
-        lines.append(f"left out, since they cannot be listed: {', '.join(listing.unlisted)}")
-    if listing.aliases:
-        lines.append(f"{listing.aliases} rows name a file and time range of an earlier row, under another recording_id")
-    if listing.repeated:
-        lines.append(f"{listing.repeated} rows of the manifest repeat earlier ones, left out")
+    lines += _left_out(listing)
     if not plan.is_settled:
         lines.append(f"run {plan.output.run_id}: {plan.settings.engine.model} -> {plan.output.uri}")
     else:
         lines.append("nothing to do")
     if plan.settings.dry_run and (untold := models.untold(plan.checkpoint)):
         lines.append(untold)
+    if plan.settings.dry_run:
+        lines.append(f"{plan.output.uri} may be written: that was tried with a small object")
     for line in lines:
         log.say(line)
+
+
+def _left_out(listing: Listing) -> Iterator[str]:
+    """What --input has and is not done, or not twice."""
+    if listing.skipped:
+        kinds = ", ".join(f"{count} {extension}" for extension, count in listing.skipped.most_common())
+        yield f"not recordings, left out: {kinds}"
+    if listing.unlisted:
+        yield f"left out, since they cannot be listed: {', '.join(listing.unlisted)}"
+    if listing.aliases:
+        yield f"{listing.aliases} rows name a file and time range of an earlier row, under another recording_id"
+    if listing.repeated:
+        yield f"{listing.repeated} rows of the manifest repeat earlier ones, left out"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ evaluations/<id>/report.json   for machines; written last: it publishes the eval
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -38,14 +38,14 @@ class Planned:
     by: Scored
 
 
-def plan(what: Input) -> Planned:
+def plan(what: Input, tell: Callable[[str], object] = lambda _: None) -> Planned:
     """Look at what can be wrong before anything runs. What is done with this model and these settings is not to do
     again, whatever other models have done since.
 
     Raises:
         ConfigurationError: something is; or there is nothing that could be scored.
     """
-    found = planning.plan(what.settings, own_only=True)
+    found = planning.plan(what.settings, own_only=True, tell=tell)
     return Planned(found, SCORED[found.task.name](found, with_references(found, what)))
 
 

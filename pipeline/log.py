@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,7 +64,7 @@ class _Stderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             if self._log.as_json:
-                print(self._json.format(record), file=sys.stderr, flush=True)
+                print(self._json.format(record), file=self._log.console.file, flush=True)
             else:
                 style = getattr(record, "style", "yellow" if record.levelno >= logging.WARNING else None)
                 text = self._text.format(record)
@@ -78,7 +79,14 @@ class Log:
 
     def __init__(self) -> None:
         self.as_json = False
-        self.console = Console(stderr=True, width=None if sys.stderr.isatty() else PLAIN_WIDTH)
+        width = None if sys.stderr.isatty() else PLAIN_WIDTH
+        if (
+            sys.stderr is sys.__stderr__
+        ):  # a descriptor of its own: the process's is shut while Ray starts, for its noise
+            own = os.fdopen(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding, errors="backslashreplace")
+            self.console = Console(file=own, width=width)
+        else:
+            self.console = Console(stderr=True, width=width)
         LOGGER.setLevel(logging.INFO)
         for earlier in [handler for handler in LOGGER.handlers if isinstance(handler, _Stderr)]:
             LOGGER.removeHandler(earlier)
@@ -87,6 +95,20 @@ class Log:
     def say(self, message: str, style: str | None = None, level: str = "info", **facts: Any) -> None:
         """Log a message of the job, at level info, warning or error; `facts` are further members of its JSON object."""
         LOGGER.log(logging.getLevelName(level.upper()), message, extra={"style": style, "facts": facts})
+
+    @property
+    def is_live(self) -> bool:
+        """There is a terminal, where lines can be changed."""
+        return not self.as_json and self.console.is_interactive
+
+    def say_at_once(self, message: str) -> None:
+        """For signal handlers, before the process ends: takes no lock, and gives a terminal its cursor back."""
+        line = JsonLines().format(logging.LogRecord(LOGGER.name, logging.WARNING, "", 0, message, None, None))
+        text = f"{line}\n" if self.as_json else f"\n{message}\n"
+        if self.is_live:
+            text = f"\x1b[?25h{text}"
+        with suppress(OSError):
+            os.write(self.console.file.fileno(), text.encode())
 
     @contextmanager
     def libraries(self) -> Iterator[None]:

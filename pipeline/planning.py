@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ import pyarrow as pa
 from pipeline import __version__, estimate, flow, identity, models, store, tasks
 from pipeline.audio import confined
 from pipeline.errors import ConfigurationError
-from pipeline.ledger import done, parts, starts
+from pipeline.ledger import access, done, parts, starts
 from pipeline.ledger.done import Status
 from pipeline.ledger.parts import Output
 from pipeline.ledger.report import Tally
@@ -71,8 +71,9 @@ class Plan:
         return not self.count and not self.tally.recordings
 
 
-def plan(settings: Settings, own_only: bool = False) -> Plan:
-    """Look at everything that can be wrong before an engine is started, and at what there is to do.
+def plan(settings: Settings, own_only: bool = False, tell: Callable[[str], object] = lambda _: None) -> Plan:
+    """Look at everything that can be wrong before an engine is started, and at what there is to do. `tell` is told what
+    is looked at.
 
     With `own_only` rows of other models and settings change nothing: what is done with these stays done, though others
     have done it since.
@@ -81,6 +82,7 @@ def plan(settings: Settings, own_only: bool = False) -> Plan:
         ConfigurationError: model, input, output or tools are not as they should be.
     """
     confined.check_tools()
+    tell(f"looking at the model {settings.engine.model}")
     task, checkpoint = tasks.load(settings), inspect(settings.engine)
     models.require(task.name, task.requires, checkpoint)
     resolved = {"device": flow.device(settings.engine)}
@@ -107,7 +109,8 @@ def plan(settings: Settings, own_only: bool = False) -> Plan:
         **task.facts,
     }
     *_, of_recordings = task.tables
-    parts.check(settings.output)
+    tell(f"looking at what is below {settings.output}")
+    (access.probe if settings.dry_run else access.check)(settings.output)
     rows, own = done.Index(about["fingerprint"], own_only), done.Index(about["fingerprint"])  # earlier runs; this one
     try:
         reports, same = parts.reports(settings.output), {name: about[name] for name in SAME}
@@ -131,11 +134,13 @@ def plan(settings: Settings, own_only: bool = False) -> Plan:
     rows.complete()
     own.complete()
     why: Counter[str] = Counter()
+    tell(f"listing {settings.input}")
     retried = [str(code) for code in (FailureCode if "failed" in settings.retry else settings.retry)]
 
     def keep(recordings: pa.Table) -> np.ndarray:
         found = rows.find(recordings)
         why.update(found.counts)
+        tell(f"listing {settings.input}: {why.total()} recordings so far")
         todo = found.failed_with(retried) if settings.retry else ~found.is_(Status.DONE)
         return todo & ~own.find(recordings).same if resumed else todo
 

@@ -14,7 +14,7 @@ from pydantic_settings import SettingsConfigDict
 from pipeline import store
 from pipeline.errors import ConfigurationError
 from pipeline.flags import flag_of
-from pipeline.ledger import parts
+from pipeline.ledger import access
 from pipeline.planning import Plan
 from pipeline.scoring.error_rate import UNSPACED, NormalizerName
 from pipeline.sources.columns import RENAMED
@@ -125,7 +125,7 @@ def prepare(wanted: Evaluation) -> Input:
     if not wanted.configs:
         raise ConfigurationError(f"--configs is missing: which parts of {wanted.dataset}? (see --help)")
     try:
-        parts.check(wanted.output)
+        access.check(wanted.output)
         reference = wanted.reference or corpus.reference
         corpora = [
             corpus.read(wanted.input, config, wanted.split, reference) for config in dict.fromkeys(wanted.configs)

@@ -8,13 +8,13 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import flow, store
+from pipeline import flow, progress, store
 from pipeline.errors import JobError
 from pipeline.ledger.done import Status
 from pipeline.ledger.parts import Output
-from pipeline.ledger.report import Watch
 from pipeline.log import Log
 from pipeline.planning import SAME, Plan
+from pipeline.progress import Progress
 from pipeline.writer import Writer
 
 TICK_S = 1.0  # how often time limits are looked at while nothing comes
@@ -30,41 +30,60 @@ def execute(plan: Plan, log: Log) -> Row:
     Raises:
         ConfigurationError: the engines do not fit the cluster, or the output may not be written.
         JobError: an engine, the cluster or the output broke down under way.
+        KeyboardInterrupt: it was interrupted; a note says how much is saved.
     """
+    total, writer = plan.count + plan.tally.recordings, Writer(plan)
+    try:
+        return _execute(plan, writer, log)
+    except KeyboardInterrupt as end:
+        saved = writer.saved
+        end.add_note(f"{saved} of {total} recordings are saved below {plan.output.uri}, {total - saved} are left")
+        raise
+
+
+def _execute(plan: Plan, writer: Writer, log: Log) -> Row:
     output, tally, clock, first_rows_s = plan.output, plan.tally, time.monotonic(), None
     resumed, engines = tally.recordings, plan.settings.engine.count or 1
     served: Row = {}  # what the flow says of the engines
     output.start(plan.about, SAME)
     output.keep_trying(log)
-    writer = Writer(plan)
     if plan.count:
-        watch = Watch(plan.count + tally.recordings, log)
+        at = Progress(plan, lambda: writer.left)
         deadline = clock + 3600 * (plan.settings.max_hours or float("inf"))
         with (
             _storage_trouble(output),
-            watch.display(),
+            at.shown(log),
             flow.cluster(plan.settings, plan.checkpoint, log.say) as decided,
         ):
-            engines = decided.engine.count
+            at.engines = engines = decided.engine.count or 1
+            at.phase = progress.STARTING_ENGINES
             try:
-                answers = flow.answers(plan.task, plan.listing.recordings, decided, plan.checkpoint, served)
+                answers = flow.answers(
+                    plan.task, plan.listing.recordings, decided, plan.checkpoint, facts=served, tell=at.hear
+                )
                 with closing(flow.ticking(answers, TICK_S)) as tables:
                     for table in tables:
                         if table is not None:
                             first_rows_s = first_rows_s or time.monotonic() - clock
                             writer.add(table)
                         writer.flush_if_due()
-                        watch.show(tally)
+                        at.note(0 if table is None else len(table))
                         if time.monotonic() > deadline:
+                            at.phase = progress.WRITING
                             writer.flush()
                             break
                     else:
+                        at.phase = progress.WRITING
                         writer.finish()
-            except BaseException:
+            except BaseException as error:
+                at.phase = progress.WRITING
+                if isinstance(error, KeyboardInterrupt):
+                    log.say("interrupted: what is finished is being written; a second Ctrl-C ends at once", "yellow")
                 with suppress(JobError, *store.STORAGE_ERRORS):  # the first trouble is the one to tell
                     writer.flush()
                 raise
-            watch.show(tally)
+            finally:
+                at.phase = progress.STOPPING
     with _storage_trouble(output):
         for part in output.catch_up():  # what another driver has committed in the last moment
             tally.add_part(part)

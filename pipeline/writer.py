@@ -73,6 +73,16 @@ class Writer:
         self._finished: dict[str, Mapping[str, Sequence[Row]]] = {}  # the rows of each table, to be committed
         self._flushed = time.monotonic()
 
+    @property
+    def left(self) -> np.ndarray:
+        """Which of the plan's N recordings are not finished: bool (N,)."""
+        return self._is_waiting
+
+    @property
+    def saved(self) -> int:
+        """Recordings of the run that are committed, by whichever driver."""
+        return self._tally.recordings - len(self._finished)
+
     def add(self, answers: pa.Table) -> None:
         """Take in what an engine has answered."""
         for recording_id, own in self._assembly.add(answers):
@@ -139,6 +149,7 @@ class Writer:
         except Left as why:
             self._tally.left[str(why)] += 1
             return
+        # Before it is counted: an interruption between the two must not say "saved".
+        self._finished[recording_id] = rows
         whole = self._tally.add(rows)
         flow.count_recording(whole["outcome"], whole["failure_code"], whole["duration_s"] or 0.0)
-        self._finished[recording_id] = rows

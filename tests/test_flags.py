@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from infra import settings_page
 from jobs import __main__ as jobs
 from pipeline import __version__, command_line
 from pipeline.exports.files import Export
@@ -207,11 +208,23 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_jobs_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert jobs.main() == 0
+    assert jobs.main([]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sorted(line.split()[2] for line in lines[:-1]) == sorted(
-        ["jobs.check", *(prog_of(kind).split()[2] for kind in KINDS)]
+        ["jobs.check", "jobs.show", *(prog_of(kind).split()[2] for kind in KINDS)]
     )
+
+
+def test_a_job_is_run_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """As the command voxtral-batch does."""
+    assert jobs.main(["transcribe", "--input"]) == 2
+    assert "--input needs a value" in capsys.readouterr().err
+    assert jobs.main(["transcrib"]) == 2
+    assert capsys.readouterr().err == "error: there is no job transcrib (did you mean transcribe?)\n"
+
+
+def test_the_page_of_settings_is_that_of_the_code() -> None:
+    assert settings_page.PAGE.read_text("utf-8") == settings_page.page(), "stale: make docs"
 
 
 def test_names() -> None:

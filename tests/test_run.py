@@ -280,8 +280,8 @@ def test_a_dry_run_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[
     arguments = ["--input", str(DEMO / "recordings"), "--output", str(tmp_path / "out"), "--dry-run", *SCRIPTED]
     assert transcribe.main(arguments) == 0
     said = capsys.readouterr().err
-    assert "16 recordings" in said
-    assert "16 to do" in said
+    assert "17 recordings" in said
+    assert "17 to do" in said
     assert "1 .txt" in said
     assert re.search(r"^about \d min \d\d s of audio to do", said, re.M)
     assert CANARY not in said

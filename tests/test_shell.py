@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from jobs import shell
@@ -67,6 +68,12 @@ def test_a_terminated_job_keeps_what_is_finished(
     job.terminate()
     said = job.communicate(timeout=60)[1]
     assert job.returncode == 143
-    assert json.loads(said.splitlines()[-1])["message"].startswith("interrupted")
-    parts = len(list(Path(output).glob("transcripts/*/*.parquet")))
-    assert parts >= 2, "what was finished behind the last part is written, too"
+    parts = list(Path(output).glob("transcripts/*/*.parquet"))
+    assert len(parts) >= 2, "what was finished behind the last part is written, too"
+    saved = sum(pq.read_metadata(path).num_rows for path in parts)
+    assert json.loads(said.splitlines()[-1])["message"] == (
+        f"interrupted: {saved} of 80 recordings are saved below {output}, {80 - saved} are left;"
+        " run the same command again to continue"
+    )
+    phases = [line["phase"] for line in map(json.loads, said.splitlines()) if "phase" in line]
+    assert list(dict.fromkeys(phases))[:3] == ["starting Ray", "starting engines", "processing"]

@@ -5,5 +5,6 @@ from pipeline.flow.cluster import cluster
 from pipeline.flow.device import device
 from pipeline.flow.metrics import count_recording
 from pipeline.flow.stream import answers
+from pipeline.flow.tracker import EngineStates
 
-__all__ = ["answers", "cluster", "count_recording", "device", "ticking"]
+__all__ = ["EngineStates", "answers", "cluster", "count_recording", "device", "ticking"]

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from types import FrameType
 
 import psutil
 import ray
@@ -92,13 +93,33 @@ def _end(processes: list[psutil.Process]) -> None:
 
 @contextmanager
 def kept_signals() -> Iterator[None]:
-    """Ray makes SIGTERM an immediate end, also where it joins nothing; whoever runs the job knows better."""
-    kept = signal.getsignal(signal.SIGTERM)
+    """Ray makes SIGTERM an immediate end, also where it joins nothing; whoever runs the job knows better. And it loses
+    what a signal's handler raises inside its compiled code: that is raised behind it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    raised: list[BaseException] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        handler = kept[signal.Signals(number)]
+        try:
+            if callable(handler):
+                handler(number, frame)
+        except BaseException as error:
+            raised.append(error)
+            raise
+
+    for number, handler in kept.items():
+        if callable(handler):
+            signal.signal(number, note)
     try:
         yield
     finally:
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, kept)
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+        if raised:
+            raise raised[0]
 
 
 @contextmanager

@@ -6,8 +6,9 @@ import itertools
 import math
 import re
 import secrets
-from collections.abc import Generator, Iterable, Iterator
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from pipeline.errors import JobError
 from pipeline.flow import metrics
 from pipeline.flow.actors import ANSWER_S, EngineActor
 from pipeline.flow.cluster import engine_cpus
-from pipeline.flow.tracker import DECODE_KILLS, DecodeTracker, EngineTracker, GatheringActor
+from pipeline.flow.tracker import DECODE_KILLS, DecodeTracker, EngineStates, EngineTracker, GatheringActor
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Settings
@@ -31,6 +32,7 @@ MIN_BLOCK_BYTES = 1 << 20
 # Batches that are inside one engine actor at once, together twice what its engine computes at once. Where windows may
 # be so long that a batch has more than so many bytes, batches are smaller, and more of them are inside.
 BATCHES_IN_FLIGHT, MAX_BATCHES_IN_FLIGHT, MAX_BATCH_BYTES = 8, 32, 128 << 20
+STATES_EVERY_S = 2.0
 
 
 def answers(
@@ -38,10 +40,13 @@ def answers(
     recordings: pa.Table,
     settings: Settings,
     checkpoint: Checkpoint,
+    *,
     facts: dict[str, Any] | None = None,
+    tell: Callable[[EngineStates], None] | None = None,
 ) -> Generator[pa.Table]:
     """RECORDING rows -> tables of task.answers, in any order, as they come. The settings are those of `cluster`. At the
-    end `facts` has what a report says of the engines.
+    end `facts` has what a report says of the engines; until then `tell` is told every few seconds, by a thread, how
+    many there are.
 
     Raises:
         JobError: an engine did not start or died, or the cluster broke down.
@@ -57,12 +62,15 @@ def answers(
     in_flight = max(BATCHES_IN_FLIGHT, min(MAX_BATCHES_IN_FLIGHT, at_once // batch))
     context.target_max_block_size = max(MIN_BLOCK_BYTES, int(batch * window_bytes))
     trackers: list[Any] = []
+    telling = ExitStack()
     try:
         actor: Any = ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
         tracker = actor(EngineTracker).remote(engine.count, engine.elastic, engine.max_deaths)
         decoding = actor(DecodeTracker).remote()
         gathering = actor(GatheringActor).remote()
         trackers += tracker, decoding, gathering
+        if tell:
+            telling.enter_context(_told(tracker, tell))
         windows = ray.data.from_arrow(blocks(recordings)).map_batches(  # pyright: ignore[reportArgumentType]
             _prepare,  # pyright: ignore[reportArgumentType]
             fn_kwargs={"task": task, "settings": settings, "tracker": decoding},
@@ -89,12 +97,31 @@ def answers(
     except Exception as error:  # Ray's own come from several families
         raise JobError(f"an engine or a worker broke down: {_cause(error)} (--verbose shows the logs)") from error
     finally:
+        telling.close()
         with suppress(Exception):  # the cluster may be gone
             if facts is not None and trackers:
                 facts |= ray.get(trackers[0].facts.remote(), timeout=ANSWER_S)
         with suppress(Exception):
             for tracker in trackers:  # stages keep handles on them, so that they would live as long as this process
                 ray.kill(tracker)
+
+
+@contextmanager
+def _told(tracker: Any, tell: Callable[[EngineStates], None]) -> Iterator[None]:
+    over = threading.Event()
+
+    def ask() -> None:
+        while not over.wait(STATES_EVERY_S):
+            with suppress(Exception):  # the cluster may be gone
+                tell(ray.get(tracker.states.remote(), timeout=ANSWER_S))
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        asking.join()
 
 
 def blocks(recordings: pa.Table) -> list[pa.Table]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pipeline.errors import JobError
 from pipeline.flow.metrics import count_deaths
@@ -117,6 +117,13 @@ class DecodeTracker(CrashTracker):
         self._progress[recording] = max(tables, self._progress.get(recording, 0))
 
 
+class EngineStates(NamedTuple):
+    """How many engines are up, and how many are loading their model."""
+
+    up: int = 0
+    starting: int = 0
+
+
 class EngineTracker(CrashTracker):
     """Of engines: how they start, too, and how long they serve."""
 
@@ -169,6 +176,9 @@ class EngineTracker(CrashTracker):
             return None
         waited_for = self._starting if self._elastic else len(self._start_failures) < self._engines
         return None if self._served or waited_for else reason
+
+    def states(self) -> EngineStates:
+        return EngineStates(sum(until is None for _, until in self._served.values()), len(self._starting))
 
     def facts(self) -> dict[str, Any]:
         """What a report says of the engines: those that served, their time together, the time until the first one was

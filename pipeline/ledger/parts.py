@@ -13,7 +13,6 @@ recording is committed twice.
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -28,7 +27,7 @@ import pyarrow.parquet as pq
 
 from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
-from pipeline.ledger import done
+from pipeline.ledger import access, done
 from pipeline.log import Log
 from pipeline.schema import KEYS
 
@@ -36,34 +35,6 @@ T = TypeVar("T")
 READS_AT_ONCE = 16
 
 Row = dict[str, Any]
-
-
-def check(output: str) -> None:
-    """Raise ConfigurationError unless the place can be reached."""
-    scheme, path = store.split(output)
-    try:
-        if scheme == "file":
-            nearest = next(folder for folder in (Path(path), *Path(path).parents) if folder.exists())
-            if not nearest.is_dir() or not os.access(nearest, os.W_OK):
-                raise ConfigurationError(f"--output {output}: {nearest} is not a folder that we may write to")
-        else:
-            store.look(output)
-    except store.STORAGE_ERRORS as error:
-        raise ConfigurationError(f"--output {output}: {store.explain(error)}") from error
-
-
-def refuse_overwriting_server(output: str, uri: str, created: bool) -> None:
-    """Raise ConfigurationError where one driver could overwrite what another has committed; an object of ours that was
-    `created` to see this is removed."""
-    if store.refuses_overwriting(uri):
-        return
-    if created:
-        with suppress(*store.STORAGE_ERRORS):
-            store.remove(uri)
-    raise ConfigurationError(
-        f"--output {output}: the server {store.endpoint()} ignores conditional writes (If-None-Match), so one driver"
-        " could overwrite what another has committed; write to AWS S3, another server that honours them, or a folder"
-    )
 
 
 def reports(output: str) -> list[Row]:
@@ -183,7 +154,7 @@ class Output:
                     raise ConfigurationError(
                         f"--run-id {self.run_id}: a run of this name began with another {other[0]}; choose another name"
                     ) from None
-            refuse_overwriting_server(self.uri, self.started_uri, created)
+            access.refuse_overwriting(self.uri, self.started_uri, created)
         except store.STORAGE_ERRORS as error:
             raise ConfigurationError(f"--output {self.uri}: {store.explain(error)}") from error
 

@@ -1,21 +1,17 @@
-"""The numbers of a run: counted as rows pass, shown while it runs and at its end, kept as JSON."""
+"""The numbers of a run: counted as rows pass, shown at its end, kept as JSON."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 import pyarrow as pa
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from pipeline.log import Log, duration
 from pipeline.schema import Outcome
 
 Row = dict[str, Any]
-PLAIN_INTERVAL_S = 30.0  # between progress lines where there is no terminal
 
 
 class Numbers(Protocol):
@@ -93,30 +89,6 @@ def _flat(table: pa.Table) -> pa.Table:
 
 def _of_structs(kind: pa.DataType) -> bool:
     return pa.types.is_list(kind) and pa.types.is_struct(kind.value_type)
-
-
-class Watch:
-    """Progress on a terminal as a bar, elsewhere as a line now and then."""
-
-    def __init__(self, total: int, log: Log) -> None:
-        self._total, self._log, self._said = total, log, time.monotonic()
-        console, self._lines = log.console, log.as_json or not log.console.is_terminal
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, TimeRemainingColumn(), console=console, disable=self._lines)
-        self._task = self._bar.add_task("starting the engines", total=total)
-
-    def display(self) -> AbstractContextManager[Any]:
-        return self._bar
-
-    def show(self, tally: Tally) -> None:
-        words = f"{duration(tally.audio_s)} of audio, {tally.outcomes[Outcome.FAILED]} failed"
-        self._bar.update(self._task, completed=tally.recordings, description=words)
-        if self._lines and time.monotonic() - self._said > PLAIN_INTERVAL_S:
-            self._said = time.monotonic()
-            facts = {"recordings": tally.recordings, "total": self._total, "audio_s": round(tally.audio_s, 1)}
-            self._log.say(
-                f"{tally.recordings}/{self._total} recordings, {words}", failed=tally.outcomes[Outcome.FAILED], **facts
-            )
 
 
 def print_summary(report: Row, task_lines: Sequence[tuple[str, str]], log: Log) -> None:

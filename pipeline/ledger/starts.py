@@ -10,13 +10,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from pipeline import store
-from pipeline.ledger import parts
+from pipeline.ledger import access, parts
 
 Row = dict[str, Any]
+
+
+def begun(output: str, finished: Collection[str]) -> list[Row]:
+    """The facts with which runs began that are not among the finished ones, with their run_id."""
+    names = {run_id: uri for run_id, uri in parts.names_in(output, "started").items() if run_id not in finished}
+    return [facts | {"run_id": run_id} for run_id, facts in zip(names, parts.facts_of(names.values()), strict=True)]
 
 
 def stopped(output: str, found: Sequence[Row], facts: Row) -> str | None:
@@ -26,9 +32,7 @@ def stopped(output: str, found: Sequence[Row], facts: Row) -> str | None:
     """
     finished = {report["run_id"] for report in found}
     last = max((report["finished_at"] for report in found if facts.items() <= report.items()), default="")
-    names = {run_id: uri for run_id, uri in parts.names_in(output, "started").items() if run_id not in finished}
-    begun = zip(names, parts.facts_of(names.values()), strict=True)
-    left = [(start["started_at"], run_id) for run_id, start in begun if facts.items() <= start.items()]
+    left = [(x["started_at"], x["run_id"]) for x in begun(output, finished) if facts.items() <= x.items()]
     newest, run_id = max(left, default=("", None))
     return run_id if newest > last else None
 
@@ -48,5 +52,5 @@ def claim(output: str, found: Sequence[Row], facts: Row, run_id: str) -> str:
         store.create(uri, run_id.encode())
     except FileExistsError:
         return store.read(uri).decode()
-    parts.refuse_overwriting_server(output, uri, created=True)
+    access.refuse_overwriting(output, uri, created=True)
     return run_id

@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.flow import device, gpus, metrics, stream
 from pipeline.flow.cluster import decide as decided
+from pipeline.flow.cluster import kept_signals
 from pipeline.flow.tracker import DECODE_KILLS, ENGINE_KILLS, DecodeTracker, EngineTracker
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.schema import RECORDING
@@ -106,6 +108,14 @@ def test_a_look_for_a_cluster_keeps_the_jobs_own_end(no_ray: None, monkeypatch: 
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGTERM, own)
+
+
+def test_an_interruption_that_ray_loses_comes_behind_it() -> None:
+    with pytest.raises(KeyboardInterrupt), kept_signals():
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def rows_of(sizes: list[int | None]) -> pa.Table:

@@ -20,7 +20,8 @@ import pytest
 from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.ledger import parts, starts
-from pipeline.ledger.parts import Output, check
+from pipeline.ledger.access import check
+from pipeline.ledger.parts import Output
 from pipeline.schema import KEYS
 from pipeline.tasks.transcribe.schema import SEGMENT, TRANSCRIPT
 from tests.conftest import ROOT

@@ -59,24 +59,3 @@ def test_the_summary_shows_what_counts(capsys: pytest.CaptureFixture[str]) -> No
     report.print_summary(about, lines, log)
     line = json.loads(capsys.readouterr().err)
     assert (line["message"], line["run_id"], line["recordings"]) == ("finished", "r", 0)
-
-
-@pytest.mark.parametrize("as_json", [False, True])
-def test_progress_without_a_terminal_is_a_line_now_and_then(
-    as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    log = Log()
-    log.as_json = as_json
-    watch = report.Watch(10, log)
-    tally = report.Tally(numbers.Numbers(), "transcripts")
-    watch.show(tally)
-    assert capsys.readouterr().err == ""
-    monkeypatch.setattr(report, "PLAIN_INTERVAL_S", -1.0)
-    tally.outcomes["ok"] += 3
-    watch.show(tally)
-    said = capsys.readouterr().err
-    if as_json:
-        line = json.loads(said)
-        assert (line["recordings"], line["total"], line["failed"]) == (3, 10, 0)
-    else:
-        assert said.startswith("3/10 recordings")

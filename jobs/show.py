@@ -1,0 +1,69 @@
+"""What an output holds: `python -m jobs.show OUTPUT [RECORDING]`.
+
+OUTPUT is the --output of a job. Alone, it lists the runs: when each began, of which task and model, how many recordings
+it has done, and whether it is published. With RECORDING (a recording_id, a URI, or a part of either that no other
+recording has): its newest transcript and answers.
+
+Exit status: 0 done; 2 there is no such output, run or recording.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from jobs import shell
+from pipeline.errors import ConfigurationError
+from pipeline.ledger import history, lookup, pages
+from pipeline.log import Log
+from pipeline.tasks.transcribe import speakers
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print what there is; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="python -m jobs.show", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("output", metavar="OUTPUT", help="where a job has written: a bucket prefix or a directory")
+    parser.add_argument("recording", metavar="RECORDING", nargs="?", help="a recording_id, a URI, or a part of either")
+    parser.add_argument("--run-id", metavar="NAME", help="of this run alone")
+    parser.add_argument("--last", type=int, default=10, metavar="N", help="list so many runs (default: 10)")
+    parser.add_argument("--json", action="store_true", help="print JSON, with all columns")
+    wanted = parser.parse_args(arguments)
+
+    def job(_: Log) -> int:
+        found = history.runs(wanted.output)
+        if not found:
+            raise ConfigurationError(f"{wanted.output} has no runs: is it the --output of a job?")
+        if wanted.run_id:
+            names = [run.run_id for run in found]
+            found = [run for run in found if run.run_id == wanted.run_id]
+            if not found:
+                raise ConfigurationError(
+                    f"--run-id {wanted.run_id}: {wanted.output} has no such run; the last is {names[0]}"
+                )
+        if wanted.recording is None:
+            shown = found[: max(1, wanted.last)]
+            print(
+                _json({"runs": [run.as_json() for run in shown]}) if wanted.json else pages.of_runs(shown, len(found))
+            )
+            return 0
+        about = lookup.find(wanted.output, found, wanted.recording, ["answers"])
+        for row in (row for one in about for row in one.rows if row.get("segments")):
+            row["segments"] = speakers.of_segments(row["segments"], row.get("turns"))
+        if wanted.json:
+            print(_json({"found": [{"run": one.run.as_json(), "rows": one.rows, **one.others} for one in about]}))
+        else:
+            print("\n\n".join(map(pages.of_recording, about)))
+        return 0
+
+    return shell.run(job)
+
+
+def _json(what: object) -> str:
+    return json.dumps(what, indent=2, ensure_ascii=False, default=str)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
