@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -21,20 +22,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
 import ray
 import yaml
-from plotly.subplots import make_subplots
 
 from bench import speech
 from demo.run import ENGINE
 from infra import local_cluster
 from jobs import transcribe
+from pipeline.pages import layout
+from pipeline.pages.charts import PointChart, Points
 
 ROOT = Path(__file__).parents[1]
 SCRAPE_S, RATE_S, STEP_S = 1, 10, 1
 PORT = 9390
-COLUMNS = 3
 RECORDINGS, RECORDING_S = 30, 180.0
 
 
@@ -70,28 +70,22 @@ def query(address: str, expression: str, start: float, end: float) -> list[dict[
 
 
 def draw(address: str, start: float, end: float, path: Path) -> int:
-    """All panels into an HTML page; how many of them have data."""
+    """All panels into an HTML page (dashboard.html); how many of them have data."""
     panels = json.loads((ROOT / "infra/grafana-dashboard.json").read_text("utf-8"))["panels"]
-    rows = -(-len(panels) // COLUMNS)
-    figure = make_subplots(rows, COLUMNS, subplot_titles=[panel["title"] for panel in panels])
-    filled = 0
-    for at, panel in enumerate(panels):
+    charts = []
+    for panel in panels:
         found = [(target, one) for target in panel["targets"] for one in query(address, target["expr"], start, end)]
-        filled += bool(found)
+        lines = []
         for target, series in found:
-            labels = series["metric"]
             name = target.get("legendFormat") or ""
-            for label, value in labels.items():
+            for label, value in series["metric"].items():
                 name = name.replace(f"{{{{{label}}}}}", value)
-            times = [float(time_s) - start for time_s, _ in series["values"]]
-            values = [float(value) for _, value in series["values"]]
-            line = go.Scatter(x=times, y=values, name=name, showlegend=False, hovertext=name, mode="lines")
-            figure.add_trace(line, row=at // COLUMNS + 1, col=at % COLUMNS + 1)
-    figure.update_layout(height=260 * rows, width=1400, template="plotly_white", title="seconds since the job began")
-    figure.update_yaxes(rangemode="tozero")
-    figure.update_xaxes(range=[0, end - start])
-    figure.write_html(path, include_plotlyjs=True)
-    return filled
+            points = [(float(time_s) - start, float(value)) for time_s, value in series["values"]]
+            points = [(time_s, value) for time_s, value in points if math.isfinite(value)]  # of 0 / 0, for one
+            lines.append(Points(name, [time_s for time_s, _ in points], [value for _, value in points]))
+        charts.append(PointChart(panel["title"], "seconds since the job began", "", lines, has_lines=True))
+    path.write_text(layout.template("demo", "dashboard.html").render(charts=charts), "utf-8")
+    return sum(bool(chart.series) for chart in charts)
 
 
 def main() -> int:

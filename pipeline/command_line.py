@@ -18,7 +18,8 @@ from pipeline.errors import ConfigurationError
 from pipeline.flags import SIMILAR, Setting, did_you_mean, flag_of, settings_of, similar, source_of, variable_of
 from pipeline.settings import JobSettings, Settings
 
-JOB_PREFIXES = ("VOXTRAL_", "VOXTRAL_EXPORT_", "VOXTRAL_TIDY_")  # of the environment variables of all jobs
+# Of the environment variables of all jobs.
+JOB_PREFIXES = ("VOXTRAL_", "VOXTRAL_EXPORT_", "VOXTRAL_TIDY_", "VOXTRAL_REPORT_")
 # Variables of this prefix that other code reads: the lease, and processes of vLLM.
 NO_SETTINGS = {"VOXTRAL_JOB_ID", "VOXTRAL_END_WITH_PARENT"}
 # Kubernetes sets these in every pod for each service of its namespace: VOXTRAL_ABCDE_HEAD_SVC_PORT_8265_TCP_ADDR.

@@ -16,12 +16,13 @@ from pipeline.exports.files import Export
 from pipeline.flags import COMMON, flag_of, settings_of, similar, variable_of
 from pipeline.nightly import Nightly
 from pipeline.references import Evaluation, FleursEvaluation
+from pipeline.run_page.page import Page
 from pipeline.settings import JobSettings, Settings
 from pipeline.tasks.ask.settings import AskSettings
 from pipeline.tidy import Tidy
 
 NESTED = ["audio", "segmentation", "engine", "language", "guards", "alignment", "diarization"]
-KINDS = [Settings, AskSettings, Evaluation, FleursEvaluation, Nightly, Export, Tidy]
+KINDS = [Settings, AskSettings, Evaluation, FleursEvaluation, Nightly, Export, Tidy, Page]
 every_job = pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
 
 

@@ -11,7 +11,11 @@ def test_intervals_reach_down_to_zero_and_are_left_out_where_there_are_none() ->
         {"language": "en", "error_rate": 0.2, "low": None, "high": None},
         {"language": "fr", "error_rate": None, "low": None, "high": None},
     ]
-    (bars,) = charts.rates({"a": lines}).to_dict()["data"]
-    assert bars["x"] == ["de", "en"] and bars["y"] == pytest.approx([10, 20])
-    assert bars["error_y"]["arrayminus"] == pytest.approx([10, 0])
-    assert bars["error_y"]["array"] == pytest.approx([20, 0])
+    chart = charts.rates({"a": lines}, [("theirs", {"en": 7.0, "xx": 9.0}, False)])
+    ours, theirs = chart.series
+    assert chart.categories == ["de", "en", "fr"]
+    assert ours.values[:2] == pytest.approx([10, 20]) and ours.values[2] is None
+    assert ours.bounds(0) == pytest.approx((0, 30)) and ours.bounds(1) == pytest.approx((20, 20))
+    assert theirs.values == [None, 7.0, None] and not theirs.is_shown
+    de, en = chart.bars(0)
+    assert de.low_y == de.y + de.height and de.has_interval and not en.has_interval

@@ -5,9 +5,8 @@ from __future__ import annotations
 from itertools import groupby
 from typing import Any
 
-from plotly.offline import get_plotlyjs
-
-from pipeline.scoring import charts, layout, tables
+from pipeline.pages import layout
+from pipeline.scoring import charts, tables
 from pipeline.scoring.comparison.text import points, price
 from pipeline.scoring.error_rate import normalizer
 from pipeline.scoring.tables import MACRO, SIGNIFICANT
@@ -22,7 +21,8 @@ def render(report: Row) -> str:
     ordered = sorted((line for line in lines if line["language"] != MACRO), key=lambda line: line["language"])
     by_model = {one["model"]: [line for line in lines if line["model"] == one["model"]] for one in report["models"]}
     means = {line["model"]: line for line in lines if line["language"] == MACRO}
-    return layout.template("comparison/page.html", percent=percent, points=points, price=price).render(
+    filters = {"percent": percent, "points": points, "price": price}
+    return layout.template("pipeline.scoring", "comparison/page.html", **filters).render(
         report=report,
         means=means,
         metric="error rate" if "mixed" in {line["metric"] for line in means.values()} else lines[0]["metric"].upper(),
@@ -30,8 +30,7 @@ def render(report: Row) -> str:
         normalizers=list(dict.fromkeys((line["normalizer"], line["normalizer_version"]) for line in report["lines"])),
         disagreements=[_aligned(each) for each in report["disagreements"]],
         significant=SIGNIFICANT,
-        chart=charts.html(charts.rates(by_model)),
-        plotly=get_plotlyjs(),
+        chart=charts.rates(by_model),
     )
 
 
