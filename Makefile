@@ -10,7 +10,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve nights cluster dashboard test test-all check format docs bench bench-full demo-checkpoint demo-aligner demo-check demo-recordings vad-model speaker-model lock clean
+.PHONY: help setup demo serve nights cluster reading dashboard browser test test-all check format docs bench bench-full demo-checkpoint demo-aligner demo-check demo-recordings vad-model speaker-model lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 20
@@ -44,6 +44,9 @@ cluster: setup ## a Ray cluster of a head and two workers on this machine, for r
 nights: setup ## three nights of jobs.nightly on a bucket that grows and changes
 	$(BIN)/python -m demo.nights
 
+reading: setup ## the demo's transcripts and answers as pages, in build/reading, after make demo
+	$(BIN)/python -m demo.reading
+
 dashboard: setup ## the Grafana dashboard with a job's data in it, as build/dashboard.html: needs prometheus
 	command -v prometheus >/dev/null || sh infra/install-system-tools.sh prometheus
 	$(BIN)/python -m demo.dashboard
@@ -54,11 +57,15 @@ check: setup ## lint, formatting, types, and who may import whom
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-test: check ## check, and the tests
+test: check browser ## check, and the tests
 	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
-test-all: check ## check, and the tests with the slow ones
+test-all: check browser ## check, and the tests with the slow ones
 	$(BIN)/pytest
+
+browser: # for the tests of the reading page, which are skipped where it cannot be installed
+	@command -v chromedriver >/dev/null || sh infra/install-system-tools.sh chromium chromium-driver || \
+		echo "no Chromium with its chromedriver: the reading page is not tested"
 
 bench: setup ## measure, in minutes: preparation, the job beside bare vLLM, packing, memory, the roofline
 	$(BIN)/python -m bench.preparation

@@ -44,6 +44,8 @@ COMMON = (
     "config",
 )
 METAVARS = {
+    "answers": "URI",
+    "audio_base": "URL",
     "input": "URI",
     "output": "URI",
     "question": "TEXT",

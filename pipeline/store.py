@@ -268,11 +268,12 @@ def endpoint() -> str:
     return str(client.meta.endpoint_url)
 
 
-def replace(uri: str, data: bytes) -> None:
-    """Write an object in one atomic step, over an earlier one of that name."""
+def replace(uri: str, data: bytes, content_type: str | None = None) -> None:
+    """Write an object in one atomic step, over an earlier one of that name. Object storage gives it out to browsers as
+    `content_type`, a media type."""
     scheme, path = split(uri)
     if scheme != "file":
-        filesystem(scheme).pipe_file(path, data)
+        filesystem(scheme).pipe_file(path, data, **({"ContentType": content_type} if content_type else {}))
         return
     with _written_beside(Path(path), data) as beside:
         beside.replace(path)

@@ -177,9 +177,7 @@ def test_defaults_and_choices_of_lists(help_of) -> None:
     assert (
         help_of(Export)
         .about["--formats"]
-        .endswith(
-            "Any of: srt, vtt, vtt-words, txt, json, ctm, rttm, stm, nemo, audiofolder. (default: srt,vtt,txt,json)"
-        )
+        .endswith("vtt-words, txt, json, ctm, rttm, stm, nemo, audiofolder, html. (default: srt,vtt,txt,json)")
     )
 
 

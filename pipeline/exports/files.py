@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 from pydantic import Field
@@ -18,8 +19,10 @@ from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.exports import manifests
 from pipeline.exports.formats import PER_EXPORT, PER_RECORDING, FormatName
-from pipeline.exports.names import FileNames
+from pipeline.exports.names import FileNames, roots
 from pipeline.exports.newest import Newest
+from pipeline.exports.reading.audio import Places
+from pipeline.exports.reading.site import Site
 from pipeline.ledger import parts
 from pipeline.schema import Outcome
 from pipeline.settings import JobSettings
@@ -32,16 +35,17 @@ Row = dict[str, Any]
 
 
 class Export(JobSettings):
-    """Write transcripts as subtitles, text, JSON, and the formats of scoring and training tools: one file for each
-    recording, in the folders of the input, or one for all.
+    """Write transcripts as subtitles, text, JSON, pages, and the formats of scoring and training tools: one file for
+    each recording, in the folders of the input, or one for all.
 
-    The newest published transcript of each recording counts. Failed recordings have a JSON file alone.
+    The newest published transcript of each recording counts. Failed recordings have a JSON file and a page alone.
 
     Examples:
 
         python -m jobs.export --input s3://bucket/transcripts --output s3://bucket/captions
         python -m jobs.export --input transcripts/ --output captions/ --formats srt,vtt
         python -m jobs.export --input transcripts/ --output training/ --formats nemo
+        python -m jobs.export --input transcripts/ --output pages/ --formats html --copy-audio opus
     """
 
     model_config = SettingsConfigDict(env_prefix="VOXTRAL_EXPORT_", cli_prog_name="python -m jobs.export")
@@ -52,20 +56,33 @@ class Export(JobSettings):
     """Where the files go: a bucket prefix or a directory. Files of the same name are replaced."""
     formats: tuple[FormatName, ...] = Field(default=("srt", "vtt", "txt", "json"))
     """Which files to write. `ctm` and `vtt-words` need the words of `jobs.transcribe --words`, `rttm` the turns of
-    speakers. `nemo` is one manifest.jsonl for all, `audiofolder` one metadata.jsonl, which belongs beside the audio."""
+    speakers. `nemo` is one manifest.jsonl for all, `audiofolder` one metadata.jsonl, which belongs beside the audio.
+    `html` is a folder of pages to search, hear and correct transcripts in: open its index.html."""
     run_id: str | None = None
     """Take this run alone."""
+    answers: str | None = None
+    """html: what jobs.ask wrote, to show beside the texts. Default: --input, if there are answers."""
+    audio_base: str | None = Field(default=None, pattern="^https?://")
+    """html: the URL below which the recordings are, by their paths below the input. Default: their own place, by a
+    relative path, where that is on the same disk or in the same bucket as --output."""
+    sign_hours: float | None = Field(default=None, gt=0, le=168)
+    """html: link recordings in object storage with signed URLs that are valid for so long; anyone who has the page can
+    open them. Temporary credentials end them earlier. [hours]"""
+    copy_audio: Literal["opus"] | None = None
+    """html: write a compressed copy of each recording beside the pages, about 15 MB per hour. It plays what the model
+    heard, whatever the recording's format."""
 
 
 @dataclass(frozen=True)
 class Exported:
     """What was written: how many files of each format per recording, how many lines of each per export; how many
-    recordings failed; the folder that the paths of `audiofolder` are relative to."""
+    recordings failed; the folder that the paths of `audiofolder` are relative to; how many pages have no audio."""
 
     files: Counter[str]
     lines: Counter[str]
     failed: int
     audio_root: str
+    silent: int
 
 
 def export(settings: Export) -> Exported:
@@ -95,7 +112,7 @@ def export(settings: Export) -> Exported:
         else ""
     )
     output = settings.output.rstrip("/")
-    names = FileNames(newest.rows() if per_recording else (), inputs)
+    names = FileNames(newest.rows() if len(kinds) > len(per_export) else (), inputs)
 
     def write(row: Row) -> list[str]:
         written = [kind for kind in per_recording if _has_file(row, kind)]
@@ -104,18 +121,25 @@ def export(settings: Export) -> Exported:
             store.replace(f"{output}/{names.of(row)}.{made.extension}", made.write(row).encode())
         return written
 
-    files, lines, failed = Counter[str](), Counter[str](), 0
+    files, lines, failed, silent = Counter[str](), Counter[str](), 0, 0
+    of_part = {name: report for report in reports for name in report["transcripts"]}
     try:
         with ThreadPoolExecutor(WRITES_AT_ONCE) as pool, ExitStack() as opened:
             # Object storage takes a file when it is complete.
             all_in_one = {kind: opened.enter_context(NamedTemporaryFile()) for kind in per_export}
+            site = opened.enter_context(_site(settings, inputs, pool)) if "html" in kinds else None
             for name, counts in newest.parts.items():
-                rows = parts.read_recordings(settings.input, name).filter(pa.array(counts)).to_pylist()
+                table = parts.read_recordings(settings.input, name)
+                rows = table.filter(pa.array(counts)).to_pylist()
                 rows = [row | {"segments": speakers.of_segments(row["segments"], row.get("turns"))} for row in rows]
                 for written in pool.map(write, rows):
                     files.update(written)
                 whole = [row for row in rows if row["channel"] is None]
                 failed += sum(row["outcome"] == Outcome.FAILED for row in whole)
+                if site:
+                    named = [(row, names.of(row)) for row in whole]
+                    silent += site.add(named, _segments(settings.input, table), of_part[name])
+                    files["html"] += len(whole)
                 for kind, file in all_in_one.items():
                     made = [line for row in whole for line in PER_EXPORT[kind].lines(row, root)]
                     file.writelines(line.encode() for line in made)
@@ -125,7 +149,22 @@ def export(settings: Export) -> Exported:
                 store.replace_from(f"{output}/{PER_EXPORT[kind].name}", Path(file.name))
     except store.STORAGE_ERRORS as error:
         raise JobError(f"--output {settings.output}: {store.explain(error)}") from error
-    return Exported(files, lines, failed, root)
+    return Exported(files, lines, failed, root, silent)
+
+
+def _site(settings: Export, inputs: Sequence[str], pool: ThreadPoolExecutor) -> Site:
+    audio = (settings.audio_base, settings.sign_hours, settings.copy_audio)
+    answers = settings.answers or settings.input
+    try:
+        return Site(Places(settings.output, roots(inputs), *audio), answers, pool)
+    except store.READ_ERRORS as error:
+        raise ConfigurationError(f"--answers {answers}: {store.explain(error)}") from error
+
+
+def _segments(source: str, transcripts: pa.Table) -> list[Row]:
+    """The rows of segments about the same recordings as a part of the transcripts, which names their file."""
+    name = (transcripts.schema.metadata or {}).get(b"segments")
+    return parts.read_part(source, name.decode()).to_pylist() if name else []
 
 
 def _has_file(row: Row, kind: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Literal
 from pipeline.exports import manifests, nist, subtitles, texts
 from pipeline.exports.spoken import Row
 
-FormatName = Literal["srt", "vtt", "vtt-words", "txt", "json", "ctm", "rttm", "stm", "nemo", "audiofolder"]
+FormatName = Literal["srt", "vtt", "vtt-words", "txt", "json", "ctm", "rttm", "stm", "nemo", "audiofolder", "html"]
 
 
 @dataclass(frozen=True)

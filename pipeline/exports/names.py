@@ -15,7 +15,14 @@ from pipeline.exports.formats import PER_RECORDING
 from pipeline.exports.spoken import Row
 
 MAX_NAME_BYTES = 200  # of the 255 that file systems take
-ENDINGS = tuple(f".{kind.extension}" for kind in PER_RECORDING.values())
+ENDINGS = (*(f".{kind.extension}" for kind in PER_RECORDING.values()), ".html", ".opus")
+
+
+def roots(inputs: Sequence[str]) -> list[str]:
+    """The folders below which recordings have their paths, the longest first: the inputs, and those of manifests."""
+    places = [store.join(*store.split(source)).rstrip("/") for source in inputs]
+    found = {root + "/" for one in places for root in (one, one.rpartition("/")[0])} - {"/", "s3://"}
+    return sorted(found, key=len, reverse=True)
 
 
 class FileNames:
@@ -29,9 +36,7 @@ class FileNames:
 
     def __init__(self, rows: Iterable[Row], inputs: Sequence[str]) -> None:
         """`rows` are all that get files: `uri`, `channel` and `place` of each are read."""
-        roots = [store.join(*store.split(source)).rstrip("/") for source in inputs]
-        roots = {root + "/" for one in roots for root in (one, one.rpartition("/")[0])} - {"/", "s3://"}
-        self._roots = sorted(roots, key=len, reverse=True)
+        self._roots = roots(inputs)
         folders: set[str] = set()  # of those that are named like a file, what comes before its ending
         marks = np.fromiter((mark for row in rows for mark in self._look(row, folders)), np.uint64).reshape(-1, 2)
         first, second = marks[:, 0], marks[:, 1]

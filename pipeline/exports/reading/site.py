@@ -1,0 +1,96 @@
+"""The reading pages of an export, written as transcripts come."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from pipeline import store
+from pipeline.exports.reading.answers import Answers
+from pipeline.exports.reading.audio import Places
+from pipeline.exports.reading.index import Index
+from pipeline.exports.reading.page import SegmentKey, asset, page_facts, recording_page
+
+FOLDER = "recordings"  # of the pages
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+}
+ASSETS = """shared.js shards.js search.js catalogue.js index.js index.css shared.css player.js transcript.js
+    corrections.js recording.js recording.css icon.svg""".split()
+
+Row = dict[str, Any]
+
+
+class Site:
+    """An index, and a page for each recording: add the parts of runs, then leave the context.
+
+    Raises:
+        store.STORAGE_ERRORS: something cannot be written.
+    """
+
+    def __init__(self, places: Places, answers: str, pool: Executor) -> None:
+        """`answers` is where jobs.ask may have written about the recordings; `pool` writes the pages.
+
+        Raises:
+            store.READ_ERRORS: answers cannot be read.
+        """
+        self._places, self._pool = places, pool
+        self._folder = tempfile.TemporaryDirectory(prefix="voxtral-")
+        self._answers = Answers(answers, Path(self._folder.name))
+        self._index = Index(self._write, Path(self._folder.name))
+
+    def __enter__(self) -> Site:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        try:
+            if kind is None:
+                self._index.close()
+                for name in ASSETS:
+                    self._write(f"page/{name}", asset(name))
+                self._write("index.html", asset("index.html"))
+        finally:
+            self._answers.close()
+            self._folder.cleanup()
+
+    def add(self, rows: Sequence[tuple[Row, str]], segments: Sequence[Row], report: Row) -> int:
+        """Write the pages of whole recordings, each with the path of its files without extension. `segments` are the
+        rows of the other table about the same recordings, and `report` is of their run. Returns how many of the pages
+        have no audio."""
+        by_recording: dict[str, dict[SegmentKey, Row]] = defaultdict(dict)
+        for one in segments:
+            by_recording[one["recording_id"]][one["channel"], one["segment_index"]] = one
+        date = datetime.fromisoformat(report["finished_at"])
+        for row, name in rows:
+            self._index.add(row, self._title(row), f"{FOLDER}/{name}.html", date)
+        pages = [
+            self._pool.submit(self._page, row, name, by_recording.get(row["recording_id"], {}), date)
+            for row, name in rows
+        ]
+        return [page.result() for page in pages].count(False)
+
+    def _page(self, row: Row, name: str, segments: Mapping[SegmentKey, Row], date: datetime) -> bool:
+        path = f"{FOLDER}/{name}.html"
+        answers = self._answers.of(row["place"], row["recording_id"])
+        facts = page_facts(row, segments, answers, date)
+        audio = self._places.source(row, path)
+        self._write(path, recording_page(facts, audio, self._title(row), "../" * path.count("/")))
+        return audio.url is not None
+
+    def _title(self, row: Row) -> str:
+        """The recording's path below the input, with its time range where it is a part."""
+        part = row["place"].removeprefix(row["uri"]) if row["place"].startswith(row["uri"]) else ""
+        return self._places.below_root(row["uri"]) + part
+
+    def _write(self, name: str, data: bytes) -> None:
+        uri = f"{self._places.output.rstrip('/')}/{name}"
+        store.replace(uri, data, TYPES[name[name.rindex(".") :]])

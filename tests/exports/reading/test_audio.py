@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+import soundfile
+
+from demo.s3 import upload
+from pipeline.exports.reading.audio import Places
+from tests.conftest import tone, write_wav
+
+PAGE = "recordings/a/b c.html"
+
+
+def row(uri: str, start_s: float | None = None, end_s: float | None = None) -> dict[str, Any]:
+    return {"uri": uri, "range_start_s": start_s, "range_end_s": end_s}
+
+
+@pytest.mark.parametrize(
+    ("output", "uri", "url"),
+    [
+        ("/data/pages", "/data/in/ä #1?.wav", "../../../in/%C3%A4%20%231%3F.wav"),
+        ("/data/pages/", "/data/pages/x:y.wav", "../../x%3Ay.wav"),
+        ("s3://b/pages", "s3://b/in/a.wav", "../../../in/a.wav"),
+    ],
+)
+def test_recordings_on_the_same_storage_have_relative_paths(output: str, uri: str, url: str) -> None:
+    assert Places(output, ["/data/in/"]).source(row(uri), PAGE).url == url
+
+
+@pytest.mark.parametrize(
+    ("output", "uri", "reason"),
+    [
+        ("/data/pages", "s3://b/a.wav", "object storage"),
+        ("s3://b/pages", "s3://c/a.wav", "another bucket"),
+        ("s3://b/pages", "/data/a.wav", "a local folder"),
+        ("/data/pages", "row 3 of the manifest", "no file"),
+    ],
+)
+def test_where_there_is_no_path_the_page_says_why(output: str, uri: str, reason: str) -> None:
+    source = Places(output, []).source(row(uri), PAGE)
+    assert source.url is None
+    assert reason in (source.why or "")
+
+
+def test_a_base_has_the_paths_below_the_input() -> None:
+    places = Places("out", ["s3://b/in/"], base="https://media.test:8443/calls/")
+    source = places.source(row("s3://b/in/x/ü.wav"), PAGE)
+    assert (source.url, source.origin) == ("https://media.test:8443/calls/x/%C3%BC.wav", "https://media.test:8443")
+    assert places.source(row("s3://other/y.wav"), PAGE).url == "https://media.test:8443/calls/other/y.wav"
+    assert Places("out", [], base="https://a.test;script-src *").source(row("s3://b/a"), PAGE).url is None
+
+
+def test_a_signed_url_opens_the_recording(s3: str, tmp_path: Path) -> None:
+    write_wav(tmp_path / "in/a b.wav", tone(0.5))
+    upload(tmp_path / "in", "s3://test/signed")
+    source = Places(str(tmp_path), [], signed_hours=1.0).source(row("s3://test/signed/a b.wav"), PAGE)
+    assert source.url and source.origin == s3.rstrip("/")
+    assert "X-Amz-Expires=3600" in source.url or "Expires=" in source.url
+    with urlopen(source.url) as answer:
+        assert answer.read() == (tmp_path / "in/a b.wav").read_bytes()
+
+
+def test_a_copy_has_the_recordings_clock(tmp_path: Path) -> None:
+    recording = write_wav(tmp_path / "a.wav", tone(10.0))
+    places = Places(str(tmp_path / "out"), [], copied="opus")
+    whole = places.source(row(str(recording)), PAGE)
+    assert whole.url == "../../audio/a/b%20c.opus"
+    data, rate = soundfile.read(tmp_path / "out/audio/a/b c.opus")
+    assert (len(data) / rate, rate) == (10.0, 16_000)
+    part = places.source(row(str(recording), 2.0, 5.0), PAGE)
+    assert part.offset_s == 2.0
+    data, rate = soundfile.read(tmp_path / "out/audio/a/b c.opus")
+    assert len(data) / rate == 3.0
+
+
+@pytest.mark.parametrize("content", [b"", b"no audio", None])
+def test_what_cannot_be_copied_is_said(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "a.wav"
+    if content is not None:
+        path.write_bytes(content)
+    source = Places(str(tmp_path / "out"), [], copied="opus").source(row(str(path)), PAGE)
+    assert source.url is None
+    assert "could not be copied" in (source.why or "")
