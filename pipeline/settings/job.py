@@ -97,7 +97,7 @@ class Settings(JobSettings):
     channels: Literal["mix", "split"] = "mix"
     """`split`: a transcript for each channel, and one in which they take turns. For calls with a side per channel."""
     words: bool = False
-    """Find when each word is said: --alignment.model names what finds it."""
+    """Find when each word is said, with --alignment.model."""
     speakers: str | None = None
     """Find who speaks when: `auto`, or how many speakers each recording has (2, or 2-4). Labels of one recording mean
     nothing in another. With --channels split each channel is a speaker."""

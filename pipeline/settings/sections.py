@@ -113,7 +113,8 @@ class Alignment(Section):
 
     model: str | None = None
     """A Whisper model, or one that spells what it hears (wav2vec 2.0 or another CTC model of characters), in the format
-    of transformers: a Hugging Face name, or a folder. See docs/words.md."""
+    of transformers: a Hugging Face name, or a folder. Default: openai/whisper-base, unless there are
+    --alignment.models. See docs/words.md."""
     revision: str | None = None
     """Branch, tag or commit of a Hugging Face model."""
     models: tuple[str, ...] = ()

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants
 
 from pipeline.alignment.protocol import Word
 from pipeline.command_line import load
@@ -19,6 +20,13 @@ GIVEN = ["--input", "in", "--output", "out", "--engine.device", "cpu"]
 ALIGNER = str(DEMO / "aligner")
 
 
+def test_a_small_multilingual_model_is_the_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"--alignment\.model openai/whisper-base"):
+        aligners.fit(load([*GIVEN, "--words"]))
+
+
 def words(*given: str) -> list[str]:
     return [*GIVEN, "--words", *given]
 
@@ -26,7 +34,6 @@ def words(*given: str) -> list[str]:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (["--words"], r"--alignment\.model names"),
         (["--alignment.model", "a/b"], r"--alignment\.model a/b: is for --words"),
         (["--alignment.models", "de=a/b"], r"--alignment\.models de: a/b: is for --words"),
         (["--words", "--alignment.model", str(DEMO / "model")], "its config.json cannot be read"),
