@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,6 +46,7 @@ class Plan:
     why: Counter[str]
     tally: Tally
     resumed: bool
+    same_before: int | None  # published runs with these facts; None where the run has a name that somebody gave it
     speed: estimate.Speed | None  # of one engine, as far as it is known
 
     @property
@@ -145,12 +146,6 @@ def plan(settings: Settings, own_only: bool = False, tell: Callable[[str], objec
         return todo & ~own.find(recordings).same if resumed else todo
 
     found = task.recordings(settings, keep)
-    if len(found.recordings) and not (settings.run_id or resumed or settings.dry_run):
-        try:
-            run_id = starts.claim(settings.output, reports, same, run_id)
-        except store.STORAGE_ERRORS as error:
-            raise ConfigurationError(f"--output {settings.output}: {store.explain(error)}") from error
-        output = Output(settings.output, run_id, list(task.tables))
     # Runs that start no engine say nothing of how fast one is.
     alike = [report for report in earlier if report.get("settings", {}).get("keep_texts", False) == settings.keep_texts]
     return Plan(
@@ -163,10 +158,28 @@ def plan(settings: Settings, own_only: bool = False, tell: Callable[[str], objec
         why,
         tally,
         resumed,
+        None if settings.run_id or resumed else sum(same.items() <= report.items() for report in reports),
         estimate.Speed(settings.engine_speed)
         if settings.engine_speed
         else estimate.measured(alike, about["model"], about["model_revision"]),
     )
+
+
+def claimed(plan: Plan) -> Plan:
+    """A plan that is about to be carried out, under the name on which the drivers agree that begin at this moment.
+
+    Raises:
+        ConfigurationError: the output may not be written.
+    """
+    if plan.same_before is None or not plan.count:
+        return plan
+    same, uri = {name: plan.about[name] for name in SAME}, plan.output.uri
+    try:
+        run_id = starts.claim(uri, plan.same_before, same, plan.output.run_id)
+    except store.STORAGE_ERRORS as error:
+        raise ConfigurationError(f"--output {uri}: {store.explain(error)}") from error
+    output = Output(uri, run_id, list(plan.task.tables))
+    return replace(plan, about=plan.about | {"run_id": run_id}, output=output, same_before=None)
 
 
 def _refuse_other_types(task: Task, output: str, earlier: Sequence[Row]) -> None:

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import flow, progress, store
+from pipeline import flow, planning, progress, store
 from pipeline.errors import JobError
 from pipeline.ledger.done import Status
 from pipeline.ledger.parts import Output
@@ -42,6 +42,12 @@ def execute(plan: Plan, log: Log) -> Row:
 
 
 def _execute(plan: Plan, writer: Writer, log: Log) -> Row:
+    planned, plan = plan.output.run_id, planning.claimed(plan)
+    if plan.output.run_id != planned:
+        log.say(
+            f"another driver has just begun the same, run {plan.output.run_id}: both do it now, each recording counts"
+            " once, and you may stop one"
+        )
     output, tally, clock, first_rows_s = plan.output, plan.tally, time.monotonic(), None
     resumed, engines = tally.recordings, plan.settings.engine.count or 1
     served: Row = {}  # what the flow says of the engines

@@ -6,6 +6,7 @@ Published files are never touched, nor is a run that the same command would resu
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -93,14 +94,14 @@ def find(settings: Tidy) -> Found:
     if settings.run_id and settings.run_id not in begun:
         raise ConfigurationError(f"--run-id {settings.run_id}: no such run in {settings.output}")
     before = datetime.now(UTC) - timedelta(hours=settings.min_age_hours)
-    newest: dict[str, datetime] = {}
+    of_run: dict[str, list[_File]] = defaultdict(list)
     for file in files:
-        newest[file.run_id] = max(newest.get(file.run_id, file.modified_at), file.modified_at)
+        of_run[file.run_id].append(file)
     left_over: list[LeftOver] = []
     kept: dict[str, str] = {}
     for run_id, start in begun.items():
-        own = [file for file in files if file.run_id == run_id]
-        last = max(newest.get(run_id, datetime.min.replace(tzinfo=UTC)), datetime.fromisoformat(start["started_at"]))
+        own = of_run[run_id]
+        last = max([datetime.fromisoformat(start["started_at"]), *(file.modified_at for file in own)])
         why = GIVEN_UP if run_id == settings.run_id else OVERTAKEN if _overtaken(start, reports.values()) else None
         if not why:
             kept[run_id] = "the same command resumes it"
@@ -113,8 +114,8 @@ def find(settings: Tidy) -> Found:
         listed = {f"{output}/{name}" for table in parts.tables_of(report) for name in report[table]}
         left_over += [
             LeftOver(file.uri, run_id, file.size_bytes, NOT_COMMITTED)
-            for file in files
-            if file.run_id == run_id and file.uri not in listed and file.modified_at <= before
+            for file in of_run[run_id]
+            if file.uri not in listed and file.modified_at <= before
         ]
     return Found(left_over, kept)
 

@@ -9,6 +9,7 @@ have one name, and `store.create` lets one of them; the other joins its run.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -37,20 +38,24 @@ def stopped(output: str, found: Sequence[Row], facts: Row) -> str | None:
     return run_id if newest > last else None
 
 
-def claim(output: str, found: Sequence[Row], facts: Row, run_id: str) -> str:
-    """Name the next run with just these facts, of which the reports `found` are published: `run_id`, or the one that
-    another driver has claimed before.
+def claim(output: str, before: int, facts: Row, run_id: str) -> str:
+    """Name the next run with just these facts, of which so many were published `before`: `run_id`, or the one that
+    another driver has claimed.
 
     Raises:
         ConfigurationError: its server would overwrite what another driver has committed.
         store.STORAGE_ERRORS: the output may not be written.
     """
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-    number = sum(facts.items() <= report.items() for report in found)
-    uri = f"{output.rstrip('/')}/started/{digest}.{number}.claim"
-    try:
-        store.create(uri, run_id.encode())
-    except FileExistsError:
-        return store.read(uri).decode()
-    access.refuse_overwriting(output, uri, created=True)
-    return run_id
+    for number in itertools.count(before):  # reports may have gone since, or come
+        uri = f"{output.rstrip('/')}/started/{digest}.{number}.claim"
+        try:
+            store.create(uri, run_id.encode())
+        except FileExistsError:
+            theirs = store.read(uri).decode()
+            if not parts.Output(output, theirs, [""]).is_published():
+                return theirs
+        else:
+            access.refuse_overwriting(output, uri, created=True)
+            return run_id
+    raise AssertionError("numbers end")

@@ -149,5 +149,6 @@ class Alignment(Section):
         for pair in self.models:
             language, _, named = pair.partition("=")
             name, at, revision = named.rpartition("@")
-            found[language] = NamedModel(name, revision) if at else NamedModel(named, None)
+            in_path = "/" in revision and named.startswith(("/", ".", "~"))  # branches have slashes, too
+            found[language] = NamedModel(name, revision) if at and not in_path else NamedModel(named, None)
         return found

@@ -25,7 +25,7 @@ def cluster(
     """float32 (n, d), each of length 1, in order of time -> int64 (n,), the speaker of each, numbered as they appear.
 
     There are at least `least` speakers, or n if that is less, and at most `most`; between these as many as are less
-    alike than `threshold`, a mean cosine. Deterministic. Memory and time grow with n, not with its square.
+    alike than `threshold`, a mean cosine. Deterministic. Memory grows with n, not with its square.
     """
     count = len(embeddings)
     least = min(max(1, least), count)

@@ -21,11 +21,12 @@ def test_what_a_later_run_has_done_is_not_resumed_again(place: str) -> None:
 
 def test_drivers_that_begin_together_have_one_run(place: str) -> None:
     with ThreadPoolExecutor(8) as pool:
-        names = list(pool.map(lambda name: starts.claim(place, [], BEGUN, name), map(str, range(8))))
+        names = list(pool.map(lambda name: starts.claim(place, 0, BEGUN, name), map(str, range(8))))
     assert len(set(names)) == 1
-    assert starts.claim(place, [], BEGUN | {"input": "other"}, "other") == "other"
+    assert starts.claim(place, 0, BEGUN | {"input": "other"}, "other") == "other"
     finish(begin(place, names[0]))
-    assert starts.claim(place, parts.reports(place), BEGUN, "next") == "next"
+    assert starts.claim(place, 0, BEGUN, "next") == "next", "the first was published after its reports were read"
+    assert starts.claim(place, 1, BEGUN, "another") == "next"
 
 
 def test_commands_that_begin_together_have_one_run(tmp_path: Path) -> None:
@@ -35,7 +36,9 @@ def test_commands_that_begin_together_have_one_run(tmp_path: Path) -> None:
     given += ["--engine.model", "none", "--engine.device", "cpu"]
     planning.plan(load([*given, "--dry-run"]))
     assert not (tmp_path / "out").exists()
-    first, second = (planning.plan(load(given)) for _ in range(2))
-    assert first.about["run_id"] == second.about["run_id"] == second.output.run_id
-    other = planning.plan(load([*given, "--language.expected", "en"]))
+    plans = [planning.plan(load(given)) for _ in range(2)]
+    assert not (tmp_path / "out").exists()
+    first, second = map(planning.claimed, plans)
+    assert plans[0].output.run_id == first.about["run_id"] == second.about["run_id"] == second.output.run_id
+    other = planning.claimed(planning.plan(load([*given, "--language.expected", "en"])))
     assert other.output.run_id != first.output.run_id

@@ -22,7 +22,7 @@ from pipeline.settings import Settings
 from pipeline.sources.kept import Keep
 from pipeline.sources.listing import Listing
 from pipeline.tasks.protocol import Gather, Left
-from pipeline.tasks.transcribe import aligners, assemble, fingerprint, texts, words, worker
+from pipeline.tasks.transcribe import aligners, assemble, texts, words, worker
 from pipeline.tasks.transcribe.answers import Answer, hypotheses
 from pipeline.tasks.transcribe.schema import HYPOTHESIS
 from pipeline.tasks.transcribe.segments import Segment
@@ -48,9 +48,10 @@ class KeptTexts(Transcription):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.requires: Sequence[Ability] = ()
+        self._finds_words = settings.words
 
     def fit(self, settings: Settings, checkpoint: Checkpoint) -> Settings:
-        if not fingerprint.passes(settings):
+        if not (settings.words or settings.speakers):
             raise ConfigurationError(
                 "--keep-texts: nothing is to be added to the texts; name --words or --speakers, too"
             )
@@ -69,6 +70,12 @@ class KeptTexts(Transcription):
             published = texts.Published(settings.output, self.facts[TEXTS_FINGERPRINT])
         except store.READ_ERRORS as error:
             raise ConfigurationError(f"--output {settings.output}: {store.explain(error)}") from error
+        for name in ("words", "speakers"):
+            if published.newest_settings.get(name) and not getattr(settings, name):
+                raise ConfigurationError(
+                    f"--keep-texts: the newest texts in {settings.output} have {name}, which the new rows would lack:"
+                    f" add --{name}"
+                )
         without = 0
 
         def with_text(recordings: pa.Table) -> np.ndarray:
@@ -103,7 +110,8 @@ class KeptTexts(Transcription):
 
     def engine_died(self, windows: pa.Table, deaths: int) -> pa.Table:
         kept = [_without_words(row) for row in windows[KEPT.name].to_pylist()]
-        return _answers(windows, [replace(one, flags=[*(one.flags or ()), Flag.NOT_ALIGNED]) for one in kept])
+        died_of = [Flag.NOT_ALIGNED] if self._finds_words else []
+        return _answers(windows, [replace(one, flags=[*(one.flags or ()), *died_of]) for one in kept])
 
     def rows(
         self, recording: Row, answers: Sequence[Row], settings: Settings, complete: bool

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,7 @@ class Published:
         """
         reports = parts.of_task(parts.reports(output), "transcribe")
         found = [report for report in reports if _of_texts(report) == fingerprint]
+        self.newest_settings: Row = found[-1].get("settings", {}) if found else {}
         segments = {
             whole: part
             for report in found
@@ -110,16 +112,20 @@ def read(output: str, recordings: pa.Table) -> Texts:
         store.READ_ERRORS: they cannot be read.
     """
     found: dict[str, dict[int, Row]] = defaultdict(dict)
-    columns = ["recording_id", "segment_index", *_PLACE, *ANSWER]
     for part in pc.unique(recordings[PART]).to_pylist():
         own = recordings.filter(pc.equal(recordings[PART], part))["recording_id"]
-        rows = parts.read_part(output, part, columns)
+        rows = _part(output, part)
         stripped = pc.replace_substring_regex(rows["recording_id"], "#[0-9]+$", "")
         ids = pc.if_else(pc.is_null(rows["channel"]), rows["recording_id"], stripped)
         wanted = pc.is_in(ids, value_set=own)
         for name, row in zip(ids.filter(wanted).to_pylist(), rows.filter(wanted).to_pylist(), strict=True):
             found[name][row["segment_index"]] = row
     return found
+
+
+@lru_cache(maxsize=1)  # a decode task has few of a part's recordings, and the next one has others of them
+def _part(output: str, name: str) -> pa.Table:
+    return parts.read_part(output, name, ["recording_id", "segment_index", *_PLACE, *ANSWER])
 
 
 def beside(windows: pa.Table, texts: Texts, versions: Mapping[str, str | None]) -> pa.Table:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pyarrow as pa
 
 from pipeline.errors import ConfigurationError
 from pipeline.rows import Turn
-from pipeline.schema import TURNS
+from pipeline.schema import SAMPLE_RATE_HZ, TURNS
 from pipeline.settings import Settings
 from pipeline.speakers import turns as speaker_turns
 from pipeline.speakers.clustering import cluster
@@ -34,7 +35,15 @@ def check(settings: Settings) -> None:
     if model and settings.channels == "split":
         raise ConfigurationError(f"--diarization.model {model}: with --channels split each channel is a speaker")
     if settings.speakers and settings.channels == "mix":
-        Embedder(model)
+        noise = np.random.default_rng(0).integers(-1000, 1000, 2 * SAMPLE_RATE_HZ).astype(np.int16)
+        try:
+            heard = all(np.isfinite(voice.embedding).all() for voice in Embedder(model)(noise, [(0.0, 2.0)]))
+        except ConfigurationError:
+            raise
+        except Exception as error:  # onnxruntime's have no common class
+            raise ConfigurationError(f"--diarization.model {model}: it fails: {error}") from error
+        if not heard:
+            raise ConfigurationError(f"--diarization.model {model}: its embeddings are not finite numbers")
 
 
 def facts(settings: Settings) -> dict[str, Any]:
@@ -102,11 +111,21 @@ class _Recording:
         except Exception:
             self._fail()
             return None
+        numbers: dict[int, int] = {}  # in the order of the turns: smoothing may have left a speaker without any
         return [
-            {"start_s": round(turn.start_s, 3), "end_s": round(turn.end_s, 3), "speaker": name(turn.speaker)}
+            {
+                "start_s": round(turn.start_s, 3),
+                "end_s": round(turn.end_s, 3),
+                "speaker": name(numbers.setdefault(turn.speaker, len(numbers))),
+            }
             for turn in found
         ]
 
     def _fail(self) -> None:
         self._has_failed = True
-        logging.getLogger(__name__).warning("the speakers of a recording were not found", exc_info=True)
+        _warn_once()
+
+
+@cache  # the flag says how often
+def _warn_once() -> None:
+    logging.getLogger(__name__).warning("the speakers of a recording were not found", exc_info=True)
