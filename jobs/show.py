@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 
 from jobs import shell
 from pipeline.errors import ConfigurationError
-from pipeline.ledger import history, lookup, pages
+from pipeline.ledger import history, lookup, printed
 from pipeline.log import Log
 from pipeline.tasks.transcribe import speakers
 
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("output", metavar="OUTPUT", help="where a job has written: a bucket prefix or a directory")
     parser.add_argument("recording", metavar="RECORDING", nargs="?", help="a recording_id, a URI, or a part of either")
     parser.add_argument("--run-id", metavar="NAME", help="of this run alone")
-    parser.add_argument("--last", type=int, default=10, metavar="N", help="list so many runs (default: 10)")
+    parser.add_argument("--last", type=_positive, default=10, metavar="N", help="list so many runs (default: 10)")
     parser.add_argument("--json", action="store_true", help="print JSON, with all columns")
     wanted = parser.parse_args(arguments)
 
@@ -44,9 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
                     f"--run-id {wanted.run_id}: {wanted.output} has no such run; the last is {names[0]}"
                 )
         if wanted.recording is None:
-            shown = found[: max(1, wanted.last)]
+            shown = found[: wanted.last]
             print(
-                _json({"runs": [run.as_json() for run in shown]}) if wanted.json else pages.of_runs(shown, len(found))
+                _json({"runs": [run.as_json() for run in shown]}) if wanted.json else printed.of_runs(shown, len(found))
             )
             return 0
         about = lookup.find(wanted.output, found, wanted.recording, ["answers"])
@@ -55,10 +56,20 @@ def main(arguments: list[str] | None = None) -> int:
         if wanted.json:
             print(_json({"found": [{"run": one.run.as_json(), "rows": one.rows, **one.others} for one in about]}))
         else:
-            print("\n\n".join(map(pages.of_recording, about)))
+            print("\n\n".join(map(printed.of_recording, about)))
         return 0
 
-    return shell.run(job)
+    try:
+        return shell.run(job)
+    except BrokenPipeError:  # who reads has enough: head, or a pager that was left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text}: a whole number from 1 on")
+    return int(text)
 
 
 def _json(what: object) -> str:

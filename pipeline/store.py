@@ -270,9 +270,11 @@ def endpoint() -> str:
 
 def replace(uri: str, data: bytes, content_type: str | None = None) -> None:
     """Write an object in one atomic step, over an earlier one of that name. Object storage gives it out to browsers as
-    `content_type`, a media type."""
+    `content_type`, a media type; pages need none."""
     scheme, path = split(uri)
     if scheme != "file":
+        if not content_type and path.endswith(".html"):
+            content_type = "text/html; charset=utf-8"
         filesystem(scheme).pipe_file(path, data, **({"ContentType": content_type} if content_type else {}))
         return
     with _written_beside(Path(path), data) as beside:

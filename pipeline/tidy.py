@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,7 +17,7 @@ from pydantic_settings import SettingsConfigDict
 
 from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
-from pipeline.ledger import parts
+from pipeline.ledger import parts, starts
 from pipeline.planning import SAME
 from pipeline.settings import JobSettings
 
@@ -83,8 +83,7 @@ def find(settings: Tidy) -> Found:
     output = store.join(*store.split(settings.output)).rstrip("/")
     try:
         reports = {report["run_id"]: report for report in parts.reports(output)}
-        names = {run_id: uri for run_id, uri in parts.names_in(output, "started").items() if run_id not in reports}
-        begun = dict(zip(names, parts.facts_of(names.values()), strict=True))
+        begun = {start["run_id"]: start for start in starts.begun(output, reports)}
         tables = TABLES.union(*(parts.tables_of(report) for report in reports.values()))
         files = [file for table in sorted(tables) for file in _files(f"{output}/{table}")]
     except store.READ_ERRORS as error:
@@ -102,14 +101,23 @@ def find(settings: Tidy) -> Found:
     for run_id, start in begun.items():
         own = of_run[run_id]
         last = max([datetime.fromisoformat(start["started_at"]), *(file.modified_at for file in own)])
-        why = GIVEN_UP if run_id == settings.run_id else OVERTAKEN if _overtaken(start, reports.values()) else None
+        why = (
+            GIVEN_UP
+            if run_id == settings.run_id
+            else OVERTAKEN
+            if starts.overtaken(start, reports.values(), SAME)
+            else None
+        )
         if not why:
             kept[run_id] = "the same command resumes it"
         elif last > before:
             kept[run_id] = f"it wrote within the last {settings.min_age_hours:g} hours (--min-age-hours)"
         else:
-            left_over += [LeftOver(file.uri, run_id, file.size_bytes, why) for file in own]
-            left_over.append(LeftOver(names[run_id], run_id, 0, why))  # last: until it is gone, the rest is found
+            # The last part first, and each before what it commits: where this is interrupted, the run is still of one
+            # piece. Its start last: until that is gone, the rest is found.
+            ordered = sorted(own, key=lambda file: (file.commits, file.uri), reverse=True)
+            left_over += [LeftOver(file.uri, run_id, file.size_bytes, why) for file in ordered]
+            left_over.append(LeftOver(f"{output}/started/{run_id}.json", run_id, 0, why))
     for run_id, report in reports.items():
         listed = {f"{output}/{name}" for table in parts.tables_of(report) for name in report[table]}
         left_over += [
@@ -140,6 +148,11 @@ class _File:
     size_bytes: int
     modified_at: datetime
 
+    @property
+    def commits(self) -> bool:
+        """Whether it is of a table of recordings, whose files have no more than a number."""
+        return re.fullmatch(r"part-\d+\.parquet", self.uri.rpartition("/")[2]) is not None
+
 
 def _files(table: str) -> Iterator[_File]:
     """Those of runs below a table."""
@@ -150,9 +163,3 @@ def _files(table: str) -> Iterator[_File]:
             modified = info.get("mtime") or info["LastModified"]
             at = datetime.fromtimestamp(modified, UTC) if isinstance(modified, float) else modified
             yield _File(store.join(scheme, path), found[1], info["size"], at)
-
-
-def _overtaken(start: Row, reports: Iterable[Row]) -> bool:
-    """Whether a run with the facts of a start has finished since: the start is never resumed. See starts.stopped."""
-    facts = {name: start[name] for name in SAME if name in start}
-    return any(facts.items() <= report.items() and report["finished_at"] >= start["started_at"] for report in reports)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -163,3 +164,15 @@ def test_what_is_not_there_is_said_with_what_is_like_it(folder: str, tmp_path: P
     assert "no such run; the last is run-3" in said(folder, "--run-id", "run-9", status=2)
     assert "has no runs" in said(str(tmp_path / "nothing"), status=2)
     assert "has no runs" in said(f"{folder}/transcripts", status=2)
+
+
+def test_nothing_is_told_to_the_terminal(folder: str, said: Callable[..., str]) -> None:
+    """Details, texts and names of others' files may hold what terminals obey."""
+    odd = row("a\x1b[31m", "", text="\x1b]0;title\x07 \u202eyes", segments=[segment(0.0, "\x1b[2J")])
+    write(folder, 1, [[odd | {"outcome": "partial", "failure_code": "truncated", "failure_detail": "\x9b31m"}]])
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", said(folder) + said(folder, "a"))
+
+
+def test_the_number_of_runs_is_one_or_more(folder: str) -> None:
+    with pytest.raises(SystemExit):
+        show.main([folder, "--last", "0"])

@@ -56,8 +56,13 @@ def test_what_nobody_should_read_goes(place: str) -> None:
 
 
 def test_a_stopped_run_is_given_up_by_name_alone(place: str) -> None:
-    begin(place, "waiting", started_at=EARLIER).write(part("c"))
+    waiting = begin(place, "waiting", started_at=EARLIER)
+    waiting.write(part("c"))
+    waiting.write(part("d"))
     assert not tidy.find(wanted(place)).left_over
+    named = [file.uri.rpartition("/")[2] for file in tidy.find(wanted(place, "--run-id", "waiting")).left_over]
+    assert named[:2] == ["part-000001.parquet", "part-000000.parquet"], "what is left is of one piece"
+    assert named[-1] == "waiting.json"
     assert job.main(["--output", place, "--min-age-hours", "0", "--run-id", "waiting"]) == 0
     assert not below(place)
 

@@ -46,6 +46,17 @@ def label(speaker: str | None, channel: int | None) -> str:
     return "" if channel is None else f"[{channel}] "
 
 
+def channel_alone(speaker: str | None, channel: int | None) -> str:
+    """`label` of what has a channel and no speaker; nothing of others."""
+    return label(None, None if speaker else channel)
+
+
+def is_conversation(row: Row) -> bool:
+    """Whether several speakers are known to speak in a transcript: else there is no need to name them."""
+    said = (*row["segments"], *(row.get("words") or ()))
+    return len({one["speaker"] for one in said if one.get("speaker")}) > 1
+
+
 def with_words(segments: Sequence[Row], words: Sequence[Row] | None) -> Iterator[tuple[Row, Sequence[Row]]]:
     """Each segment with its own of the words of all; none where no times were asked for."""
     at = 0

@@ -7,13 +7,14 @@ import html
 import pysubs2
 
 from pipeline.exports.captions import Caption, captions
-from pipeline.exports.spoken import Row, label
+from pipeline.exports.spoken import Row, channel_alone, is_conversation, label
 
 
 def srt(row: Row) -> str:
-    """SubRip, in plain text: `SPEAKER_00: ` or `[channel] ` before a caption where either is known."""
+    """SubRip, in plain text: `SPEAKER_00: ` before a caption where several speak, or `[channel] `."""
     subtitles = pysubs2.SSAFile()
-    for caption in captions(row["segments"], row.get("words")):
+    named = label if is_conversation(row) else channel_alone
+    for caption in captions(row["segments"], row.get("words"), named):
         _add(subtitles, caption, caption.text.replace("-->", "→"))
     return subtitles.to_string("srt", keep_ssa_tags=True)
 
@@ -30,22 +31,18 @@ def vtt_words(row: Row) -> str:
 
 def _vtt(row: Row, with_times: bool) -> str:
     subtitles = pysubs2.SSAFile()
-    for caption in captions(row["segments"], row.get("words"), _channel_alone):
+    for caption in captions(row["segments"], row.get("words"), channel_alone):
         text = _timed(caption) if with_times else html.escape(caption.text, quote=False)
         voice = html.escape(" ".join((caption.speaker or "").split()), quote=False)
         _add(subtitles, caption, f"<v {voice}>{text}" if voice else text)
     return subtitles.to_string("vtt", keep_ssa_tags=True)
 
 
-def _channel_alone(speaker: str | None, channel: int | None) -> str:
-    return label(None, None if speaker else channel)
-
-
 def _timed(caption: Caption) -> str:
     """A caption's text, escaped, with times before words. They must lie within the caption, and grow."""
     line, done = caption.text, ""
     last_ms, end_ms = round(caption.start_s * 1000), round(caption.end_s * 1000)
-    at = len(_channel_alone(caption.speaker, caption.channel))
+    at = len(channel_alone(caption.speaker, caption.channel))
     for word in caption.words:
         while line[at].isspace():
             at += 1

@@ -6,7 +6,7 @@ import itertools
 import json
 from typing import Any
 
-from pipeline.exports.spoken import Row, Utterance, label, utterances, with_words
+from pipeline.exports.spoken import Row, Utterance, channel_alone, is_conversation, label, utterances, with_words
 from pipeline.tasks.transcribe.overlaps import concatenate
 
 # Columns that the JSON has under their own names.
@@ -17,11 +17,13 @@ FACTS = (
 
 
 def txt(row: Row) -> str:
-    """A line for each turn where words have speakers, else for each segment with text; each begins with its speaker or
-    channel, where either is known."""
-    said = enumerate(utterances(row["segments"], row.get("words")))
+    """A line for each turn where several speak and words have speakers, else for each segment with text; it begins with
+    its speaker where several speak, or its channel."""
+    several = is_conversation(row)
+    said = enumerate(utterances(row["segments"], row.get("words") if several else None))
+    named = label if several else channel_alone
     lines = [
-        label(speaker, channel) + concatenate(one.text for _, one in turn)
+        named(speaker, channel) + concatenate(one.text for _, one in turn)
         for (speaker, channel, _), turn in itertools.groupby(said, key=_turn)
     ]
     return "".join(line + "\n" for line in lines)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from pipeline import store
@@ -24,6 +24,13 @@ def begun(output: str, finished: Collection[str]) -> list[Row]:
     """The facts with which runs began that are not among the finished ones, with their run_id."""
     names = {run_id: uri for run_id, uri in parts.names_in(output, "started").items() if run_id not in finished}
     return [facts | {"run_id": run_id} for run_id, facts in zip(names, parts.facts_of(names.values()), strict=True)]
+
+
+def overtaken(start: Row, found: Iterable[Row], facts: Sequence[str]) -> bool:
+    """Whether a run that is among the reports found has finished after one began with the same of these facts: that one
+    is never resumed."""
+    own = {name: start[name] for name in facts if name in start}
+    return any(own.items() <= report.items() and report["finished_at"] >= start["started_at"] for report in found)
 
 
 def stopped(output: str, found: Sequence[Row], facts: Row) -> str | None:

@@ -21,14 +21,21 @@ def speeds(output: str, report: Row, part_audio_s: Sequence[float]) -> list[tupl
     """For each stretch of the run the seconds from the start to its end, and how many seconds of audio were committed
     in each second of it.
 
-    None where storage's times are not those of the run, as in a copy.
+    None where storage's times are not those of the run, as in a copy, or where its start is not there any more.
 
     Raises:
         store.READ_ERRORS: the files cannot be looked at.
     """
     *_, last = parts.tables_of(report)
-    started, ended = (_times(output, f"{folder}/{report['run_id']}.json") for folder in ("started", "runs"))
-    begun = datetime.fromisoformat(json.loads(store.read(f"{output}/started/{report['run_id']}.json"))["started_at"])
+    if not report[last]:
+        return []
+    try:
+        begun = datetime.fromisoformat(
+            json.loads(store.read(f"{output}/started/{report['run_id']}.json"))["started_at"]
+        )
+        started, ended = (_times(output, f"{folder}/{report['run_id']}.json") for folder in ("started", "runs"))
+    except FileNotFoundError:
+        return None
     took_s = (datetime.fromisoformat(report["finished_at"]) - begun).total_seconds()
     (start,), (end,) = started.values(), ended.values()
     if abs(end - start - took_s) > max(SLACK_S, SLACK_SHARE * took_s):

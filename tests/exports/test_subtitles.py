@@ -59,16 +59,19 @@ def test_who_speaks() -> None:
     assert cues(subtitles.srt(TURNS)) == ["SPEAKER_01: Yes, sir.", "SPEAKER_00: No!"]
     assert cues(subtitles.vtt(TURNS)) == ["<v SPEAKER_01>Yes, sir.", "<v SPEAKER_00>No!"]
     assert cues(subtitles.vtt_words(TURNS)) == ["<v SPEAKER_01>Yes, <00:00:01.500>sir.", "<v SPEAKER_00>No!"]
-    by_segments = row(segment("Yes.", (0.0, 1.0), speaker="SPEAKER_00"), segment("No.", (2.0, 3.0), speaker=None))
-    assert cues(subtitles.srt(by_segments)) == ["SPEAKER_00: Yes.", "No."]
+    by_segments = [segment(text, (at, at + 1.0), speaker=f"SPEAKER_0{at}") for at, text in enumerate(["Yes.", "No."])]
+    assert cues(subtitles.srt(row(*by_segments))) == ["SPEAKER_00: Yes.", "SPEAKER_01: No."]
+    assert cues(subtitles.srt(row(by_segments[0]))) == ["Yes."], "nobody else speaks"
     channels = row(segment("Yes.", (0.0, 1.0), channel=1))
     assert cues(subtitles.srt(channels)) == cues(subtitles.vtt(channels)) == ["[1] Yes."]
 
 
 def test_a_name_cannot_break_a_cue() -> None:
-    odd = row(segment("Yes.", (0.0, 1.0), speaker="a\n\nb --> <c> & d"))
-    assert cues(subtitles.srt(odd)) == ["a b → <c> & d: Yes."]
-    assert cues(subtitles.vtt(odd)) == ["<v a b --&gt; &lt;c&gt; &amp; d>Yes."]
+    odd = row(
+        segment("Yes.", (0.0, 1.0), speaker="a\n\nb --> <c> & d"), segment("No.", (2.0, 3.0), speaker="SPEAKER_01")
+    )
+    assert cues(subtitles.srt(odd))[0] == "a b → <c> & d: Yes."
+    assert cues(subtitles.vtt(odd))[0] == "<v a b --&gt; &lt;c&gt; &amp; d>Yes."
 
 
 @given(talks())

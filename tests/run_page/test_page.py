@@ -130,6 +130,9 @@ def test_speeds_are_those_of_the_commits_and_unknown_in_a_copy(output: Path, tmp
     )
     shutil.copytree(output, tmp_path / "copy", copy_function=shutil.copyfile)
     assert commits.speeds(str(tmp_path / "copy"), report, [600.0, 60.0]) is None
+    assert commits.speeds(str(output), report | {"transcripts": []}, []) == []
+    (output / f"started/{report['run_id']}.json").unlink()
+    assert commits.speeds(str(output), report, [600.0, 60.0]) is None
     assert job.main(["--output", str(tmp_path / "copy")]) == 0
     assert "as in a copy" in (tmp_path / "copy/runs/one.html").read_text("utf-8")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import regex
+
 from pipeline.ledger.history import PUBLISHED, RUNNING, Run
 from pipeline.ledger.lookup import Found
 from pipeline.log import duration
@@ -30,7 +32,7 @@ def of_runs(runs: Sequence[Run], count: int) -> str:
         lines.append("no run here is published: rows count once their run is; the same command continues it")
     if count > len(runs):
         lines.append(f"and {count - len(runs)} earlier runs: --last {count}")
-    return "\n".join(lines)
+    return _plain("\n".join(lines))
 
 
 def _cells(run: Run) -> tuple[str, ...]:
@@ -55,7 +57,12 @@ def state(run: Run) -> str:
 def of_recording(found: Found) -> str:
     """What a run says of a recording."""
     whole = [row for row in found.rows if row.get("channel") is None] or found.rows
-    return "\n".join(line for row in whole for line in _lines(row, found))
+    return _plain("\n".join(line for row in whole for line in _lines(row, found)))
+
+
+def _plain(text: str) -> str:
+    """Without what a terminal obeys instead of showing it: control characters, and those that turn its direction."""
+    return regex.sub(r"[\p{Cc}\u202a-\u202e\u2066-\u2069--\n\t]", "\N{REPLACEMENT CHARACTER}", text, flags=regex.V1)
 
 
 def _lines(row: Row, found: Found) -> Iterator[str]:
