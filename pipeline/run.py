@@ -32,6 +32,12 @@ def execute(plan: Plan, log: Log) -> Row:
         JobError: an engine, the cluster or the output broke down under way.
         KeyboardInterrupt: it was interrupted; a note says how much is saved.
     """
+    planned, plan = plan.output.run_id, planning.claimed(plan)
+    if plan.output.run_id != planned:
+        log.say(
+            f"another driver has just begun the same, run {plan.output.run_id}: both do it now, each recording counts"
+            " once, and you may stop one"
+        )
     total, writer = plan.count + plan.tally.recordings, Writer(plan)
     try:
         return _execute(plan, writer, log)
@@ -42,12 +48,6 @@ def execute(plan: Plan, log: Log) -> Row:
 
 
 def _execute(plan: Plan, writer: Writer, log: Log) -> Row:
-    planned, plan = plan.output.run_id, planning.claimed(plan)
-    if plan.output.run_id != planned:
-        log.say(
-            f"another driver has just begun the same, run {plan.output.run_id}: both do it now, each recording counts"
-            " once, and you may stop one"
-        )
     output, tally, clock, first_rows_s = plan.output, plan.tally, time.monotonic(), None
     resumed, engines = tally.recordings, plan.settings.engine.count or 1
     served: Row = {}  # what the flow says of the engines
