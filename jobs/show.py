@@ -13,9 +13,11 @@ import argparse
 import json
 import os
 import sys
+from typing import Any
 
 from jobs import shell
 from pipeline.errors import ConfigurationError
+from pipeline.exports import spoken
 from pipeline.ledger import history, lookup, printed
 from pipeline.log import Log
 from pipeline.tasks.transcribe import speakers
@@ -56,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
         if wanted.json:
             print(_json({"found": [{"run": one.run.as_json(), "rows": one.rows, **one.others} for one in about]}))
         else:
+            for row in (row for one in about for row in one.rows if row.get("segments")):
+                row["segments"] = _by_turns(row)
             print("\n\n".join(map(printed.of_recording, about)))
         return 0
 
@@ -64,6 +68,18 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # who reads has enough: head, or a pager that was left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def _by_turns(row: dict[str, Any]) -> list[dict[str, Any]]:
+    """The segments of a transcript, those in which several speak cut where another one begins."""
+    found = []
+    for segment, words in spoken.with_words(row["segments"], row.get("words")):
+        said = spoken.utterances([segment], words)
+        facts = ("start_s", "end_s", "text", "speaker")
+        found += (
+            [{**segment, **{name: getattr(one, name) for name in facts}} for one in said] if said[1:] else [segment]
+        )
+    return found
 
 
 def _positive(text: str) -> int:

@@ -123,6 +123,17 @@ def test_a_recording_by_its_newest_row(place: str, said: Callable[..., str]) -> 
     assert "  language      en (0.91)\n" in text and "  failure       truncated: it ends early\n" in text
     assert "  1:01:01.2 - 1:01:06.2  SPEAKER_01 en  Hello.  [low_confidence]\n" in text
     assert "  1:01:10.0 - 1:01:15.0  channel 1 en  failed: engine_error\n" in text
+    turns = [{"start_s": at, "end_s": at + 2.0, "speaker": f"SPEAKER_0{at:.0f}"} for at in (0.0, 2.0)]
+    said_by = [
+        {"word": name, "start_s": at, "end_s": at + 1.0, "score": 0.9, "speaker": f"SPEAKER_0{at:.0f}"}
+        for name, at in (("Hi.", 0.0), ("Hello.", 2.0))
+    ]
+    both = row("c", "", text="Hi. Hello.", segments=[segment(0.0, "Hi. Hello.")], turns=turns, words=said_by)
+    write(place, 7, [[both]])
+    assert [line.split()[3:] for line in said(place, "id-c").splitlines() if "SPEAKER" in line] == [
+        ["SPEAKER_00", "en", "Hi."],
+        ["SPEAKER_02", "en", "Hello."],
+    ]
     assert "run-3 (transcribe, published)" in text and "  topic\n    the invoice" in text and "old" not in text
     assert said(place, "s3://calls/a.mp3") == said(place, "calls/a") == text
     assert "old" in said(place, "a.mp3", "--run-id", "run-1")
