@@ -21,6 +21,7 @@ from pipeline.exports import manifests
 from pipeline.exports.formats import PER_EXPORT, PER_RECORDING, FormatName
 from pipeline.exports.names import FileNames, roots
 from pipeline.exports.newest import Newest
+from pipeline.exports.reading.answers import TASK as ASK
 from pipeline.exports.reading.audio import Places
 from pipeline.exports.reading.site import Site
 from pipeline.ledger import parts
@@ -90,9 +91,10 @@ def export(settings: Export) -> Exported:
 
     Raises:
         ConfigurationError: there are no published transcripts, or they cannot be read; `audiofolder` was asked for, and
-            the recordings have no folder in common.
+            the recordings have no folder in common; an option would have no effect.
         JobError: a file cannot be written.
     """
+    _check_options(settings)
     try:
         found = parts.of_task(parts.reports(settings.input), Transcription.name)
         reports = [report for report in found if settings.run_id in (None, report["run_id"])]
@@ -150,6 +152,33 @@ def export(settings: Export) -> Exported:
     except store.STORAGE_ERRORS as error:
         raise JobError(f"--output {settings.output}: {store.explain(error)}") from error
     return Exported(files, lines, failed, root, silent)
+
+
+def _check_options(settings: Export) -> None:
+    """Raise ConfigurationError where an option would have no effect."""
+    audio = {
+        "--audio-base": settings.audio_base,
+        "--sign-hours": settings.sign_hours and f"{settings.sign_hours:g}",
+        "--copy-audio": settings.copy_audio,
+    }
+    given = [f"{flag} {value}" for flag, value in audio.items() if value is not None]
+    of_pages = [*given, *([] if settings.answers is None else [f"--answers {settings.answers}"])]
+    if of_pages and "html" not in settings.formats:
+        raise ConfigurationError(
+            f"{', '.join(of_pages)}: only pages use this, and --formats is {','.join(settings.formats)}; add html to"
+            " --formats, or leave it out"
+        )
+    if len(given) > 1:
+        raise ConfigurationError(f"{', '.join(given)}: pages take their audio from one place; give one of these")
+    if settings.answers is not None:
+        try:
+            found = parts.of_task(parts.reports(settings.answers), ASK)
+        except store.READ_ERRORS as error:
+            raise ConfigurationError(f"--answers {settings.answers}: {store.explain(error)}") from error
+        if not found:
+            raise ConfigurationError(
+                f"--answers {settings.answers}: no published answers; name the --output of jobs.ask, or leave it out"
+            )
 
 
 def _site(settings: Export, inputs: Sequence[str], pool: ThreadPoolExecutor) -> Site:

@@ -15,7 +15,10 @@ from pipeline.exports.formats import PER_RECORDING
 from pipeline.exports.spoken import Row
 
 MAX_NAME_BYTES = 200  # of the 255 that file systems take
+MAX_SUFFIX_BYTES = 20  # a longer one is cut like any name
 ENDINGS = (*(f".{kind.extension}" for kind in PER_RECORDING.values()), ".html", ".opus")
+# ".words": the .vtt of `call.words` would be the .words.vtt of `call`.
+AMBIGUOUS = tuple(end.removesuffix(last) for end in ENDINGS for last in ENDINGS if end != last and end.endswith(last))
 
 
 def roots(inputs: Sequence[str]) -> list[str]:
@@ -25,11 +28,18 @@ def roots(inputs: Sequence[str]) -> list[str]:
     return sorted(found, key=len, reverse=True)
 
 
+def below_root(roots: Sequence[str], uri: str) -> str:
+    """A recording's path below the input that holds it, or below the manifest's folder; else bucket and key."""
+    root = next((root for root in roots if uri.startswith(root)), "s3://")
+    return uri.removeprefix(root).lstrip("/")
+
+
 class FileNames:
-    """The path of each recording's files without extension: no two alike whatever the case.
+    """The path of each recording's files without extension: no two alike whatever the case, nor any two of their files.
 
     It is the recording's path below the input that holds it, or below the manifest's folder, else bucket and key. Where
-    two recordings would share one, it keeps their extensions; where that is not enough, it ends with a hash.
+    two recordings would share one, and where it ends like one of AMBIGUOUS, it keeps the recording's extension; where
+    that is not enough, it ends with a hash.
 
     For N recordings it takes 16 bytes each while it is made, and then what the names take that are not to be used.
     """
@@ -66,11 +76,12 @@ class FileNames:
 
     def _candidates(self, row: Row) -> tuple[str, str]:
         """Its name without and with the recording's extension."""
-        root = next((root for root in self._roots if row["uri"].startswith(root)), "s3://")
-        parts = [part for part in row["uri"].removeprefix(root).split("/") if part not in ("", ".", "..")]
+        parts = [part for part in below_root(self._roots, row["uri"]).split("/") if part not in ("", ".", "..")]
         path = PurePosixPath(*(_safe(part) for part in parts)) if parts else PurePosixPath("_")
         channel = "" if row["channel"] is None else f".channel-{row['channel']}"
-        return f"{path.with_suffix('') if path.stem.strip('.') else path}{channel}", f"{path}{channel}"
+        short, long = f"{path.with_suffix('') if path.stem.strip('.') else path}{channel}", f"{path}{channel}"
+        long = f"{long}_" if long.casefold().endswith(AMBIGUOUS) else long
+        return long if short.casefold().endswith(AMBIGUOUS) else short, long
 
 
 def _mark(name: str) -> int:
@@ -87,7 +98,10 @@ def _repeated(marks: np.ndarray) -> np.ndarray:
 @lru_cache(2**14)  # recordings share folders, and sanitize_filename takes a tenth of a millisecond
 def _safe(part: str) -> str:
     """A name for one folder or file on any file system, with room for what comes behind it."""
-    name = sanitize_filename(part, platform="universal", replacement_text="_") or "_"
-    stem, suffix = PurePosixPath(name).stem, PurePosixPath(name).suffix
-    room = MAX_NAME_BYTES - len(suffix.encode())
-    return name if len(name.encode()) <= MAX_NAME_BYTES else stem.encode()[:room].decode(errors="ignore") + suffix
+    name = sanitize_filename(part, platform="universal", replacement_text="_")
+    if len(name.encode()) > MAX_NAME_BYTES:
+        suffix = PurePosixPath(name).suffix
+        suffix = suffix if len(suffix.encode()) <= MAX_SUFFIX_BYTES else ""
+        room = MAX_NAME_BYTES - len(suffix.encode())
+        name = name.removesuffix(suffix).encode()[:room].decode(errors="ignore") + suffix
+    return name if name.strip(". ") else "_"  # what is left may be "..", which was ".. " before

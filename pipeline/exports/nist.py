@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 
 from pipeline.exports.spoken import Row, utterances, with_words
+from pipeline.tasks.transcribe.assemble import whole_id
 
 UNKNOWN = "unknown"
 
@@ -59,8 +60,7 @@ def stm(row: Row) -> str:
 
 
 def _recording(row: Row) -> str:
-    name = row["recording_id"]
-    return _field(name if row["channel"] is None else name.removesuffix(f"#{row['channel']}"))
+    return _field(whole_id(row["recording_id"], row["channel"]))
 
 
 def _channel(channel: int | None) -> int:

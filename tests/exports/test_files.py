@@ -95,6 +95,13 @@ def test_files_of_words_and_turns_are_of_recordings_that_have_them(tmp_path: Pat
     assert found["a b.rttm"] == "SPEAKER x_1 1 1.000 1.000 <NA> <NA> SPEAKER_00 <NA> <NA>\n"
 
 
+def test_no_file_replaces_another(tmp_path: Path) -> None:
+    names = ("call.wav", "call.words.wav")
+    publish(tmp_path, "1", [row(SAID, uri=f"s3://b/in/{one}", recording_id=one, words=TIMED) for one in names])
+    found = exported(tmp_path, "vtt,vtt-words")
+    assert sorted(found) == ["call.vtt", "call.words.vtt", "call.words.wav.vtt", "call.words.wav.words.vtt"]
+
+
 def test_one_file_has_all_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     failed = row(uri="s3://b/in/bad.wav", recording_id="bad", outcome="failed", text=None)
     unusable = row(uri="row 3 of the manifest", recording_id="", outcome="failed", failure_code="invalid_row")
@@ -132,6 +139,8 @@ def test_a_damaged_report_is_one_clear_line(tmp_path: Path, capsys: pytest.Captu
         (["--input", "s3://no-such-bucket/x", "--output", "x"], "no-such-bucket"),
         (["--output", "x"], "--input is missing"),
         (["--input", "x", "--output", "y", "--formats", "docx"], "srt"),
+        (["--input", "x", "--output", "y", "--copy-audio", "opus"], "--copy-audio opus: only pages"),
+        (["--input", "x", "--output", "y", "--formats", "txt", "--answers", "a"], "is txt; add html to --formats"),
     ],
 )
 def test_a_wrong_command_stops_at_once(

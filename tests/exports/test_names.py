@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import identity
+from pipeline.exports.formats import PER_RECORDING
 from pipeline.exports.names import FileNames
 
 
@@ -29,6 +30,11 @@ def names_of(rows: list[dict[str, Any]], *inputs: str) -> list[str]:
         ("s3://b/in/what?.wav", "what_"),
         ("s3://b/in/会議.flac", "会議"),
         ("s3://b/in/no extension", "no extension"),
+        ("s3://b/in/.. /. /a.wav", "_/_/a"),
+        ("s3://b/in/.. ", "_"),
+        ("s3://b/in/.../. . /..", "_/_"),
+        ("s3://b/in/" + " ." * 150 + "x/a.wav", "_/a"),
+        ("s3://b/in/call.words.wav", "call.words.wav"),
     ],
 )
 def test_names_mirror_the_input_and_are_safe(uri: str, name: str) -> None:
@@ -56,6 +62,9 @@ def test_names_that_would_meet_part() -> None:
         place("s3://b/in/x.srt/y.wav"),
         place("s3://b/in/" + "会" * 300 + ".wav"),
         place("s3://b/in/" + "会" * 299 + ".wav"),
+        place("s3://b/in/b." + "x" * 250),
+        place("s3://b/in/b." + "x" * 251),
+        place("s3://b/in/." + "x" * 250),
     ]
     names = names_of(rows, "s3://b/in")
     assert len({name.casefold() for name in names}) == len(rows)
@@ -65,11 +74,18 @@ def test_names_that_would_meet_part() -> None:
     assert all(len(part.encode()) < 240 for name in names for part in name.split("/"))
 
 
-@given(st.sets(st.one_of(st.text(max_size=20), st.text("./a", min_size=1)), min_size=1, max_size=8))
+KEYS = st.one_of(
+    st.text(max_size=20),
+    st.text("./a ", min_size=1),
+    st.lists(st.sampled_from(["a", "A", ".words", ".vtt", ".wav", "/", ".channel-0"]), min_size=1).map("".join),
+)
+
+
+@given(st.sets(KEYS, min_size=1, max_size=8))
 def test_whatever_the_keys_names_are_apart_and_below_the_output(keys: set[str]) -> None:
     names = names_of([place(f"s3://b/in/{key}") for key in keys], "s3://b/in/")
-    assert len({name.casefold() for name in names}) == len(keys)
+    files = {f"{name}.{kind.extension}".casefold() for name in names for kind in PER_RECORDING.values()}
+    assert len(files) == len(keys) * len(PER_RECORDING)
     for name in names:
-        assert not name.startswith("/")
-        assert ".." not in name.split("/")
+        assert not {"", ".", ".."} & set(name.split("/"))
         assert not set(name) & set('\0<>:"\\|?*\n')

@@ -228,6 +228,7 @@ class Transcript {
     const line = this.#line(segment);
     const text = line ? line.corrected_text : segment.text;
     if (!text) return;
+    const places = this.wanted.length ? search.places(text, this.wanted) : [];
     paragraph.replaceChildren();
     const words = line && line.corrected_text !== segment.text ? [] : (segment.words ?? []);
     let place = 0;
@@ -235,7 +236,7 @@ class Transcript {
     for (const [word, start_s, end_s, score, own] of words) {
       const begin = text.indexOf(word, place);
       if (begin < 0) continue;
-      if (begin > place) paragraph.append(text.slice(place, begin));
+      paragraph.append(...this.#marked(text, place, begin, places));
       place = begin + word.length;
       if (own && own !== speaker) {
         paragraph.append(
@@ -244,7 +245,7 @@ class Transcript {
         );
         speaker = own;
       }
-      const element = make("span", { className: "word" }, ...this.#marked(word));
+      const element = make("span", { className: "word" }, ...this.#marked(text, begin, place, places));
       if (start_s !== null) {
         element.dataset.start = start_s;
         this.words[at].push({ start_s, end_s, element });
@@ -256,17 +257,21 @@ class Transcript {
       }
       paragraph.append(element);
     }
-    paragraph.append(...this.#marked(text.slice(place)));
+    paragraph.append(...this.#marked(text, place, text.length, places));
   }
 
-  #marked(text) {
+  /** A text from `begin` to `end`, with marks where it lies in `places`, which may reach beyond it. */
+  #marked(text, begin, end, places) {
     const pieces = [];
-    let at = 0;
-    for (const [from, end] of this.wanted.length ? search.places(text, this.wanted) : []) {
-      pieces.push(text.slice(at, from), make("mark", {}, text.slice(from, end)));
-      at = end;
+    let at = begin;
+    for (const [from, to] of places) {
+      if (to <= at || from >= end) continue;
+      const start = Math.max(from, at);
+      const stop = Math.min(to, end);
+      pieces.push(text.slice(at, start), make("mark", {}, text.slice(start, stop)));
+      at = stop;
     }
-    return [...pieces, text.slice(at)];
+    return [...pieces, text.slice(at, end)].filter(Boolean);
   }
 
   #tried(segment) {

@@ -15,7 +15,8 @@ import soundfile
 from pipeline import store
 from pipeline.audio import fetch, media
 from pipeline.errors import RecordingError
-from pipeline.schema import SAMPLE_RATE_HZ
+from pipeline.exports.names import below_root
+from pipeline.schema import SAMPLE_RATE_HZ, FailureCode
 from pipeline.settings import Audio
 
 FOLDER = "audio"  # of copies
@@ -23,6 +24,11 @@ FOLDER = "audio"  # of copies
 # speaks. RFC 6716 (2.1.1) recommends 16 to 20 kbit/s for wideband speech, 28 to 40 for fullband.
 COMPRESSION = 0.85
 ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?")
+# Failures of rows whose file whoever wrote the manifest may not be allowed to hear.
+WITHHELD = {
+    FailureCode.INVALID_ROW: "The manifest's row could not be used, or names a file that it may not.",
+    FailureCode.FORBIDDEN: "The transcription job was not allowed to read this recording.",
+}
 
 Row = dict[str, Any]
 
@@ -53,17 +59,20 @@ class Places:
     def source(self, row: Row, page: str) -> Source:
         """Of a recording whose page has that path below the output. Where audio is copied, this writes the copy.
 
+        A row that failed with a code of WITHHELD has no audio: the job that exports may read more than the one that
+        transcribed, and must neither decode nor sign what a manifest had no right to name.
+
         Raises:
             store.STORAGE_ERRORS: a copy cannot be written.
         """
-        above = "../" * page.count("/")
+        no_file = None if _is_address(row["uri"]) else "This recording has no file."
+        if why := WITHHELD.get(row["failure_code"], no_file):
+            return Source(why=why)
         if self.copied:
-            return self._copy(row, page, above)
-        scheme, path = store.split(row["uri"]) if _is_address(row["uri"]) else ("", "")
-        if not scheme:
-            return Source(why="This recording has no file.")
+            return self._copy(row, page, "../" * page.count("/"))
+        scheme, path = store.split(row["uri"])
         if self.base:
-            return _absolute(f"{self.base.rstrip('/')}/{quote(self.below_root(row['uri']))}")
+            return _absolute(f"{self.base.rstrip('/')}/{quote(below_root(self.roots, row['uri']))}")
         if scheme == "s3" and self.signed_hours:
             signed = store.filesystem(scheme).sign(path, expiration=round(self.signed_hours * 3600))
             return _absolute(str(signed))
@@ -88,11 +97,6 @@ class Places:
             return Source(why=f"The audio could not be copied: {reason}")
         store.replace(f"{self.output.rstrip('/')}/{name}", data.getvalue(), "audio/ogg")
         return Source(above + quote(name), offset_s=start_s)
-
-    def below_root(self, uri: str) -> str:
-        """A recording's path below the input that holds it, or below the manifest's folder; else bucket and key."""
-        root = next((root for root in self.roots if uri.startswith(root)), "")
-        return uri.removeprefix(root).removeprefix("s3://").lstrip("/")
 
 
 def _encode(copy: fetch.LocalCopy, limits: Audio, start_s: float, end_s: float | None, data: io.BytesIO) -> None:

@@ -12,10 +12,12 @@ from types import TracebackType
 from typing import Any
 
 from pipeline import store
+from pipeline.exports.names import below_root
 from pipeline.exports.reading.answers import Answers
 from pipeline.exports.reading.audio import Places
 from pipeline.exports.reading.index import Index
 from pipeline.exports.reading.page import SegmentKey, asset, page_facts, recording_page
+from pipeline.tasks.transcribe.assemble import whole_id
 
 FOLDER = "recordings"  # of the pages
 TYPES = {
@@ -68,7 +70,8 @@ class Site:
         have no audio."""
         by_recording: dict[str, dict[SegmentKey, Row]] = defaultdict(dict)
         for one in segments:
-            by_recording[one["recording_id"]][one["channel"], one["segment_index"]] = one
+            whole = whole_id(one["recording_id"], one["channel"])
+            by_recording[whole][one["channel"], one["segment_index"]] = one
         date = datetime.fromisoformat(report["finished_at"])
         for row, name in rows:
             self._index.add(row, self._title(row), f"{FOLDER}/{name}.html", date)
@@ -89,7 +92,7 @@ class Site:
     def _title(self, row: Row) -> str:
         """The recording's path below the input, with its time range where it is a part."""
         part = row["place"].removeprefix(row["uri"]) if row["place"].startswith(row["uri"]) else ""
-        return self._places.below_root(row["uri"]) + part
+        return below_root(self._places.roots, row["uri"]) + part
 
     def _write(self, name: str, data: bytes) -> None:
         uri = f"{self._places.output.rstrip('/')}/{name}"

@@ -65,6 +65,11 @@ def channel_id(recording_id: str, channel: int | None) -> str:
     return recording_id if channel is None else f"{recording_id}#{channel}"
 
 
+def whole_id(recording_id: str, channel: int | None) -> str:
+    """The inverse of `channel_id`: the recording_id of the recording's own rows."""
+    return recording_id if channel is None else recording_id.removesuffix(f"#{channel}")
+
+
 def transcripts(
     recording_id: str,
     segments: Sequence[Segment],

@@ -15,7 +15,7 @@ PAGE = "recordings/a/b c.html"
 
 
 def row(uri: str, start_s: float | None = None, end_s: float | None = None) -> dict[str, Any]:
-    return {"uri": uri, "range_start_s": start_s, "range_end_s": end_s}
+    return {"uri": uri, "range_start_s": start_s, "range_end_s": end_s, "failure_code": None}
 
 
 @pytest.mark.parametrize(
@@ -74,6 +74,20 @@ def test_a_copy_has_the_recordings_clock(tmp_path: Path) -> None:
     assert part.offset_s == 2.0
     data, rate = soundfile.read(tmp_path / "out/audio/a/b c.opus")
     assert len(data) / rate == 3.0
+
+
+@pytest.mark.parametrize("options", [{}, {"base": "https://a.test"}, {"signed_hours": 1.0}, {"copied": "opus"}])
+@pytest.mark.parametrize("failure_code", ["invalid_row", "forbidden"])
+def test_what_a_manifest_had_no_right_to_name_has_no_audio(
+    tmp_path: Path, failure_code: str, options: dict[str, Any]
+) -> None:
+    secret = write_wav(tmp_path / "secret.wav", tone(0.5))
+    places = Places(str(tmp_path / "out"), [], **options)
+    for uri in (str(secret), "s3://private/secret.wav", "https://a.test/a.wav", "gs://b/a.wav"):
+        source = places.source(row(uri) | {"failure_code": failure_code}, PAGE)
+        assert source.url is None
+        assert source.why
+    assert list(tmp_path.iterdir()) == [secret]
 
 
 @pytest.mark.parametrize("content", [b"", b"no audio", None])

@@ -22,10 +22,13 @@ WORDS = [("good", 0.5, 0.9, 0.98), ("morning,", 1.0, 1.5, 0.91), ("Ms", 2.0, 2.2
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pages of five recordings; two of them are there, one with answers."""
+    """The pages of five recordings; three of them are there, one with answers."""
     folder = tmp_path_factory.mktemp("site")
     call = write_wav(folder / "in/calls/first call #1.wav", tone(9.0))
-    write_wav(folder / "in/d.wav", tone(2.0))
+    for name in ("c", "d"):
+        write_wav(folder / f"in/{name}.wav", tone(2.0))
+    meeting = "会議を始めます"
+    signs = [(sign, at / 4, (at + 1) / 4, 0.9) for at, sign in enumerate(meeting)]
     tried = {"flags": ["repetition"], "retried_for": ["repetition"], "attempts": ["whole", "split"]}
     segments = [
         segment(0, 0.4, 2.7, "good morning, Ms Ito", words=WORDS),
@@ -36,7 +39,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [
         transcript(str(call), segments, outcome="partial", failure_code="engine_error", customer="Müller & Söhne"),
         transcript(f"{place}/b.wav", [segment(0, 0.0, 400.0, "café au lait")], language="fr"),
-        transcript(f"{place}/c.wav", [segment(0, 0.0, 2.0, "会議を始めます", language="ja")], language="ja"),
+        transcript(f"{place}/c.wav", [segment(0, 0.0, 2.0, meeting, language="ja", words=signs)], language="ja"),
         transcript(f"{place}/d.wav", [segment(0, 0.0, 2.0, "صباح الخير", language="ar")], language="ar"),
         transcript(f"{place}/e.wav", []),
     ]
@@ -149,6 +152,14 @@ def test_a_page_shows_what_there_is(clean: Browser, site: Path) -> None:
     assert [one.text for one in clean.driver.find_elements(By.CSS_SELECTOR, ".doubtful")] == ["Ms"]
     clean.open(site / "recordings/d.html")
     assert clean.run("return getComputedStyle(document.querySelector('.text')).direction") == "rtl"
+
+
+def test_what_is_looked_for_is_marked_across_words(clean: Browser, site: Path) -> None:
+    clean.open(site / "recordings/c.html", "#q=議を始")
+    wait_for(lambda: clean.driver.find_elements(By.CSS_SELECTOR, ".word"), 10)
+    marked = "return [...document.querySelectorAll('.text mark')].map((one) => one.textContent).join('')"
+    assert clean.run(marked) == "議を始"
+    assert clean.driver.find_element(By.CSS_SELECTOR, ".text").text == "会議を始めます"
 
 
 def test_words_segments_and_links_are_heard(clean: Browser, site: Path) -> None:

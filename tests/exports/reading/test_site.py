@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,23 @@ def test_every_flag_is_explained() -> None:
     assert [flag for flag in Flag if f'\n  {flag}: "' not in explained] == []
 
 
+def test_segments_of_split_channels_have_what_the_other_table_says(tmp_path: Path) -> None:
+    tried = {"attempts": ["whole", "split"], "kept_attempt": "split"}
+    said = [
+        segment(0, 0.0, 1.0, "hello", channel=0, words=[("hello", 0.1, 0.5, 0.9)], **tried),
+        segment(0, 1.0, 2.0, "yes", channel=1, words=[("yes", 1.1, 1.5, 0.8)]),
+    ]
+    write_transcripts(tmp_path / "out", [transcript("/in/a.wav", said)], "/in")
+    arguments = ["--input", str(tmp_path / "out"), "--output", str(tmp_path / "pages"), "--formats", "html"]
+    assert export.main(arguments) == 0
+    page = (tmp_path / "pages/recordings/a.html").read_text()
+    data = re.search('id="data">(.*?)</script>', page)
+    assert data
+    shown = json.loads(data[1])["segments"]
+    assert [one["words"] for one in shown] == [[["hello", 0.1, 0.5, 0.9, None]], [["yes", 1.1, 1.5, 0.8, None]]]
+    assert [one["attempts"] for one in shown] == [["whole", "split"], ["whole"]]
+
+
 def test_answers_are_found_by_recording_and_by_group(tmp_path: Path) -> None:
     alone = {"recording_id": "1", "place": "a", "uri": "a"}
     members = [{"recording_id": one, "uri": one} for one in ("1", "2")]
@@ -73,6 +92,9 @@ def test_answers_are_found_by_recording_and_by_group(tmp_path: Path) -> None:
         (["--audio-base", "javascript:alert(1)"], "audio-base"),
         (["--sign-hours", "1000"], "168"),
         (["--copy-audio", "mp3"], "opus"),
+        (["--copy-audio", "opus", "--sign-hours", "2"], "--sign-hours 2, --copy-audio opus: pages take"),
+        (["--audio-base", "https://a.test", "--sign-hours", "2"], "give one of these"),
+        (["--answers", "/no/such/place"], "--answers /no/such/place: no published answers"),
     ],
 )
 def test_wrong_settings_stop_at_once(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
