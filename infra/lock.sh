@@ -1,14 +1,16 @@
 #!/bin/sh
 # Resolve pyproject.toml into pinned lists for CPython 3.11, 3.12 and 3.13 on Linux. Argument: the uv to use.
 # cpu.txt and gpu.txt: what a job needs at run time. evaluate.txt and dev.txt: what jobs.evaluate and development need
-# beside either of them, with the same pins. Pins that stand in the files are kept; delete a line to renew it.
+# beside either of them, with the same pins. Pins that stand in the files are kept; delete a package's lines to renew it.
+# Each pin has the SHA-256 of all its files. Only torch's CPU build has none: what is found of it may be one wheel of many.
 set -eu
 
 links=$(mktemp -d)
 trap 'rm -rf "$links"' EXIT
 
 compile() {
-    "$@" --universal --python-version 3.11 --no-annotate --no-header --quiet --no-emit-index-url --no-emit-find-links
+    "$@" --universal --python-version 3.11 --no-annotate --no-header --quiet --no-emit-index-url --no-emit-find-links \
+        --generate-hashes
 }
 
 # torch's CPU build: from where pip finds wheels, if it does, else from PyTorch's own index. A folder may hold the wheel
@@ -36,9 +38,10 @@ compile "$1" --directory "$links" pip compile pyproject.toml --extra gpu -o "$PW
 compile "$1" pip compile pyproject.toml --extra evaluate -c requirements/cpu.txt -o requirements/evaluate.txt
 compile "$1" pip compile pyproject.toml --extra evaluate --extra dev -c requirements/cpu.txt -o requirements/dev.txt
 
-# Leave out the markers that every line has: those of pyproject.toml's environments.
+# Leave out the markers that every pin has: those of pyproject.toml's environments. A pin ends in " \" before its hashes.
 linux="platform_python_implementation == 'CPython' and sys_platform == 'linux'"
 sed -i -E "s/ and \(\(platform_machine == 'aarch64' and $linux\) or \(platform_machine == 'x86_64' and $linux\)\)//
-    s/ and $linux\$//
-    s/ ; python_full_version < '3.14'\$//
+    s/ and $linux( \\\\|)\$/\1/
+    s/ ; python_full_version < '3.14'( \\\\|)\$/\1/
     s/python_full_version < '3.14' and //" requirements/*.txt
+sed -i -E '/^torch==[^ ]*\+cpu.*\\$/,/[^\\]$/ { /^ /d; s/ \\$//; }' requirements/cpu.txt

@@ -33,9 +33,20 @@ def environment(python: str, machine: str) -> dict[str, str]:
     return {"python_version": python, "python_full_version": f"{python}.1", "platform_machine": machine}
 
 
+def pins(name: str) -> dict[str, set[str]]:
+    """The lines of a lock that name a package, each with the hashes that follow it."""
+    found: dict[str, set[str]] = {}
+    for line in (ROOT / f"requirements/{name}.txt").read_text().splitlines():
+        if line.startswith(" "):
+            found[list(found)[-1]].add(line.strip(" \\"))
+        else:
+            found[line.removesuffix(" \\")] = set()
+    return found
+
+
 def locked(name: str, python: str = "3.11", machine: str = "x86_64") -> dict[str, str]:
-    """The versions that pip takes from a lock. Every line of it names one package and its version."""
-    wanted = map(Requirement, (ROOT / f"requirements/{name}.txt").read_text().splitlines())
+    """The versions that pip takes from a lock. Every pin in it names one package and its version."""
+    wanted = map(Requirement, pins(name))
     here = [each for each in wanted if not each.marker or each.marker.evaluate(environment(python, machine))]
     found = {each.name: str(each.specifier).removeprefix("==") for each in here}
     assert len(found) == len(here)
@@ -67,6 +78,21 @@ def test_the_runtime_lock_has_neither_development_nor_scoring_packages(name: str
 def test_locks_that_are_installed_together_agree(name: str, beside: str, python: str, machine: str) -> None:
     one, other = locked(name, python, machine), locked(beside, python, machine)
     assert not {package: version for package, version in other.items() if one.get(package, version) != version}
+
+
+@pytest.mark.parametrize("name", ["cpu", "gpu", "evaluate", "dev"])
+def test_every_pin_has_hashes_but_the_build_of_torch_that_comes_from_anywhere(name: str) -> None:
+    without = [pin for pin, hashes in pins(name).items() if not hashes]
+    assert without == (["torch==2.13.0+cpu"] if name == "cpu" else [])
+    assert all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", each) for hashes in pins(name).values() for each in hashes)
+
+
+@pytest.mark.parametrize("beside", ["evaluate", "dev"])
+@pytest.mark.parametrize("name", RUNTIME)
+def test_locks_that_are_installed_together_have_the_same_hashes(name: str, beside: str) -> None:
+    one, other = pins(name), pins(beside)
+    shared = one.keys() & other.keys()
+    assert len(shared) > 50 and not [pin for pin in shared if one[pin] != other[pin]]
 
 
 @every_python
