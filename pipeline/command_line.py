@@ -16,6 +16,7 @@ from pydantic_settings import SettingsError
 
 from pipeline.errors import ConfigurationError
 from pipeline.flags import SIMILAR, Setting, did_you_mean, flag_of, settings_of, similar, source_of, variable_of
+from pipeline.redaction import redacted
 from pipeline.settings import JobSettings, Settings
 
 # Of the environment variables of all jobs.
@@ -130,7 +131,7 @@ def _explain(
             place = flag_of(key)
         elif variable_of(kind, key) in map(str.upper, os.environ):
             place = variable_of(kind, key)
-        value = "" if problem["type"] in ("value_error", "too_short") else f" {problem['input']!s:.80}"
+        value = "" if problem["type"] in ("value_error", "too_short") else f" {redacted(str(problem['input'])):.80}"
         if problem["type"] != "too_short" or key not in found:  # a list whose values are wrong is empty, too
             found.setdefault(key, []).append(f"{place}{value}: {_reason(problem, by_key.get(key))}")
     return list(dict.fromkeys(line for lines in found.values() for line in lines))

@@ -16,6 +16,8 @@ from typing import Any
 
 from rich.console import Console
 
+from pipeline.redaction import redacted
+
 PLAIN_WIDTH = 120  # of tables, where there is no terminal
 LOGGER = logging.getLogger("pipeline")
 # Records of libraries that tell nobody anything, by logger and first words.
@@ -39,7 +41,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line | getattr(record, "facts", {}), ensure_ascii=False, default=str)
+        return json.dumps(redacted(line) | getattr(record, "facts", {}), ensure_ascii=False, default=str)
 
 
 class Text(logging.Formatter):
@@ -51,7 +53,7 @@ class Text(logging.Formatter):
             message = f"{record.levelname.lower()} ({record.name}): {' '.join(message.split())}"
         if record.exc_info:
             message += f"\n{self.formatException(record.exc_info)}"
-        return message
+        return redacted(message)
 
 
 class _Stderr(logging.Handler):
@@ -94,7 +96,8 @@ class Log:
 
     def say(self, message: str, style: str | None = None, level: str = "info", **facts: Any) -> None:
         """Log a message of the job, at level info, warning or error; `facts` are further members of its JSON object."""
-        LOGGER.log(logging.getLevelName(level.upper()), message, extra={"style": style, "facts": facts})
+        extra = {"style": style, "facts": redacted(facts)}
+        LOGGER.log(logging.getLevelName(level.upper()), redacted(message), extra=extra)
 
     @property
     def is_live(self) -> bool:

@@ -19,6 +19,7 @@ from pipeline.ledger.done import Status
 from pipeline.ledger.parts import Output
 from pipeline.ledger.report import Tally
 from pipeline.models.checkpoint import Checkpoint, inspect
+from pipeline.redaction import redacted
 from pipeline.schema import PROVENANCE, FailureCode
 from pipeline.settings import Settings
 from pipeline.sources.listing import Listing
@@ -152,7 +153,7 @@ def plan(settings: Settings, own_only: bool = False, tell: Callable[[str], objec
         settings,
         task,
         checkpoint,
-        about | {"run_id": run_id, "output": output.uri, "settings": settings.model_dump(mode="json")},
+        about | {"run_id": run_id, "output": output.uri, "settings": redacted(settings.model_dump(mode="json"))},
         output,
         found,
         why,

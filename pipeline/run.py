@@ -15,6 +15,7 @@ from pipeline.ledger.parts import Output
 from pipeline.log import Log
 from pipeline.planning import SAME, Plan
 from pipeline.progress import Progress
+from pipeline.redaction import redacted
 from pipeline.writer import Writer
 
 TICK_S = 1.0  # how often time limits are looked at while nothing comes
@@ -99,7 +100,7 @@ def _execute(plan: Plan, writer: Writer, log: Log) -> Row:
         "resumed": resumed,
         "not_reached": plan.count + resumed - tally.recordings - tally.left.total(),
         "engines": engines,
-        **served,
+        **redacted(served),
         "recordings_by_status": plan.why,
         "skipped_files": dict(plan.listing.skipped),
         "unlisted_files": plan.listing.unlisted,

@@ -30,6 +30,7 @@ from botocore.exceptions import (
 from s3fs import S3FileSystem
 
 from pipeline.errors import ConfigurationError
+from pipeline.redaction import is_signed
 from pipeline.schema import FailureCode
 
 T = TypeVar("T")
@@ -48,7 +49,7 @@ def split(uri: str) -> tuple[str, str]:
     """`s3://bucket/key` -> ("s3", "bucket/key"); a local path, with or without file://, -> ("file", absolute path).
 
     Raises:
-        ConfigurationError: another scheme, or none of ours.
+        ConfigurationError: another scheme, or none of ours; or credentials in it.
     """
     scheme, separator, path = uri.partition("://")
     if not separator:
@@ -57,6 +58,8 @@ def split(uri: str) -> tuple[str, str]:
         raise ConfigurationError(f"{uri}: {scheme}:// is not supported; use s3:// or a local path")
     if scheme == "file":
         return scheme, os.path.abspath(path)
+    if is_signed(uri):  # it would be in every row and report
+        raise ConfigurationError(f"{uri}: leave the credentials out; they come from the usual AWS settings")
     if not path.strip("/"):
         raise ConfigurationError(f"{uri} names no bucket")
     return scheme, path.lstrip("/")

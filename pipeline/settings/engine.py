@@ -126,6 +126,8 @@ class Engine(Section):
         names = [_argument(pair)[0] for pair in vllm]
         if twice := next((name for name in names if names.count(name) > 1), None):
             raise ValueError(f"{twice} is there twice")
+        if "hf_token" in names:
+            raise ValueError("hf_token: set HF_TOKEN in the environment; arguments are in reports and process lists")
         return vllm
 
     @property
