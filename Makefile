@@ -10,7 +10,7 @@ TORCH_CPU_INDEX := https://download.pytorch.org/whl/cpu
 export PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo serve nights cluster reading dashboard browser test test-all check format docs bench bench-full demo-checkpoint demo-aligner demo-check demo-recordings vad-model speaker-model lock clean
+.PHONY: help setup demo serve nights cluster reading dashboard browser test test-all check format docs bench bench-full demo-checkpoint demo-aligner demo-check demo-recordings vad-model speaker-model licences sbom lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 20
@@ -116,7 +116,15 @@ vad-model: setup ## make pipeline/audio/vad/silero_vad.onnx anew
 speaker-model: setup ## make pipeline/speakers/campplus.onnx anew
 	$(BIN)/python -m infra.speaker_embeddings pipeline/speakers/campplus.onnx
 
-lock: setup ## resolve pyproject.toml into requirements/
+licences: setup ## the licence of every package that is pinned, and those that want a look
+	$(BIN)/python -m infra.licences requirements/$(LOCK).txt requirements/dev.txt
+
+sbom: setup ## build/sbom.json: all packages in .venv, as a CycloneDX bill of materials
+	test -x build/cyclonedx/bin/cyclonedx-py || { $(BIN)/python -m venv --clear build/cyclonedx && \
+		build/cyclonedx/bin/pip install -q cyclonedx-bom==7.5.0; }
+	build/cyclonedx/bin/cyclonedx-py environment --output-reproducible --pyproject pyproject.toml -o build/sbom.json $(BIN)/python
+
+lock: setup ## resolve pyproject.toml into requirements/, with hashes
 	$(BIN)/pip install -q uv
 	sh infra/lock.sh $(BIN)/uv
 

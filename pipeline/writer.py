@@ -120,7 +120,10 @@ class Writer:
     def _table(self, name: str) -> pa.Table:
         rows = [row for tables in self._finished.values() for row in tables[name]]
         # Details repeat what storage, servers and manifests say.
-        rows = [row | {"failure_detail": redacted(row["failure_detail"])} if row.get("failure_code") else row for row in rows]
+        rows = [
+            row | {"failure_detail": redacted(row["failure_detail"])} if row.get("failure_code") else row
+            for row in rows
+        ]
         return pa.Table.from_pylist(rows, self._schemas[name])
 
     def _drop_committed(self) -> None:
