@@ -154,6 +154,28 @@ def export(settings: Export) -> Exported:
     return Exported(files, lines, failed, root, silent)
 
 
+def _site(settings: Export, inputs: Sequence[str], pool: ThreadPoolExecutor) -> Site:
+    audio = (settings.audio_base, settings.sign_hours, settings.copy_audio)
+    answers = settings.answers or settings.input
+    try:
+        return Site(Places(settings.output, roots(inputs), *audio), answers, pool)
+    except store.READ_ERRORS as error:
+        raise ConfigurationError(f"--answers {answers}: {store.explain(error)}") from error
+
+
+def _segments(source: str, transcripts: pa.Table) -> list[Row]:
+    """The rows of segments about the same recordings as a part of the transcripts, which names their file."""
+    name = (transcripts.schema.metadata or {}).get(b"segments")
+    return parts.read_part(source, name.decode()).to_pylist() if name else []
+
+
+def _has_file(row: Row, kind: str) -> bool:
+    made = PER_RECORDING[kind]
+    if row["outcome"] == Outcome.FAILED:
+        return made.of_failed
+    return made.column is None or row.get(made.column) is not None  # columns that are younger than others
+
+
 def _check_options(settings: Export) -> None:
     """Raise ConfigurationError where an option would have no effect."""
     audio = {
@@ -179,25 +201,3 @@ def _check_options(settings: Export) -> None:
             raise ConfigurationError(
                 f"--answers {settings.answers}: no published answers; name the --output of jobs.ask, or leave it out"
             )
-
-
-def _site(settings: Export, inputs: Sequence[str], pool: ThreadPoolExecutor) -> Site:
-    audio = (settings.audio_base, settings.sign_hours, settings.copy_audio)
-    answers = settings.answers or settings.input
-    try:
-        return Site(Places(settings.output, roots(inputs), *audio), answers, pool)
-    except store.READ_ERRORS as error:
-        raise ConfigurationError(f"--answers {answers}: {store.explain(error)}") from error
-
-
-def _segments(source: str, transcripts: pa.Table) -> list[Row]:
-    """The rows of segments about the same recordings as a part of the transcripts, which names their file."""
-    name = (transcripts.schema.metadata or {}).get(b"segments")
-    return parts.read_part(source, name.decode()).to_pylist() if name else []
-
-
-def _has_file(row: Row, kind: str) -> bool:
-    made = PER_RECORDING[kind]
-    if row["outcome"] == Outcome.FAILED:
-        return made.of_failed
-    return made.column is None or row.get(made.column) is not None  # columns that are younger than others
