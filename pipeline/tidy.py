@@ -20,6 +20,7 @@ from pipeline.errors import ConfigurationError, JobError
 from pipeline.ledger import parts, starts
 from pipeline.planning import SAME
 from pipeline.settings import JobSettings
+from pipeline.sources.walk import walk
 
 TABLES = {"segments", "transcripts", "answers", "recordings"}  # that reports and other tasks may add to
 
@@ -157,7 +158,7 @@ class _File:
 def _files(table: str) -> Iterator[_File]:
     """Those of runs below a table."""
     scheme, _ = store.split(table)
-    for path, info in store.walk(table):
+    for path, info in walk(table):
         found = re.fullmatch(r"run_id=([^/]+)/[^/]+", store.join(scheme, path).removeprefix(f"{table}/"))
         if found and not isinstance(info, str):
             modified = info.get("mtime") or info["LastModified"]

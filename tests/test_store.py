@@ -1,9 +1,7 @@
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -54,43 +52,6 @@ def test_a_file_replaces_an_object(place: str, tmp_path: Path) -> None:
         source.write_text(text)
         store.replace_from(f"{place}/deep/object", source)
         assert store.read(f"{place}/deep/object").decode() == text
-
-
-def test_a_walk_names_what_it_cannot_list(tmp_path: Path) -> None:
-    (tmp_path / "here").mkdir()
-    (tmp_path / "here/a.wav").write_bytes(b"a")
-    (tmp_path / "gone.wav").symlink_to(tmp_path / "nowhere.wav")
-    (tmp_path / "linked").symlink_to(tmp_path / "here")
-    found = {Path(name).name: info for name, info in store.walk(str(tmp_path))}
-    assert found.keys() == {"a.wav", "gone.wav", "linked"}
-    assert (found["gone.wav"], found["linked"]) == ("dangling link", "linked folder")
-    assert isinstance(found["a.wav"], dict)
-
-
-def test_a_file_renamed_during_a_walk_is_skipped(tmp_path: Path) -> None:
-    for name in "abc":
-        (tmp_path / f"{name}.wav").write_bytes(b"x")
-    walk = store.walk(str(tmp_path))
-    assert Path(next(walk)[0]).name == "a.wav"
-    (tmp_path / "b.wav").rename(tmp_path / "z.wav")
-    assert [(Path(name).name, info) for name, info in walk if isinstance(info, str)] == [("b.wav", "vanished")]
-
-
-def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "closed").mkdir()
-    (tmp_path / "open").mkdir()
-    (tmp_path / "open/a.wav").write_bytes(b"a")
-    scandir = os.scandir
-
-    def refuse(path: str) -> Any:  # as root every folder can be read
-        if str(path).endswith("closed"):
-            raise PermissionError(13, "Permission denied", str(path))
-        return scandir(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    found = {Path(name).name: info for name, info in store.walk(str(tmp_path))}
-    assert found["closed"] == "unreadable"
-    assert "a.wav" in found
 
 
 def test_storage_refuses_to_overwrite(place: str) -> None:

@@ -7,6 +7,7 @@ from pipeline import store, tidy
 from pipeline.command_line import load
 from pipeline.errors import ConfigurationError
 from pipeline.ledger import parts
+from pipeline.sources.walk import walk
 from tests.ledger.test_parts import TABLES, begin, finish, part, published
 
 LATER = "2026-11-02T00:00:00+00:00"
@@ -19,7 +20,7 @@ def wanted(place: str, *more: str) -> tidy.Tidy:
 
 def below(place: str) -> set[str]:
     """What a bare glob reads, and the starts."""
-    found = [path for table in (*TABLES, "started") for path, _ in store.walk(f"{place.rstrip('/')}/{table}")]
+    found = [path for table in (*TABLES, "started") for path, _ in walk(f"{place.rstrip('/')}/{table}")]
     return {path.rpartition("run_id=")[2].partition("/")[0] for path in found if "run_id=" in path} | {
         path.rpartition("/")[2] for path in found if path.endswith(".json")
     }

@@ -30,6 +30,7 @@ from pipeline.sources.columns import ColumnTypes
 from pipeline.sources.ids import Ids
 from pipeline.sources.kept import ROWS_AT_ONCE, Keep, Kept, take
 from pipeline.sources.manifest import Entry
+from pipeline.sources.walk import walk
 
 # What lies beside recordings in a bucket. Names that begin with "." or "_" are left out too; all else is a recording.
 NOT_RECORDINGS = (
@@ -103,7 +104,7 @@ def _from_folder(source: str, output: str, limit: int | None, kept: Kept) -> Lis
     folder = path.rstrip("/")
     # A prefix ends at a folder's border: s3://bucket/call does not mean s3://bucket/callback/.
     single = not source.endswith("/") and files.isfile(path)
-    found = iter([(path, files.info(path))]) if single else store.walk(source)
+    found = iter([(path, files.info(path))]) if single else walk(source)
     beside = f"{store.split(output)[1].rstrip('/')}/" if store.split(output)[0] == scheme else None
     skipped: Counter[str] = Counter()
     unlisted: list[str] = []
