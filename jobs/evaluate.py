@@ -1,8 +1,9 @@
 """Error rates on recordings with references: `python -m jobs.evaluate --input ... --output ... --engine.model ...`.
 
-With --models: several models side by side. With --task: the share of right answers to questions. Exit status: 0 done;
-1 the job broke down, or one of several models did; 2 it was asked for something impossible; 3 it is worse than
---baseline by more than --max-regression; 130 it was interrupted; 143 it was terminated.
+With --models: several models side by side. With --task: the share of right answers to questions. With --corrections:
+error rates of segments that people have corrected. Exit status: 0 done; 1 the job broke down, or one of several models
+did; 2 it was asked for something impossible; 3 it is worse than --baseline by more than --max-regression; 130 it was
+interrupted; 143 it was terminated.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from pipeline.log import Log
 
 if TYPE_CHECKING:  # what scoring needs may not be installed
     from pipeline.evaluate import Planned
+    from pipeline.evaluations.protocol import Scored
+    from pipeline.evaluations.transcripts import Transcripts
     from pipeline.references import Input
 
 REGRESSION = 3
@@ -36,6 +39,11 @@ def main(arguments: list[str] | None = None, kind: str = "Evaluation") -> int:
             ) from missing
         wanted = command_line.load(sys.argv[1:] if arguments is None else arguments, getattr(references, kind))
         log.as_json = wanted.log_format == "json"
+        if "corrections" in wanted.model_fields_set:
+            references.check_corrections(wanted)
+            report, by = evaluate.of_corrections(wanted)
+            _show(report, by, wanted.output, log)
+            return 0
         what = references.prepare(wanted)
         for problem in what.problems:
             log.say(f"attention: {problem}", style="yellow", level="warning")
@@ -51,15 +59,21 @@ def main(arguments: list[str] | None = None, kind: str = "Evaluation") -> int:
 
 def _evaluate(planned: Planned, log: Log) -> tuple[Row, list[Row]] | None:
     """Carry out and score what is planned; its report and rows, None for a dry run."""
-    from pipeline import evaluate, references
+    from pipeline import evaluate
 
     transcribe.carry_out(planned.plan, log)
     if planned.plan.settings.dry_run:
         return None
     report, rows = evaluate.evaluate(planned)
-    planned.by.show(report, log)
-    log.say(f"report       {planned.plan.output.uri}/{references.FOLDER}/{report['evaluation_id']}/report.html")
+    _show(report, planned.by, planned.plan.output.uri, log)
     return report, rows
+
+
+def _show(report: Row, by: Scored | Transcripts, output: str, log: Log) -> None:
+    from pipeline import references
+
+    by.show(report, log)
+    log.say(f"report       {output.rstrip('/')}/{references.FOLDER}/{report['evaluation_id']}/report.html")
 
 
 def _compare(what: Input, log: Log) -> int:

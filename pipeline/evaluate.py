@@ -15,17 +15,19 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from pipeline import estimate, planning, store
+from pipeline import __version__, estimate, planning, store
 from pipeline.errors import ConfigurationError, JobError
+from pipeline.evaluations import corrections
 from pipeline.evaluations.answers import Answers
 from pipeline.evaluations.protocol import Scored
 from pipeline.evaluations.transcripts import Transcripts
 from pipeline.ledger import done, parts
 from pipeline.ledger.done import Status
 from pipeline.planning import Plan
-from pipeline.references import FOLDER, Input, with_references
+from pipeline.references import FOLDER, Evaluation, Input, with_references
 
 SCORED: dict[str, type[Scored]] = {"transcribe": Transcripts, "ask": Answers}  # by the name of the task
+FACTS = ("model", "model_revision", "fingerprint", "pipeline_version")
 NAMED = 10  # of the recordings that are not scored; the report names all
 Row = dict[str, Any]
 
@@ -65,13 +67,48 @@ def evaluate(planned: Planned) -> tuple[Row, list[Row]]:
             raise ConfigurationError(f"--input {by.what.settings.input}: nothing to score ({why})")
         found, about_each = by.score(rows)
         problems = [*by.what.problems, *_left_out(plan, not_scored)]
-        report = _facts(plan, by.what, runs) | found | {"problems": problems, "not_scored": not_scored}
-        files = {**by.files(report, about_each), "report.json": parts.to_json(report)}
-        for name, data in files.items():
-            store.replace(f"{plan.output.uri}/{FOLDER}/{plan.output.run_id}/{name}", data)
+        facts = {name: plan.about[name] for name in FACTS} | _facts(plan.output.run_id, by.what, runs)
+        report = facts | found | {"problems": problems, "not_scored": not_scored}
+        _write(plan.output.uri, by, report, about_each)
         return report, about_each
     except store.READ_ERRORS as error:
         raise JobError(f"--output {plan.output.uri}: {store.explain(error)}") from error
+
+
+def of_corrections(wanted: Evaluation) -> tuple[Row, Transcripts]:
+    """Score the segments that people have corrected, without an engine, and write the evaluation. Its report, and what
+    shows it.
+
+    Raises:
+        ConfigurationError: a file is not one of corrections, --input cannot be read, or no correction fits what it has.
+        JobError: the output cannot be written.
+    """
+    by, lines = corrections.Corrections(wanted), corrections.read(wanted.corrections)
+    try:
+        found = corrections.fit(wanted.input, lines)
+    except store.READ_ERRORS as error:
+        raise ConfigurationError(f"--input {wanted.input}: {store.explain(error)}") from error
+    left_out = _reasons(found.not_scored, len(lines), "corrections")
+    if not found.rows:
+        raise ConfigurationError(f"--corrections {','.join(wanted.corrections)}: nothing to score ({left_out[0]})")
+    scores, about_each = by.score(found.rows)
+    facts = {name: ", ".join(sorted({row[name] for row in found.rows})) for name in FACTS} | {
+        "pipeline_version": __version__
+    }
+    notes = [f"the texts are of {facts['model']}"] if ", " in facts["model"] else []
+    report = facts | _facts(datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ"), by.what, found.reports) | scores
+    report |= {"sample": found.sample, "problems": [*notes, *found.notes, *left_out], "not_scored": found.not_scored}
+    try:
+        _write(wanted.output.rstrip("/"), by, report, about_each)
+    except store.STORAGE_ERRORS as error:
+        raise JobError(f"--output {wanted.output}: {store.explain(error)}") from error
+    return report, by
+
+
+def _write(output: str, by: Scored | Transcripts, report: Row, about_each: Sequence[Row]) -> None:
+    files = {**by.files(report, about_each), "report.json": parts.to_json(report)}
+    for name, data in files.items():
+        store.replace(f"{output}/{FOLDER}/{report['evaluation_id']}/{name}", data)
 
 
 def _rows(plan: Plan, by: Scored) -> tuple[list[Row], list[Row], list[Row]]:
@@ -112,24 +149,28 @@ def _rows(plan: Plan, by: Scored) -> tuple[list[Row], list[Row], list[Row]]:
 
 def _left_out(plan: Plan, not_scored: Sequence[Row]) -> list[str]:
     """In words, what of a manifest is not scored."""
-    total, repeated = plan.why.total(), plan.listing.repeated
+    problems, repeated = _reasons(not_scored, plan.why.total(), "recordings"), plan.listing.repeated
+    if repeated:
+        problems.append(f"{repeated} rows of the manifest repeat earlier ones: each is scored once")
+    return problems
+
+
+def _reasons(not_scored: Sequence[Row], total: int, of: str) -> list[str]:
+    """In words, why how many of all are not scored."""
     uris: dict[str, list[str]] = defaultdict(list)
     for row in not_scored:
         uris[row["why"]].append(row["uri"])
     problems = []
     for why, names in uris.items():
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-        problems.append(f"{len(names)} of {total} recordings are not scored ({why}): {', '.join(names[:NAMED])}{more}")
-    if repeated:
-        problems.append(f"{repeated} rows of the manifest repeat earlier ones: each is scored once")
+        problems.append(f"{len(names)} of {total} {of} are not scored ({why}): {', '.join(names[:NAMED])}{more}")
     return problems
 
 
-def _facts(plan: Plan, what: Input, runs: Sequence[Row]) -> Row:
-    """What the report of any evaluation says of where its figures come from."""
-    facts = {name: plan.about[name] for name in ("model", "model_revision", "fingerprint", "pipeline_version")}
-    return facts | {
-        "evaluation_id": plan.output.run_id,
+def _facts(evaluation_id: str, what: Input, runs: Sequence[Row]) -> Row:
+    """What the report of any evaluation says of where its figures come from, beside FACTS."""
+    return {
+        "evaluation_id": evaluation_id,
         "evaluated_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "corpus": what.facts,
         "engine_speed": estimate.mean_speed(runs),

@@ -24,6 +24,21 @@ from pipeline.tasks.ask.settings import WithTask
 FOLDER = "evaluations"
 OF_A_CORPUS = ("configs", "sample", "one_per_sentence", "declare_language")  # settings
 OF_TRANSCRIPTS = ("normalizers", "cer_languages", "models")
+NOT_OF_CORRECTIONS = (
+    *(
+        "task",
+        "over",
+        "models",
+        "dataset",
+        *OF_A_CORPUS,
+        "split",
+        "reference",
+        "baseline",
+        "dry_run",
+        "limit",
+        "run_id",
+    ),
+)
 OF_ONE_MODEL = ("engine.model", "engine.revision", "baseline", "run_id")
 Row = dict[str, Any]
 DatasetName = Literal["manifest", "fleurs", "common-voice", "mls"]
@@ -44,6 +59,8 @@ class Evaluation(WithTask):
         python -m jobs.evaluate --input references.csv --output s3://bucket/evaluation \\
             --models mistralai/Voxtral-Mini-3B-2507,openai/whisper-large-v3
         python -m jobs.evaluate --dataset common-voice --configs en,de --input /data/common-voice --output evaluation/
+        python -m jobs.evaluate --corrections corrections.jsonl --input s3://bucket/transcripts \\
+            --output s3://bucket/evaluation
     """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m jobs.evaluate")
@@ -51,6 +68,10 @@ class Evaluation(WithTask):
     models: tuple[str, ...] = ()
     """Evaluate several models, one after the other, and compare them: one page, with the differences to the first. In
     place of --engine.model; the other settings are those of all."""
+    corrections: tuple[str, ...] = ()
+    """Score the segments that people have corrected on a reading page, whose files these are, without an engine.
+    --input is what jobs.transcribe wrote: it has the texts. Rates are of all segments where those to correct were
+    drawn by jobs.export --sample-for-review."""
     dataset: DatasetName = "manifest"
     """What --input holds: a manifest with references; or a corpus as it is downloaded: FLEURS (tsv and tar.gz, or
     Parquet; also hf://datasets/google/fleurs), Common Voice (tsv and clips), Multilingual LibriSpeech."""
@@ -196,6 +217,14 @@ def _check_models(wanted: Evaluation) -> None:
     given = wanted.model_fields_set | {f"engine.{name}" for name in wanted.engine.model_fields_set}
     if clash := next((name for name in OF_ONE_MODEL if name in given), None):
         raise ConfigurationError(f"{flag_of(clash)} is for one model: leave it out with --models")
+
+
+def check_corrections(wanted: Evaluation) -> None:
+    """Raise ConfigurationError for settings that do not go together with --corrections."""
+    if clash := next((name for name in NOT_OF_CORRECTIONS if name in wanted.model_fields_set), None):
+        raise ConfigurationError(f"{flag_of(clash)} is for recordings with references: leave it out with --corrections")
+    if wanted.dataset != "manifest":
+        raise ConfigurationError("--corrections is a setting of jobs.evaluate, not of jobs.evaluate_fleurs")
 
 
 def of_models(what: Input) -> list[Input]:

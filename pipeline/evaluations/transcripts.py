@@ -49,9 +49,7 @@ class Transcripts:
         return {key["place"]: key | row for key, row in pairs}
 
     def score(self, rows: Sequence[Row]) -> tuple[Row, list[Row]]:
-        settings = self.what.settings
-        by = [normalizer(name) for name in settings.normalizers]
-        utterances = tables.utterances(rows, self.what.reference, by, settings.cer_languages)
+        settings, utterances = self.what.settings, self.utterances(rows)
         report: Row = {
             "declared_language": settings.declare_language,
             "scores": tables.scores(utterances),
@@ -63,6 +61,12 @@ class Transcripts:
             ],
         }
         return report, utterances
+
+    def utterances(self, rows: Sequence[Row]) -> list[Row]:
+        """UTTERANCE rows: of each row one for each normaliser, in this order."""
+        settings = self.what.settings
+        by = [normalizer(name) for name in settings.normalizers]
+        return tables.utterances(rows, self.what.reference, by, settings.cer_languages)
 
     def _comparison(self, rows: Sequence[Row]) -> Row:
         settings, by = self.what.settings, normalizer(self.what.settings.normalizers[0])

@@ -89,7 +89,9 @@ def _durations(rows: Sequence[Row]) -> list[Row]:
     for low, high in pairwise(DURATIONS_S):
         own = [row for row in rows if row["duration_s"] is not None and low <= row["duration_s"] < high]
         if own:
-            tokens, wrong = sum(row["tokens"] for row in own), sum(map(tables.errors, own))
-            rate = wrong / tokens if tokens else None
+            weights = [row.get("weight") or 1.0 for row in own]  # a segment of a sample stands for more than itself
+            of = sum(weight * row["tokens"] for weight, row in zip(weights, own, strict=True))
+            wrong = sum(weight * tables.errors(row) for weight, row in zip(weights, own, strict=True))
+            rate, tokens = wrong / of if of else None, sum(row["tokens"] for row in own)
             found.append({"low": low, "high": high, "utterances": len(own), "tokens": tokens, "error_rate": rate})
     return found

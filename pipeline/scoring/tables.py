@@ -41,6 +41,9 @@ UTTERANCE = pa.schema(
         pa.field("outcome", pa.string(), nullable=False),
         pa.field("failure_code", pa.string()),
         pa.field("flags", pa.list_(pa.string())),
+        # Of a segment in a sample, how many of the population it stands for, and its stratum; null for all others.
+        pa.field("weight", pa.float64()),
+        pa.field("stratum", pa.string()),
     ]
 )
 
@@ -141,14 +144,22 @@ def scores(rows: Sequence[Row]) -> list[Row]:
 
 
 def _language(rows: Sequence[Row]) -> tuple[Row, Rate]:
-    wrong, tokens = _counts(rows)
     outcomes = Counter(row["outcome"] for row in rows)
     tagged = [row for row in rows if row["detected_language"]]
     right = [row for row in tagged if row["detected_language"] == row["language"]]
     line: Row = {name: sum(row[name] for row in rows) for name in COUNTS}
     line |= {"language": rows[0]["language"], "metric": rows[0]["metric"], "utterances": len(rows)}
     line |= {"failed": outcomes[Outcome.FAILED], "language_right": len(right) / len(tagged) if tagged else None}
-    return line, bootstrap.rate(wrong, tokens)
+    return line, _rate(rows)
+
+
+def _rate(rows: Sequence[Row]) -> Rate:
+    """Of UTTERANCE rows: those of a sample all have weights, others none."""
+    wrong, tokens = _counts(rows)
+    if rows[0].get("weight") is None:
+        return bootstrap.rate(wrong, tokens)
+    weights, strata = (np.array([row[name] for row in rows]) for name in ("weight", "stratum"))
+    return bootstrap.stratified_rate(wrong, tokens, weights, strata)
 
 
 def compare(

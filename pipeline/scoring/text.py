@@ -63,7 +63,7 @@ def show(report: Row, log: Log) -> None:
     if theirs:
         notes.append(f"{', '.join(published.MODELS[x] for x in models)}: {theirs.source}; its normaliser is not stated")
     if report["failures"]:
-        notes.append(f"{len(report['failures'])} recordings failed; they count as deletions")
+        notes.append(f"{len(report['failures'])} utterances failed; they count as deletions")
     notes += [f"attention: {problem}" for problem in report["problems"]]
     for note in notes:
         log.say(note)

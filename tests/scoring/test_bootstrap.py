@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.scoring import bootstrap
 
@@ -75,3 +79,34 @@ def test_too_little_to_say() -> None:
     assert np.isnan(bootstrap.rate(np.array([1, 2]), np.array([0, 0])).value)
     assert bootstrap.difference(np.array([1]), np.array([2]), np.array([4]))[1] == 1.0
     assert np.isnan(bootstrap.mean([alone]).low)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 9), st.sampled_from("abcd")), min_size=2, max_size=40))
+@settings(max_examples=50, deadline=None)
+def test_equal_weights_change_no_rate(sample: list[tuple[int, int, str]]) -> None:
+    errors, tokens, strata = (np.array(column) for column in zip(*sample, strict=True))
+    with patch.object(bootstrap, "MAX_RESAMPLES", 1_000):
+        found = bootstrap.stratified_rate(errors, tokens, np.full(len(errors), 7.5), strata)
+        assert found.value == pytest.approx(bootstrap.rate(errors, tokens).value)
+    rates = errors / tokens
+    assert rates.min() - 1e-9 <= found.low <= found.high <= rates.max() + 1e-9
+
+
+def test_of_one_stratum_the_interval_is_that_of_recordings_and_of_pure_ones_narrower() -> None:
+    rng = np.random.default_rng(6)
+    tokens, wrong = np.full(1_000, 20), rng.random(1_000) < 0.3
+    errors, weights = np.where(wrong, 8, 0), np.ones(1_000)
+    usual = bootstrap.rate(errors, tokens)
+    one = bootstrap.stratified_rate(errors, tokens, weights, np.zeros(1_000))
+    assert (one.low, one.high) == pytest.approx((usual.low, usual.high), abs=0.002)
+    pure = bootstrap.stratified_rate(errors, tokens, weights, wrong)
+    assert (pure.low, pure.high) == pytest.approx((usual.value, usual.value))
+
+
+def test_two_of_a_stratum_are_not_surer_than_they_can_be() -> None:
+    """The variance of a mean of two is half their sample variance; of n draws of n it would be a quarter."""
+    errors, tokens = np.array([0, 4] * 200), np.full(400, 10)
+    found = bootstrap.stratified_rate(errors, tokens, np.ones(400), np.arange(400) // 2)
+    assert np.var(found.resampled) == pytest.approx(0.04 * 2 / 2 / 200, rel=0.1)
+    alone = bootstrap.stratified_rate(errors, tokens, np.ones(400), np.arange(400))
+    assert np.isfinite([alone.low, alone.high]).all()

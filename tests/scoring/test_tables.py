@@ -213,7 +213,7 @@ def test_the_terminal_shows_it_all(capsys: pytest.CaptureFixture[str]) -> None:
         f"{100 * rate:.2f}",
         "4.00",
         "whisper-normalizer",
-        "1 recordings failed",
+        "1 utterances failed",
         "alert(1)",
         "regression: en",
     ):

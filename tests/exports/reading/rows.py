@@ -34,6 +34,7 @@ def segment(index: int, start_s: float, end_s: float, text: str | None, **others
     own: Row = {"segment_index": index, "channel": None, "start_s": start_s, "end_s": end_s, "text": text}
     spans = [{"start_s": start_s, "end_s": end_s}]
     facts: Row = {"language": "en", "flags": [], "attempts": ["whole"], "kept_attempt": "whole", "spans": spans}
+    facts["failure_code"] = None
     return own | facts | {"words": timed, "speech_s": end_s - start_s, "overlap_s": 0.0} | others
 
 
@@ -85,4 +86,5 @@ def _publish(output: Path | str, task: str, run_id: str, tables: dict[str, pa.Ta
     run = Output(str(output), run_id, list(tables))
     run.write(tables)
     facts = {"run_id": run_id, "task": task, "tables": list(tables), "input": source, "finished_at": FINISHED_AT}
-    run.publish(facts | run.files)
+    numbers = dict.fromkeys(("recordings", "audio_s", "wall_s", "speed"), 1.0)
+    run.publish(facts | {"numbers": numbers, "engines": 1} | run.files)
