@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
             log.say(f"{written.failed} failed recordings have no text: {why} why")
         if written.silent:
             log.say(f"{written.silent} pages have no audio: they say why")
+        if written.sample:
+            log.say(f"{written.sample['drawn']} of {written.sample['segments']} segments are to be reviewed")
         return 0
 
     return shell.run(job)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -23,6 +23,7 @@ from pipeline.exports.names import FileNames, roots
 from pipeline.exports.newest import Newest
 from pipeline.exports.reading.answers import TASK as ASK
 from pipeline.exports.reading.audio import Places
+from pipeline.exports.reading.sample import Sample
 from pipeline.exports.reading.site import Site
 from pipeline.ledger import parts
 from pipeline.schema import Outcome
@@ -72,18 +73,23 @@ class Export(JobSettings):
     copy_audio: Literal["opus"] | None = None
     """html: write a compressed copy of each recording beside the pages, about 15 MB per hour. It plays what the model
     heard, whatever the recording's format."""
+    sample_for_review: int | None = Field(default=None, ge=2)
+    """html: draw so many segments at random, in proportion to languages and flags, and lead people through these; with
+    their corrections jobs.evaluate --corrections estimates the error rates of all segments."""
 
 
 @dataclass(frozen=True)
 class Exported:
     """What was written: how many files of each format per recording, how many lines of each per export; how many
-    recordings failed; the folder that the paths of `audiofolder` are relative to; how many pages have no audio."""
+    recordings failed; the folder that the paths of `audiofolder` are relative to; how many pages have no audio; of how
+    many segments how many are to be reviewed, as Sample.size has it."""
 
     files: Counter[str]
     lines: Counter[str]
     failed: int
     audio_root: str
     silent: int
+    sample: Row | None
 
 
 def export(settings: Export) -> Exported:
@@ -123,13 +129,14 @@ def export(settings: Export) -> Exported:
             store.replace(f"{output}/{names.of(row)}.{made.extension}", made.write(row).encode())
         return written
 
+    sample = _sample(settings, newest, names)
     files, lines, failed, silent = Counter[str](), Counter[str](), 0, 0
     of_part = {name: report for report in reports for name in report["transcripts"]}
     try:
         with ThreadPoolExecutor(WRITES_AT_ONCE) as pool, ExitStack() as opened:
             # Object storage takes a file when it is complete.
             all_in_one = {kind: opened.enter_context(NamedTemporaryFile()) for kind in per_export}
-            site = opened.enter_context(_site(settings, inputs, pool)) if "html" in kinds else None
+            site = opened.enter_context(_site(settings, inputs, pool, sample)) if "html" in kinds else None
             for name, counts in newest.parts.items():
                 table = parts.read_recordings(settings.input, name)
                 rows = table.filter(pa.array(counts)).to_pylist()
@@ -151,14 +158,31 @@ def export(settings: Export) -> Exported:
                 store.replace_from(f"{output}/{PER_EXPORT[kind].name}", Path(file.name))
     except store.STORAGE_ERRORS as error:
         raise JobError(f"--output {settings.output}: {store.explain(error)}") from error
-    return Exported(files, lines, failed, root, silent)
+    return Exported(files, lines, failed, root, silent, sample and sample.size)
 
 
-def _site(settings: Export, inputs: Sequence[str], pool: ThreadPoolExecutor) -> Site:
+def _sample(settings: Export, newest: Newest, names: FileNames) -> Sample | None:
+    if not settings.sample_for_review:
+        return None
+    try:
+        return Sample(_whole(settings.input, newest), names.of, settings.sample_for_review)
+    except store.READ_ERRORS as error:
+        raise ConfigurationError(f"--input {settings.input}: {store.explain(error)}") from error
+
+
+def _whole(source: str, newest: Newest) -> Iterator[Row]:
+    """What a sample is drawn from: of the rows that count those about whole recordings, with their segments."""
+    columns = ["run_id", "segments"]
+    for name, counts in newest.parts.items():
+        rows = parts.read_recordings(source, name, columns).filter(pa.array(counts)).to_pylist()
+        yield from (row for row in rows if row["channel"] is None)
+
+
+def _site(settings: Export, inputs: Sequence[str], pool: ThreadPoolExecutor, sample: Sample | None) -> Site:
     audio = (settings.audio_base, settings.sign_hours, settings.copy_audio)
     answers = settings.answers or settings.input
     try:
-        return Site(Places(settings.output, roots(inputs), *audio), answers, pool)
+        return Site(Places(settings.output, roots(inputs), *audio), answers, pool, sample)
     except store.READ_ERRORS as error:
         raise ConfigurationError(f"--answers {answers}: {store.explain(error)}") from error
 
@@ -184,7 +208,8 @@ def _check_options(settings: Export) -> None:
         "--copy-audio": settings.copy_audio,
     }
     given = [f"{flag} {value}" for flag, value in audio.items() if value is not None]
-    of_pages = [*given, *([] if settings.answers is None else [f"--answers {settings.answers}"])]
+    others = {"--answers": settings.answers, "--sample-for-review": settings.sample_for_review}
+    of_pages = [*given, *(f"{flag} {value}" for flag, value in others.items() if value is not None)]
     if of_pages and "html" not in settings.formats:
         raise ConfigurationError(
             f"{', '.join(of_pages)}: only pages use this, and --formats is {','.join(settings.formats)}; add html to"

@@ -2,7 +2,7 @@
 // All rows of the index in memory, as columns: a hundred thousand take about 10 MB.
 
 class Catalogue {
-  static LISTS = ["folder", "date", "language", "outcome", "flags", "speakers"];
+  static LISTS = ["folder", "date", "language", "outcome", "flags", "speakers", "review"];
 
   constructor(count) {
     this.count = count;

@@ -32,6 +32,7 @@ const corrections = (() => {
     content_version: recording.content_version,
     run_id: recording.run_id,
     fingerprint: recording.fingerprint,
+    sample: segment.sample ?? null,
   });
 
   /** The lines of one recording by channel and segment_index. */

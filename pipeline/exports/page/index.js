@@ -40,11 +40,13 @@
       speakers.map(([speaker, count]) => [speaker, count, speaker]),
     );
     byId("speaker-label").hidden = speakers.length === 0;
+    byId("review-label").hidden = !about.sample;
   };
 
   const readAddress = () => {
     const fields = hashFields();
     for (const id of FIELDS) byId(id).value = fields.get(id) ?? "";
+    byId("review").value = about.sample && fields.get("review") !== "all" ? "drawn" : "all";
     state.sort =
       ["name", "duration", "language", "outcome", "date"].find((key) => key === fields.get("sort")) ?? "name";
     state.descending = fields.get("order") === "down";
@@ -54,6 +56,7 @@
   const writeAddress = () => {
     const fields = new URLSearchParams();
     for (const id of FIELDS) if (byId(id).value) fields.set(id, byId(id).value);
+    if (about.sample && byId("review").value === "all") fields.set("review", "all");
     if (state.sort !== "name") fields.set("sort", state.sort);
     if (state.descending) fields.set("order", "down");
     if (state.page > 1) fields.set("page", state.page);
@@ -82,6 +85,7 @@
     if (outcome) tests.outcome = (value) => value === outcome || value.startsWith(`${outcome}:`);
     if (flag) tests.flags = (value) => value.split(" ").includes(flag);
     if (speaker) tests.speakers = (value) => value.split("\n").includes(speaker);
+    if (byId("review").value === "drawn") tests.review = Boolean;
     if (from || to) tests.date = (value) => value >= from && (!to || value <= to);
     const seconds = [60 * number("min-minutes", 0), 60 * number("max-minutes", Infinity)];
     state.rows = catalogue.filtered(tests, ...seconds, hits);
@@ -118,7 +122,10 @@
     const language = catalogue.value("language", row);
     const flags = catalogue.value("flags", row).split(" ").filter(Boolean);
     const query = byId("query").value;
-    const address = catalogue.page(row) + (query ? `#${new URLSearchParams({ q: query })}` : "");
+    const fields = new URLSearchParams(query ? { q: query } : {});
+    if (byId("review").value === "drawn") fields.set("review", "first");
+    const address = catalogue.page(row) + (fields.size ? `#${fields}` : "");
+    const drawn = catalogue.value("review", row);
     const text = make("p", { className: "snippet", dir: "auto", lang: languageTag(language), data: { row } });
     return make(
       "tr",
@@ -127,7 +134,12 @@
         "th",
         { scope: "row" },
         make("a", { href: address, dir: "auto" }, title),
-        make("span", { className: "chips" }, ...flags.map(flagChip)),
+        make(
+          "span",
+          { className: "chips" },
+          ...flags.map(flagChip),
+          drawn && make("span", { className: "chip review" }, `${drawn} to review`),
+        ),
         text,
       ),
       make("td", { className: "number" }, clock(catalogue.seconds(row))),
@@ -227,6 +239,11 @@
       event.preventDefault();
     });
     const lines = corrections.all();
+    if (about.sample) {
+      const done = lines.filter((one) => one.sample?.sample_id === about.sample.sample_id).length;
+      byId("reviewed").textContent =
+        `${done.toLocaleString("en")} of ${about.sample.drawn.toLocaleString("en")} segments reviewed`;
+    }
     byId("save").hidden = lines.length === 0;
     byId("save").textContent = `Save all corrections (${lines.length})`;
     byId("save").onclick = () => corrections.save(corrections.all());

@@ -4,6 +4,11 @@
 (() => {
   const recording = JSON.parse(byId("data").textContent);
   const lines = corrections.of(recording);
+  for (const { channel, segment_index, sample } of recording.segments) {
+    const line = lines.get(`${channel}:${segment_index}`); // it may be older than the sample, and tells as much
+    if (line && sample) line.sample = sample;
+  }
+  if (lines.size) corrections.keep(recording, lines);
   const wanted = search.terms(hashFields().get("q") ?? "", true);
   const SMALL_S = 5;
   const KEYS = [
@@ -12,6 +17,7 @@
     ["↑ ↓", "segment"],
     ["N", "next flag or doubtful word"],
     ["Shift+N", "the one before"],
+    ...(recording.segments.some((one) => one.sample) ? [["R", "next to review"], ["Shift+R", "the one before"]] : []),
     ["E", "edit"],
     ["Ctrl+Enter", "keep the edit"],
   ];
@@ -189,6 +195,21 @@
     reveal(next[1]);
   };
 
+  const drawn = recording.segments.flatMap((segment, at) => (segment.sample ? [at] : []));
+  let reviewed = -1; // of drawn, the one where the reader is
+
+  /** Go to the next segment of the sample, or the one before, in this recording or another. */
+  const toReview = (direction) => {
+    const at = drawn[reviewed + direction];
+    const { previous, next } = recording.review;
+    if (at !== undefined) {
+      reviewed += direction;
+      player.seek(recording.segments[at].start_s);
+      reveal(transcript.elements[at]);
+    } else if (direction > 0 && next) location.href = `${next}#review=first`;
+    else if (direction < 0 && previous) location.href = `${previous}#review=last`;
+  };
+
   const toAddress = (play) => {
     const time_s = Number.parseFloat(hashFields().get("t"));
     if (!Number.isFinite(time_s)) return;
@@ -202,6 +223,13 @@
     addEventListener(kind, () => (scrolledAt = performance.now()), { passive: true });
   byId("next-flag").onclick = () => toPlace(1);
   byId("previous-flag").onclick = () => toPlace(-1);
+  for (const [id, direction, other] of [
+    ["next-review", 1, recording.review.next],
+    ["previous-review", -1, recording.review.previous],
+  ]) {
+    byId(id).hidden = !drawn.length && !other;
+    byId(id).onclick = () => toReview(direction);
+  }
   byId("save").onclick = () => corrections.save([...lines.values()]);
   byId("transcript").addEventListener("click", (event) => {
     const link = event.target.closest("a.time");
@@ -218,6 +246,8 @@
       ArrowDown: () => toSegment(now + 1),
       n: () => toPlace(1),
       N: () => toPlace(-1),
+      r: () => toReview(1),
+      R: () => toReview(-1),
       e: () => transcript.edit(Math.max(now, 0)),
     };
     if (!Object.hasOwn(keys, event.key) || (event.key === " " && event.target.matches("button, summary, a"))) return;
@@ -225,6 +255,11 @@
     keys[event.key]();
   });
   const found = transcript.elements.find((_, at) => transcript.finds(at));
+  const review = hashFields().get("review");
   if (hashFields().has("t")) toAddress(false);
+  else if (review && drawn.length) {
+    if (review === "last") reviewed = drawn.length;
+    toReview(review === "last" ? -1 : 1);
+  }
   else if (found) reveal(found);
 })();

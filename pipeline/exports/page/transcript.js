@@ -175,6 +175,7 @@ class Transcript {
             { className: "chip failed", title: segment.failure_detail ?? "" },
             segment.failure_code.replaceAll("_", " "),
           ),
+        segment.sample && !line && make("span", { className: "chip review" }, "to review"),
         line &&
           make("span", { className: "chip corrected" }, line.corrected_text === segment.text ? "right" : "corrected"),
         make(

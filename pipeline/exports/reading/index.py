@@ -15,7 +15,15 @@ from pipeline.exports.reading.search_terms import SearchTerms
 ROWS = 5_000  # of one file
 TEXT_BYTES = 64 << 10  # about, of one file; a longer text has a file of its own
 TERM_BYTES = 64 << 10  # likewise
-LISTS = ("folder", "date", "language", "outcome", "flags", "speakers")  # columns whose values come again and again
+LISTS = (
+    "folder",
+    "date",
+    "language",
+    "outcome",
+    "flags",
+    "speakers",
+    "review",
+)  # columns whose values come again and again
 
 Row = Mapping[str, Any]
 Write = Callable[[str, bytes], None]
@@ -32,8 +40,9 @@ class Index:
         self._count, self._text_bytes = 0, 0
         self._first_rows: list[int] = []  # of the files of texts
 
-    def add(self, row: Row, name: str, page: str, date: datetime) -> None:
-        """Take in a recording's transcript; `page` is the path of its page."""
+    def add(self, row: Row, name: str, page: str, date: datetime, to_review: int = 0) -> None:
+        """Take in a recording's transcript; `page` is the path of its page, `to_review` how many of its segments are in
+        the sample."""
         text = row["text"] or ""
         size = len(text.encode())
         if self._texts and self._text_bytes + size > TEXT_BYTES:
@@ -55,14 +64,16 @@ class Index:
                 "outcome": row["outcome"] + (f": {row['failure_code']}" if row["failure_code"] else ""),
                 "flags": " ".join(sorted(row["flags"] or [])),
                 "speakers": "\n".join(sorted({one["speaker"] for one in voices if one.get("speaker")})),
+                "review": str(to_review or ""),
             }
         )
         self._count += 1
         if len(self._rows) == ROWS:
             self._flush_rows()
 
-    def close(self) -> None:
-        """Write what is left, and data/about.js, which says what there is."""
+    def close(self, sample: Mapping[str, Any] | None = None) -> None:
+        """Write what is left, and data/about.js, which says what there is; `sample`: of what segments are to be
+        reviewed."""
         self._flush_rows()
         self._flush_texts()
         words = self._write_terms()
@@ -71,6 +82,7 @@ class Index:
             "rows_per_file": ROWS,
             "texts": self._first_rows,
             "words": words,
+            "sample": sample,
             "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         self._data("about", 0, about)

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib.resources import files
 from string import Template
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.exports.reading.audio import Source
@@ -40,22 +41,31 @@ TEMPLATE = Template(asset("recording.html").decode())
 
 
 def recording_page(facts: Row, audio: Source, title: str, root: str) -> bytes:
-    """The page. `facts` are what `page_facts` gives; `root` leads from the page's folder to the index ("../")."""
+    """The page. `facts` are what `page_facts` gives, and in `review` the links to the pages before and after it that
+    have segments to review; `root` leads from the page's folder to the index ("../")."""
     own = {"audio": {"url": audio.url, "why": audio.why, "offset_s": audio.offset_s}}
     return TEMPLATE.substitute(
         title=html.escape(title), root=root, media=audio.origin or "'self'", data=inline_json({**facts, **own})
     ).encode()
 
 
-def page_facts(row: Row, segments: Mapping[SegmentKey, Row], answers: Sequence[Row], date: datetime) -> dict[str, Any]:
-    """What a page shows. `row` is of the transcripts; `segments` are the rows of the recording in the other table."""
+def page_facts(
+    row: Row,
+    segments: Mapping[SegmentKey, Row],
+    answers: Sequence[Row],
+    date: datetime,
+    drawn: Mapping[SegmentKey, Row] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """What a page shows. `row` is of the transcripts; `segments` are the rows of the recording in the other table;
+    `drawn` says of the segments to review which sample they are in."""
     known = set(TRANSCRIPT.names) | set(KEYS.names)
     return {
         **{name: row.get(name) for name in OF_RECORDING},
         "transcribed_at": date.isoformat(timespec="minutes"),
         "segments": [
-            _segment(segment, segments.get((segment["channel"], segment["segment_index"]), {}))
+            _segment(segment, segments.get(key, {}), drawn.get(key))
             for segment in row["segments"] or []
+            for key in [(segment["channel"], segment["segment_index"])]
         ],
         "answers": list(answers),
         # Pairs, since the names are hostile, too: in JavaScript, some mean something to objects.
@@ -63,9 +73,10 @@ def page_facts(row: Row, segments: Mapping[SegmentKey, Row], answers: Sequence[R
     }
 
 
-def _segment(segment: Row, tried: Row) -> dict[str, Any]:
+def _segment(segment: Row, tried: Row, sample: Row | None) -> dict[str, Any]:
     words = tried.get("words")
     return {
+        **({"sample": sample} if sample else {}),
         **{name: segment.get(name) for name in OF_SEGMENT},
         **{name: tried[name] for name in TRIED if tried.get(name) is not None},
         "spans": [[round(span["start_s"], 3), round(span["end_s"], 3)] for span in segment["spans"] or []],

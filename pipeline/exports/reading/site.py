@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 from pipeline import store
 from pipeline.exports.names import below_root
@@ -17,6 +18,8 @@ from pipeline.exports.reading.answers import Answers
 from pipeline.exports.reading.audio import Places
 from pipeline.exports.reading.index import Index
 from pipeline.exports.reading.page import SegmentKey, asset, page_facts, recording_page
+from pipeline.exports.reading.sample import Sample
+from pipeline.ledger import parts
 from pipeline.tasks.transcribe.assemble import whole_id
 
 FOLDER = "recordings"  # of the pages
@@ -25,6 +28,7 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".css": "text/css",
     ".svg": "image/svg+xml",
+    ".json": "application/json",
 }
 ASSETS = """shared.js shards.js search.js catalogue.js index.js index.css shared.css player.js transcript.js
     corrections.js recording.js recording.css icon.svg""".split()
@@ -39,13 +43,14 @@ class Site:
         store.STORAGE_ERRORS: something cannot be written.
     """
 
-    def __init__(self, places: Places, answers: str, pool: Executor) -> None:
-        """`answers` is where jobs.ask may have written about the recordings; `pool` writes the pages.
+    def __init__(self, places: Places, answers: str, pool: Executor, sample: Sample | None = None) -> None:
+        """`answers` is where jobs.ask may have written about the recordings; `pool` writes the pages. `sample`: the
+        segments to review.
 
         Raises:
             store.READ_ERRORS: answers cannot be read.
         """
-        self._places, self._pool = places, pool
+        self._places, self._pool, self._sample = places, pool, sample
         self._folder = tempfile.TemporaryDirectory(prefix="voxtral-")
         self._answers = Answers(answers, Path(self._folder.name))
         self._index = Index(self._write, Path(self._folder.name))
@@ -56,7 +61,9 @@ class Site:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
             if kind is None:
-                self._index.close()
+                self._index.close(self._sample and self._sample.size)
+                if self._sample:
+                    self._write("sample.json", parts.to_json(self._sample.facts()))
                 for name in ASSETS:
                     self._write(f"page/{name}", asset(name))
                 self._write("index.html", asset("index.html"))
@@ -74,7 +81,8 @@ class Site:
             by_recording[whole][one["channel"], one["segment_index"]] = one
         date = datetime.fromisoformat(report["finished_at"])
         for row, name in rows:
-            self._index.add(row, self._title(row), f"{FOLDER}/{name}.html", date)
+            to_review = len(self._drawn(row))
+            self._index.add(row, self._title(row), f"{FOLDER}/{name}.html", date, to_review)
         pages = [
             self._pool.submit(self._page, row, name, by_recording.get(row["recording_id"], {}), date)
             for row, name in rows
@@ -84,10 +92,16 @@ class Site:
     def _page(self, row: Row, name: str, segments: Mapping[SegmentKey, Row], date: datetime) -> bool:
         path = f"{FOLDER}/{name}.html"
         answers = self._answers.of(row["place"], row["recording_id"])
-        facts = page_facts(row, segments, answers, date)
+        facts = page_facts(row, segments, answers, date, self._drawn(row))
         audio = self._places.source(row, path)
-        self._write(path, recording_page(facts, audio, self._title(row), "../" * path.count("/")))
+        above, beside = "../" * path.count("/"), self._sample.beside(name) if self._sample else (None, None)
+        links = [each and above + quote(f"{FOLDER}/{each}.html") for each in beside]
+        own = {"review": dict(zip(("previous", "next"), links, strict=True))}
+        self._write(path, recording_page(facts | own, audio, self._title(row), above))
         return audio.url is not None
+
+    def _drawn(self, row: Row) -> Mapping[SegmentKey, Row]:
+        return self._sample.of(row) if self._sample else {}
 
     def _title(self, row: Row) -> str:
         """The recording's path below the input, with its time range where it is a part."""
