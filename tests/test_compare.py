@@ -85,7 +85,7 @@ def test_one_command_evaluates_models_and_compares_them(shared_ray: None, folder
     (run, _) = reports(str(folder.output))
     assert fine["audio_h"] == pytest.approx(run["numbers"]["audio_s"] / 3600, rel=1e-3)
     html = (place / "report.html").read_text()
-    assert CLIPS[0].name in html and "&lt;b&gt;" in html and "<b>" not in html[html.index("</script>") :]
+    assert CLIPS[0].name in html and "&lt;b&gt;" in html and "<b>" not in html[html.index("</head>") :]
     assert len(list(folder.output.glob("evaluations/*/report.json"))) == 2
 
     # In the other order: nobody is asked, though other rows are newer than those of one model.

@@ -110,6 +110,7 @@ def test_servers_that_fail_in_every_way_lose_nothing(
     assert all(CANARY.encode() not in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_one_window_that_a_server_fails_at_costs_one_recording(
     recordings: str, tmp_path: Path, said: dict[str, str]
 ) -> None:

@@ -76,6 +76,7 @@ def test_an_output_of_0_1_is_gone_on_with(
     assert "2 done already, 0 to do" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_that_0_1_left_unfinished_is_done_anew(
     shared_ray: None, speech_wav: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

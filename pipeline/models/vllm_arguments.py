@@ -17,7 +17,6 @@ SETTINGS = {
     "gpu_memory_utilization": "--engine.gpu-memory-utilization",
     "tensor_parallel_size": "--engine.tensor-parallel-size",
     "data_parallel_size": "--engine.count",
-    "hf_token": "HF_TOKEN in the environment",
     "disable_log_stats": "--verbose",
     "use_tqdm_on_load": "--verbose",
 }

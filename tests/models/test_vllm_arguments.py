@@ -53,7 +53,6 @@ def test_what_is_no_pair_is_refused(pairs: tuple[str, ...], reason: str) -> None
     ("pair", "reason"),
     [
         ("dtype=float16", r"--engine.vllm dtype: is set by --engine.dtype"),
-        ("hf_token=secret", r"hf_token: is set by HF_TOKEN in the environment$"),
         ("tokenizer_mode=hf", "the job depends on what it is"),
         ("data_parallel_rank=1", "the job depends on what it is"),
         ("quantisation=fp8", r"vLLM \S+ has no such argument \(did you mean quantization\?\)"),

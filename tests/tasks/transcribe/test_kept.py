@@ -103,6 +103,7 @@ def test_words_are_added_to_texts_that_are_there(
     assert len(parts.reports(output)) == 2
 
 
+@pytest.mark.slow
 def test_channels_keep_their_texts(shared_ray: None, tmp_path: Path) -> None:
     clips = [DEMO / "held_out" / name for name in ("en-00.ogg", "en-01.ogg")]
     (tmp_path / "in").mkdir()
