@@ -168,7 +168,8 @@ def test_a_recording_that_ends_decode_workers_is_given_up_and_nothing_else_is_lo
     assert len(done.transcripts) == len(clips)
 
 
-@pytest.mark.parametrize("script", ["die=5.0", pytest.param("hang=5.0", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["die=5.0", "hang=5.0"])
 def test_a_window_that_ends_engines_is_given_up_and_nothing_else_is_lost(
     script: str, shared_ray: None, tmp_path: Path, scripted: Callable[[str], list[str]]
 ) -> None:

@@ -48,6 +48,7 @@ def test_warnings_of_libraries_are_shown_while_a_job_runs(capsys: pytest.Capture
     assert capsys.readouterr().err == "warning (botocore.retries): throttled\n"
 
 
+@pytest.mark.slow
 def test_a_terminated_job_keeps_what_is_finished(
     no_ray: None, tmp_path: Path, scripted: Callable[[str], list[str]]
 ) -> None:

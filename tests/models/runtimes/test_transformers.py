@@ -136,6 +136,7 @@ def test_questions_are_answered(model: Model) -> None:
     assert all(reply.calls is None and reply.padded_s >= 6.0 for reply in replies)
 
 
+@pytest.mark.slow
 def test_a_job_runs_in_it(converted: Path, tmp_path: Path, shared_ray: None) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
