@@ -55,11 +55,11 @@ def main(arguments: list[str] | None = None) -> int:
         about = lookup.find(wanted.output, found, wanted.recording, ["answers"])
         for row in (row for one in about for row in one.rows if row.get("segments")):
             row["segments"] = speakers.of_segments(row["segments"], row.get("turns"))
+            if not wanted.json:
+                row["segments"] = _by_turns(row)
         if wanted.json:
             print(_json({"found": [{"run": one.run.as_json(), "rows": one.rows, **one.others} for one in about]}))
         else:
-            for row in (row for one in about for row in one.rows if row.get("segments")):
-                row["segments"] = _by_turns(row)
             print("\n\n".join(map(printed.of_recording, about)))
         return 0
 

@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -116,6 +117,12 @@ def content_version(info: dict[str, Any]) -> str | None:
     if etag := info.get("ETag"):
         return etag.strip('"')
     return f"{info['size']}-{info.get('mtime') or info.get('LastModified')}" if info else None
+
+
+def modified_at(info: dict[str, Any]) -> datetime | None:
+    """When an object was last modified, of its info as fsspec has it: seconds of a disk, a time of object storage."""
+    modified = info.get("mtime") or info.get("LastModified")
+    return datetime.fromtimestamp(modified, UTC) if isinstance(modified, float) else modified
 
 
 def read(uri: str) -> bytes:

@@ -161,6 +161,6 @@ def _files(table: str) -> Iterator[_File]:
     for path, info in walk(table):
         found = re.fullmatch(r"run_id=([^/]+)/[^/]+", store.join(scheme, path).removeprefix(f"{table}/"))
         if found and not isinstance(info, str):
-            modified = info.get("mtime") or info["LastModified"]
-            at = datetime.fromtimestamp(modified, UTC) if isinstance(modified, float) else modified
+            at = store.modified_at(info)
+            assert at, "storage tells it of every file"
             yield _File(store.join(scheme, path), found[1], info["size"], at)

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -102,16 +100,9 @@ def _matches(output: str, runs: Sequence[Run], wanted: str) -> tuple[list[_Match
 
 def _names(output: str, runs: Sequence[Run]) -> Iterator[tuple[Run, Row, pa.Table]]:
     """The names of all recordings, part by part, the newest first; few parts are in memory."""
-    units = iter([(run, files) for run in runs for files in reversed(run.files)])
-    ahead: deque[tuple[Run, Row, Future[pa.Table]]] = deque()
-    with ThreadPoolExecutor(parts.READS_AT_ONCE) as pool:
-        while True:
-            for run, files in islice(units, parts.READS_AT_ONCE - len(ahead)):
-                ahead.append((run, files, pool.submit(parts.read_part, output, _last(files), [*NAMES, *RANGE])))
-            if not ahead:
-                return
-            run, files, names = ahead.popleft()
-            yield run, files, names.result()
+    units = [(run, files) for run in runs for files in reversed(run.files)]
+    found = parts.read_ahead(lambda unit: parts.read_part(output, _last(unit[1]), [*NAMES, *RANGE]), units)
+    return ((run, files, names) for (run, files), names in found)
 
 
 def _last(files: Row) -> str:

@@ -32,6 +32,7 @@ from pipeline.log import Log
 from pipeline.schema import KEYS
 
 T = TypeVar("T")
+Unit = TypeVar("Unit")
 READS_AT_ONCE = 16
 
 Row = dict[str, Any]
@@ -92,25 +93,30 @@ def read_recordings(output: str, name: str, columns: Sequence[str] | None = None
     return done.with_keys(read_part(output, name, None if columns is None else [*columns, *KEYS.names]))
 
 
-def published(output: str, found: Sequence[Row], columns: Sequence[str] = ()) -> Iterator[tuple[str, pa.Table]]:
-    """The parts of recordings that reports of one task list, in the order of these: each one's name, its KEYS and the
-    columns named. No more than READS_AT_ONCE parts are in memory."""
-    names = iter(dict.fromkeys(name for report in found for name in report[tables_of(report)[-1]]))
-    ahead: deque[tuple[str, Future[pa.Table]]] = deque()
+def read_ahead(read: Callable[[Unit], T], units: Iterable[Unit]) -> Iterator[tuple[Unit, T]]:
+    """Each unit and what is read of it, in order. No more than READS_AT_ONCE are in memory."""
+    waiting, ahead = iter(units), deque[tuple[Unit, Future[T]]]()
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
         try:
             while True:
-                for name in islice(names, READS_AT_ONCE - len(ahead)):
-                    ahead.append((name, pool.submit(read_recordings, output, name, columns)))
+                for unit in islice(waiting, READS_AT_ONCE - len(ahead)):
+                    ahead.append((unit, pool.submit(read, unit)))
                 if not ahead:
                     return
-                name, read = ahead.popleft()
-                table = read.result()
-                schema = pa.schema([*KEYS, *(table.schema.field(column) for column in columns)])
-                yield name, table.select(schema.names).cast(schema)
+                unit, found = ahead.popleft()
+                yield unit, found.result()
         finally:
-            for _, table in ahead:
-                table.cancel()
+            for _, found in ahead:
+                found.cancel()
+
+
+def published(output: str, found: Sequence[Row], columns: Sequence[str] = ()) -> Iterator[tuple[str, pa.Table]]:
+    """The parts of recordings that reports of one task list, in the order of these: each one's name, its KEYS and the
+    columns named. No more than READS_AT_ONCE parts are in memory."""
+    names = dict.fromkeys(name for report in found for name in report[tables_of(report)[-1]])
+    for name, table in read_ahead(lambda name: read_recordings(output, name, columns), names):
+        schema = pa.schema([*KEYS, *(table.schema.field(column) for column in columns)])
+        yield name, table.select(schema.names).cast(schema)
 
 
 class AlreadyPublished(JobError):

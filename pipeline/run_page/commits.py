@@ -63,8 +63,5 @@ def _times(output: str, name: str) -> dict[str, float]:
     root = store.split(output)[1].rstrip("/") + "/"
     files = store.filesystem(scheme)
     infos = files.ls(path, detail=True) if name.endswith("/") else [files.info(path)]
-    return {info["name"].removeprefix(root): _modified(info) for info in infos}
-
-
-def _modified(info: Row) -> float:
-    return info["LastModified"].timestamp() if "LastModified" in info else info["mtime"]
+    times = {info["name"].removeprefix(root): store.modified_at(info) for info in infos}
+    return {name: at.timestamp() for name, at in times.items() if at}

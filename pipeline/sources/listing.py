@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import lru_cache, partial
 from typing import Any
 
@@ -245,7 +244,7 @@ def _recording(
 ) -> Recording:
     """A recording. Its id is the manifest's, else generated; `marks` are for an entry that cannot be used."""
     entry = entry or Entry(0, {})
-    modified, version = info.get("mtime") or info.get("LastModified"), store.content_version(info)
+    version = store.content_version(info)
     generated = identity.generated_id(uri, version, entry.start_s, entry.end_s, *marks)
     # What cannot be used must not count as an earlier row of what can be: it stands for itself.
     given = entry.recording_id or (generated if marks else None)
@@ -255,7 +254,7 @@ def _recording(
         uri=uri,
         content_version=version,
         size_bytes=info.get("size"),
-        modified_at=datetime.fromtimestamp(modified, UTC) if isinstance(modified, float) else modified,
+        modified_at=store.modified_at(info),
         language=entry.language,
         range_start_s=entry.start_s,
         range_end_s=entry.end_s,
