@@ -45,7 +45,7 @@ def check_tools() -> None:
     """Raise ConfigurationError unless ffmpeg and ffprobe can be started."""
     for tool in ("ffmpeg", "ffprobe"):
         try:
-            subprocess.run([tool, "-version"], capture_output=True, check=True, env=_environment())
+            subprocess.run([tool, "-version"], capture_output=True, check=True, env=environment())
         except (OSError, subprocess.CalledProcessError) as error:
             raise ConfigurationError(
                 f"{tool} cannot be started ({error}); install ffmpeg, or put it on PATH"
@@ -69,7 +69,7 @@ def started(command: Sequence[str], limits: Audio, folder: Path) -> Iterator[sub
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env=_environment(),
+            env=environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=complaints,
@@ -145,7 +145,8 @@ def last_complaint(folder: Path) -> str:
 _PRINTED = re.compile(r"(?:\[Eval @ \w+\] )?(-?\d+\.\d+|-?inf|-?nan)")
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """All that a decoder sees of ours."""
     return {"PATH": os.environ.get("PATH", os.defpath)}
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ffmpeg
 import numpy as np
@@ -24,7 +25,7 @@ EDGE_S = 0.01  # of samples that the resampler may still give after the last fra
 # Left to itself, ffmpeg takes jumps of 10 s in some formats for the start of another recording; and in some it takes
 # the audio for the only stream, whose start is then 0, unless an offset is given.
 JUMP_S, OFFSET_S = 108_000, 1e-6
-ENTRIES = "format=format_name,duration:stream=codec_type,codec_name,channels,sample_rate,duration:stream_tags=DURATION"
+ENTRIES = "format=format_name,duration:stream=codec_type,channels,sample_rate,duration:stream_tags=DURATION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,6 @@ class Probe:
     """
 
     format: str
-    codec: str
     channels: int
     sample_rate_hz: int
     duration_s: float | None
@@ -62,7 +62,15 @@ def probe(path: Path, limits: Audio) -> Probe:
             if process.returncode != 0:
                 reason = confined.last_complaint(name.parent) or "ffprobe does not recognise it"
                 raise RecordingError(FailureCode.NOT_MEDIA, reason)
-    facts = json.loads(answer)
+    return told(json.loads(answer), path)
+
+
+def told(facts: Mapping[str, Any], path: Path) -> Probe:
+    """What ffprobe's answer about a file says, as JSON with `format` and `streams`.
+
+    Raises:
+        RecordingError: not_media or no_audio.
+    """
     stream = next((s for s in facts.get("streams", []) if s.get("codec_type") == "audio"), None)
     if stream is None:
         kinds = ", ".join(sorted({s.get("codec_type", "unknown") for s in facts.get("streams", [])})) or "none"
@@ -76,7 +84,6 @@ def probe(path: Path, limits: Audio) -> Probe:
     duration = duration or facts["format"].get("duration")
     return Probe(
         format=names[0],
-        codec=stream.get("codec_name", "unknown"),
         channels=int(stream.get("channels") or 0),
         sample_rate_hz=rate,
         duration_s=float(duration) * _missing_share(path) if duration else None,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import rows
-from pipeline.audio import fetch, media, segment, timestamps, vad
+from pipeline.audio import fetch, media, segment, short, timestamps, vad
 from pipeline.errors import RecordingError, TransientError, failure
 from pipeline.rows import Recording, Span, Window
 from pipeline.schema import SAMPLE_RATE_HZ, WINDOW, FailureCode, Flag
@@ -85,7 +85,8 @@ def _windows(recording: Recording, settings: Settings) -> Iterator[Window | _Who
         listed, max_bytes = (recording.content_version, recording.size_bytes), settings.audio.max_object_gb * 1e9
         with fetch.local_copy(recording.uri, *listed, max_bytes) as copy:
             path, version = copy.path, copy.content_version
-            facts = media.probe(path, settings.audio)
+            whole = short.decode(path, settings.audio) if _is_whole_mix(recording, settings) else None
+            facts = whole.facts if whole else media.probe(path, settings.audio)
             stated_s = facts.duration_s if facts.duration_is_stated else None
             stated_end_s = min(end_s or stated_s, stated_s) if stated_s else None
             if stated_s and start_s >= stated_s:
@@ -96,8 +97,12 @@ def _windows(recording: Recording, settings: Settings) -> Iterator[Window | _Who
                 raise RecordingError(FailureCode.DECODE_ERROR, detail)
             for channel in [None] if settings.channels == "mix" else range(facts.channels):
                 clock = _Clock(start_s)
-                blocks = clock.counting(media.decode(path, settings.audio, start_s, end_s, channel, flags=clock.flags))
-                for window in _channel(blocks, clock, stated_end_s, settings):
+                blocks = (
+                    whole.blocks
+                    if whole
+                    else media.decode(path, settings.audio, start_s, end_s, channel, flags=clock.flags)
+                )
+                for window in _channel(clock.counting(blocks), clock, stated_end_s, settings):
                     yield replace(window, channel=channel)
                 reached_s = max(reached_s, clock.end_s)
     except RecordingError as error:
@@ -105,6 +110,10 @@ def _windows(recording: Recording, settings: Settings) -> Iterator[Window | _Who
     except Exception as error:
         yield _failed(reached_s, stated_end_s, _fault(error))
     yield _Whole(reached_s - start_s if reached_s > start_s else None, version)
+
+
+def _is_whole_mix(recording: Recording, settings: Settings) -> bool:
+    return settings.channels == "mix" and recording.range_start_s is None and recording.range_end_s is None
 
 
 def _channel(

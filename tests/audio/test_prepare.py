@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.audio import media
+from pipeline.audio import media, short
 from pipeline.audio import prepare as preparing
 from pipeline.errors import RecordingError
 from pipeline.schema import RECORDING, WINDOW, FailureCode
@@ -116,8 +116,8 @@ def test_a_header_that_lies_makes_no_audio(tmp_path: Path) -> None:
 
 
 def test_a_recording_past_the_limit_is_partly_done(speech_wav: Callable[..., Path], tmp_path: Path) -> None:
-    short = SETTINGS.model_copy(update={"audio": SETTINGS.audio.model_copy(update={"max_duration_s": 1.5})})
-    *heard, lacking = prepare(short, uri=str(speech_wav()))
+    brief = SETTINGS.model_copy(update={"audio": SETTINGS.audio.model_copy(update={"max_duration_s": 1.5})})
+    *heard, lacking = prepare(brief, uri=str(speech_wav()))
     assert heard[-1]["end_s"] <= 1.5
     assert lacking["failure_code"] == FailureCode.TOO_LONG
 
@@ -129,6 +129,7 @@ def test_what_was_decoded_before_a_failure_is_kept(monkeypatch: pytest.MonkeyPat
         yield from decode(*arguments, **options)
         raise RecordingError(FailureCode.DECODE_ERROR, "it broke off")
 
+    monkeypatch.setattr(short, "decode", lambda *_: None)
     monkeypatch.setattr(media, "decode", breaks_off)
     *heard, broken = prepare(uri=str(DEMO / "held_out/en-00.ogg"))
     assert heard
@@ -140,7 +141,7 @@ def test_a_fault_of_ours_is_a_row_too(monkeypatch: pytest.MonkeyPatch, tmp_path:
     def fault(*_: object) -> None:
         raise ZeroDivisionError("oops")
 
-    monkeypatch.setattr(media, "probe", fault)
+    monkeypatch.setattr(short, "decode", fault)
     (row,) = prepare(uri=str(write_wav(tmp_path / "t.wav", tone(1.0))))
     assert (row["failure_code"], row["failure_detail"]) == (FailureCode.INTERNAL_ERROR, "ZeroDivisionError: oops")
 

@@ -1,0 +1,141 @@
+"""Short recordings, decoded without starting ffmpeg: for a clip of a few seconds, starting it twice takes nine tenths
+of the time.
+
+A process of PyAV (ffmpeg's libraries) forks for every recording: see short_decoder. It is confined as ffmpeg is: the
+same formats, limits of CPU time and memory, no environment, and it sees no file but the recording. It answers where
+nothing is out of the ordinary. What is damaged, has gaps, takes long, crashes it or stops answering gets no answer, and
+goes the way of long recordings: what is said of such files comes from one place.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.audio import confined, media, short_decoder, timestamps
+from pipeline.errors import RecordingError
+from pipeline.schema import SAMPLE_RATE_HZ
+from pipeline.settings import Audio
+
+MAX_S = 60.0  # of audio: more is worth starting ffmpeg for, and is not to be held as a whole
+MAX_BYTES = 16 << 20  # of the file: a minute of CD quality has 10 MB
+CPU_LIMIT_S, PATIENCE_S = 10, 10.0  # a minute of audio takes a tenth of a second
+
+
+@dataclass(frozen=True, slots=True)
+class Short:
+    """What the container says, and all samples (int16, mono, 16 kHz)."""
+
+    facts: media.Probe
+    samples: np.ndarray
+
+    @property
+    def blocks(self) -> list[np.ndarray]:
+        """The samples in blocks of at most 2 s, as media.decode gives them."""
+        length = media.BLOCK_BYTES // 2
+        return [self.samples[at : at + length] for at in range(0, len(self.samples), length)]
+
+
+def decode(path: Path, limits: Audio) -> Short | None:
+    """The mix of a local file's first audio stream; None: it is not short, or media must say what it is."""
+    unmarked = path.suffix.lower() in confined.NAMED - {".flac"}  # most FLAC has its mark
+    if unmarked or limits.max_duration_s < MAX_S or not 0 < path.stat().st_size <= MAX_BYTES:
+        return None
+    answer = _process.answer(path, limits)
+    if answer is None:
+        return None
+    facts, samples = answer
+    with suppress(RecordingError):
+        return Short(media.told(facts, path), np.frombuffer(samples, dtype="<i2"))
+
+
+class _Process:
+    """The process, started when it is first needed and again after it was killed."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self._requests: socket.socket | None = None
+
+    def answer(self, path: Path, limits: Audio) -> tuple[dict[str, object], bytes] | None:
+        """What it says of a file, and the samples; None: nothing."""
+        memory = limits.memory_limit_mb << 20
+        wanted = {
+            "formats": ",".join(confined.FORMATS),
+            "rate_hz": SAMPLE_RATE_HZ,
+            "max_s": MAX_S,
+            "gap_s": timestamps.GAP_S,
+            "late_s": media.LATE_S,
+            "limits": [
+                (resource.RLIMIT_CPU, min(CPU_LIMIT_S, limits.cpu_limit_s)),
+                (resource.RLIMIT_AS, memory),
+                (resource.RLIMIT_FSIZE, 0),
+            ],
+        }
+        source, (answers, sink) = os.open(path, os.O_RDONLY), os.pipe()
+        try:
+            try:
+                socket.send_fds(self._started(), [json.dumps(wanted).encode()], [source, sink])
+            except OSError:  # it has ended
+                self._end()
+                return None
+            finally:
+                os.close(source)
+                os.close(sink)
+            said = self._read(answers)
+        finally:
+            os.close(answers)
+        line, _, samples = said.partition(b"\n")
+        if not line:
+            return None
+        facts = json.loads(line)
+        return (facts, samples) if facts["bytes"] == len(samples) else None
+
+    def _started(self) -> socket.socket:
+        if self._requests is None:
+            self._requests, other = socket.socketpair()
+            with other:
+                self._process = subprocess.Popen(
+                    [sys.executable, "-s", "-P", str(short_decoder.__file__)],
+                    env=confined.environment() | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+                    stdin=other.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+        return self._requests
+
+    def _read(self, answers: int) -> bytes:
+        """All of a pipe; nothing where it takes too long, and then the process and its forks are killed."""
+        poll, deadline = select.poll(), time.monotonic() + PATIENCE_S
+        poll.register(answers, select.POLLIN | select.POLLHUP)
+        parts: list[bytes] = []
+        while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            if not (part := os.read(answers, 1 << 20)):
+                return b"".join(parts)
+            parts.append(part)
+        self._end()
+        return b""
+
+    def _end(self) -> None:
+        if self._requests:
+            self._requests.close()
+        if self._process:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._process = self._requests = None
+
+
+_process = _Process()

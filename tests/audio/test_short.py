@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from pipeline.audio import media, short
+from pipeline.settings import Audio
+from tests import hostile
+from tests.conftest import CANARY, DEMO, ROOT, ffmpeg, tone, wait_for, write_wav
+
+LIMITS = Audio()
+ODD = {"cours magistral.mp3", "podcast.webm"}  # too long; it begins before its container
+CLIPS = sorted(
+    path
+    for folder in ("recordings", "held_out")
+    for path in (DEMO / folder).rglob("*.*")
+    if "odd" not in path.parts and path.name not in ODD and path.suffix not in {".json", ".jsonl", ".md"}
+)
+ROUNDING = 8  # of 32,768: versions of ffmpeg's resampler differ
+
+
+def processes() -> list[psutil.Process]:
+    return [process for process in psutil.Process().children() if "short_decoder" in " ".join(process.cmdline())]
+
+
+def test_the_samples_are_those_of_ffmpeg() -> None:
+    assert len(CLIPS) > 50
+    for path in CLIPS[::6]:
+        whole = short.decode(path, LIMITS)
+        assert whole, path.name
+        expected = np.concatenate(list(media.decode(path, LIMITS)))
+        assert whole.samples.shape == expected.shape, path.name
+        assert np.abs(whole.samples.astype(int) - expected).max() <= ROUNDING, path.name
+        assert np.array_equal(np.concatenate(whole.blocks), whole.samples)
+        assert max(map(len, whole.blocks)) <= 32_000
+        facts = media.probe(path, LIMITS)
+        assert (whole.facts.channels, whole.facts.sample_rate_hz) == (facts.channels, facts.sample_rate_hz), path.name
+        assert whole.facts.duration_is_stated == facts.duration_is_stated, path.name
+        if facts.duration_is_stated:
+            assert whole.facts.duration_s == pytest.approx(facts.duration_s, abs=1e-5), path.name
+
+
+@pytest.mark.parametrize("extension", ["wav", "flac", "mp3", "m4a", "ogg", "opus", "mkv", "aiff", "caf", "w64", "ts"])
+def test_it_answers_for_ordinary_containers(extension: str, tmp_path: Path) -> None:
+    path = tmp_path / f"tone.{extension}"
+    ffmpeg("-i", write_wav(tmp_path / "sound.wav", tone(2.0)), *hostile.CONTAINERS[extension], path)
+    assert short.decode(path, LIMITS)
+
+
+def test_what_is_out_of_the_ordinary_is_left_to_ffmpeg(tmp_path: Path) -> None:
+    sound = write_wav(tmp_path / "sound.wav", tone(2.0))
+    ffmpeg("-i", sound, "-c:a", "libopus", tmp_path / "whole.mkv")
+    jump = "setts=ts=TS+gt(N\\,20)*9/TB"
+    ffmpeg("-i", tmp_path / "whole.mkv", "-c", "copy", "-bsf:a", jump, tmp_path / "gap.mkv")
+    (tmp_path / "empty.wav").touch()
+    (tmp_path / "text.mp3").write_text("no recording")
+    ffmpeg("-i", sound, tmp_path / "named.g722")
+    write_wav(tmp_path / "long.wav", np.zeros(61 * 16_000, np.int16))
+    for name in ("gap.mkv", "empty.wav", "text.mp3", "named.g722", "long.wav"):
+        assert short.decode(tmp_path / name, LIMITS) is None, name
+    assert short.decode(sound, LIMITS)
+    assert short.decode(sound, Audio(max_duration_s=1.0)) is None
+
+
+def test_memory_is_limited(tmp_path: Path) -> None:
+    minute = write_wav(tmp_path / "minute.wav", np.zeros(59 * 16_000, np.int16))
+    assert short.decode(minute, LIMITS)
+    assert short.decode(minute, LIMITS.model_copy(update={"memory_limit_mb": 64})) is None
+
+
+def test_it_sees_nothing_of_ours(tmp_path: Path) -> None:
+    assert short.decode(write_wav(tmp_path / "sound.wav", tone(1.0)), LIMITS)
+    (process,) = processes()
+    environment = process.environ()
+    assert environment.keys() <= {"PATH", "PYTHONPATH", "LC_CTYPE"} and CANARY not in str(environment)
+
+
+def test_a_process_that_ends_or_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sound = write_wav(tmp_path / "sound.wav", tone(1.0))
+    assert short.decode(sound, LIMITS)
+    descriptors = psutil.Process().num_fds()
+    (killed,) = processes()
+    killed.kill()
+    wait_for(lambda: killed.status() == psutil.STATUS_ZOMBIE, 10.0)
+    assert short.decode(sound, LIMITS) is None
+    assert short.decode(sound, LIMITS)
+    (stopped,) = processes()
+    assert stopped != killed
+    stopped.send_signal(signal.SIGSTOP)
+    with monkeypatch.context() as patched:
+        patched.setattr(short, "PATIENCE_S", 0.2)
+        assert short.decode(sound, LIMITS) is None
+    assert not stopped.is_running()
+    assert short.decode(sound, LIMITS)
+    assert psutil.Process().num_fds() == descriptors
+    assert len(processes()) == 1
+
+
+def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
+    sound = write_wav(tmp_path / "sound.wav", tone(1.0))
+    program = f"""
+import os, signal
+from pathlib import Path
+import psutil
+from pipeline.audio import short
+from pipeline.settings import Audio
+assert short.decode(Path({str(sound)!r}), Audio())
+print(psutil.Process().children()[0].pid, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=False, cwd=ROOT, stdout=subprocess.PIPE)
+    assert done.returncode == -signal.SIGKILL
+    wait_for(lambda: not psutil.pid_exists(int(done.stdout)), 10.0)
