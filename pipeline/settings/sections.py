@@ -83,6 +83,9 @@ class Language(Section):
     prompt lang:xx. `words`: Voxtral's answer to a question. `token`: the language before the texts of Whisper
     and Cohere Transcribe, where it is always used, and of Qwen3-ASR. `text`: a language identifier on the
     transcript."""
+    ask_every_window: bool = False
+    """Ask the model for the language of every window, not only where the transcript's own language leaves doubt. Then
+    language_disputed shows texts in another language than the one spoken. Whisper always tells it."""
     translate: bool = False
     """Write English, whatever is spoken: for Whisper models (but large-v3-turbo, which was not trained for it). With
     Voxtral: jobs.ask --preset translate."""

@@ -17,6 +17,9 @@ MIN_CHARS = 12  # of text below which its language cannot be told
 # When a text is called one of another language than those expected. Of 247 texts of 20 characters and more in nine
 # languages none was called another one at this probability; of 29 sentences in eleven others 22 were.
 SURE_CHARS, SURE = 20, 0.9
+# When a text leaves no doubt among those expected. Of 213 references of clips in nine languages 87% have this
+# probability, of 80 of the demo's held-out clips 74%: none of them is called another language.
+CLEAR = 0.98
 PRIOR_S = 30.0  # of speech in every language at once, which each recording is taken to begin with
 MIXED_SHARE = 0.1  # of the speech that a second language holds in a recording that is called mixed
 
@@ -38,6 +41,11 @@ def of_text(text: str, expected: Sequence[str]) -> dict[str, float]:
         return {}
     identifier = _identifier(tuple(expected))
     return {language: float(share) for language, share in identifier.rank(text)} if identifier else {}
+
+
+def is_clear(by_text: Mapping[str, float]) -> bool:
+    """Whether the distribution that of_text gives leaves no doubt."""
+    return max(by_text.values(), default=0.0) >= CLEAR
 
 
 def unexpected(text: str, expected: Sequence[str]) -> str | None:

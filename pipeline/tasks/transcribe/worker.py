@@ -48,6 +48,7 @@ class Transcribe:
         # In a translation the text tells nothing of the language that is spoken.
         self._methods = [x for x in settings.language.methods if not (self._translate and x == "text")]
         self._score = model.language_scorer(settings.language.expected, self._methods)
+        self._ask_always = settings.language.ask_every_window or "text" not in self._methods
 
     async def __call__(self, windows: pa.Table) -> pa.Table:
         """All windows of the batch go to the model at once; it batches them as it sees fit."""
@@ -89,7 +90,7 @@ class Transcribe:
         flags, text = list(kept.flags), kept.hypothesis.text
         if Flag.NO_SPEECH in flags:
             text = ""
-        tag = None if declared or not text else self._tag(scores, text)
+        tag = None if declared or not text else await self._tag(scores, request, text)
         if tag and not tag.agreed:
             flags.append(Flag.LANGUAGE_DISPUTED)
         allowed = [*self._settings.language.expected, *filter(None, [declared])]
@@ -120,11 +121,13 @@ class Transcribe:
             words=found,
         )
 
-    def _tag(self, scores: LanguageScores, text: str) -> language.Tag | None:
-        distributions, expected = list(scores.languages.values()), self._settings.language.expected
-        if "text" in self._methods:
-            distributions.append(language.of_text(text, expected))
-        return language.combine(distributions, expected)
+    async def _tag(self, scores: LanguageScores, request: Request, text: str) -> language.Tag | None:
+        """A model that was not asked for the language yet is asked where the text leaves doubt."""
+        expected = self._settings.language.expected
+        by_text = [language.of_text(text, expected)] if "text" in self._methods else []
+        if not scores.languages and not self._ask_always and not language.is_clear(by_text[0]):
+            scores = await self._scores(request)
+        return language.combine([*scores.languages.values(), *by_text], expected)
 
     async def _first(self, request: Request) -> tuple[LanguageScores, Request, Hypothesis]:
         """The language scores, the request with the language that was prompted for its text, and the text."""
@@ -134,7 +137,7 @@ class Transcribe:
             if request.language:
                 return scores, request, await self._model.transcribe(request)
             return scores, *await self._likeliest(request, scores)
-        if request.language and not abilities.detects_silence:
+        if not abilities.detects_silence and (request.language or not self._ask_always):
             return NO_SCORES, request, await self._model.transcribe(request)
         # Both at once: asked one after the other, the audio would have left the model's encoder cache between.
         text, scores = await asyncio.gather(self._model.transcribe(request), self._scores(request))

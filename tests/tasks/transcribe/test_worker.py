@@ -200,6 +200,7 @@ def test_a_retry_that_fails_loses_nothing() -> None:
 
 def test_what_the_model_takes_for_no_speech_is_dropped() -> None:
     class Doubts(Plain):
+        abilities = Abilities(1_800.0, language_methods=("token",), detects_silence=True)
         scores = LanguageScores({"token": {"en": 1.0}}, no_speech_probability=0.9)
 
         def answer(self, request: Request) -> Hypothesis:
@@ -296,6 +297,44 @@ def test_a_text_in_a_language_that_nobody_expected_is_flagged() -> None:
     assert (row["language"], row["unexpected_language"], row["flags"]) == ("pl", None, [])
 
 
+def asking_always() -> Settings:
+    return SETTINGS.model_copy(update={"language": Language(ask_every_window=True)})
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "times"),
+    [
+        ("il faisait beau et nous sommes sortis dans la rue", SETTINGS, 0),
+        ("il faisait beau et nous sommes sortis dans la rue", asking_always(), 1),
+        ("no no, hotel", SETTINGS, 1),
+        ("no", SETTINGS, 1),
+        ("", SETTINGS, 0),
+    ],
+)
+def test_the_model_is_asked_for_the_language_where_the_text_leaves_doubt(
+    text: str, settings: Settings, times: int
+) -> None:
+    asked: list[Request] = []
+
+    class Asked(Plain):
+        def language_scorer(self, expected: Sequence[str], methods: Sequence[str]) -> LanguageScorer:
+            async def score(request: Request) -> LanguageScores:
+                asked.append(request)
+                return LanguageScores({"score": {"fr": 0.9, "en": 0.1}})
+
+            return score
+
+        def answer(self, request: Request) -> Hypothesis:
+            return hypothesis(text, request)
+
+    (row,) = transcribe(Asked(), [spoken(3.0, [(0.0, 3.0)])], settings)
+    assert len(asked) == times
+    assert row["language"] == ("fr" if text else None)
+    assert transcribe(Asked(), [spoken(3.0, [(0.0, 3.0)], language="de")], settings)[0]["language"] == (
+        "de" if text else None
+    )
+
+
 def test_methods_that_disagree_are_flagged() -> None:
     class Wrong(Plain):
         scores = LanguageScores({"score": {"hi": 0.9, "en": 0.1}})
@@ -303,7 +342,7 @@ def test_methods_that_disagree_are_flagged() -> None:
         def answer(self, request: Request) -> Hypothesis:
             return hypothesis("there is no doubt that this is plain English text", request)
 
-    (row,) = transcribe(Wrong(), [spoken(3.0, [(0.0, 3.0)])])
+    (row,) = transcribe(Wrong(), [spoken(3.0, [(0.0, 3.0)])], asking_always())
     assert row["language"] == "en"
     assert 0.4 < row["language_probability"] < 0.7
     assert row["flags"] == ["language_disputed"]
