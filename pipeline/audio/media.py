@@ -139,8 +139,11 @@ def _on_its_clock(
     """
     gaps: list[tuple[float, float]] = []
     at, trusted = 0, None
-    with confined.own_name(path) as name, closing(_pcm(name, limits, start_s, channel)) as chunks:
-        reported = timestamps.gaps(name.parent)
+    with (
+        confined.own_name(path) as name,
+        closing(_pcm(name, limits, start_s, channel)) as chunks,
+        closing(timestamps.gaps(name.parent)) as reported,
+    ):
         for samples in chunks:
             rest = samples
             if trusted is not False:  # what is reported of a frame is in the log before its samples are in the pipe

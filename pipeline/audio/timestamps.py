@@ -7,7 +7,7 @@ there, allow; the samples are never dropped.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,7 +48,7 @@ def is_truncated(decoded_s: float, stated_s: float | None) -> bool:
     return stated_s is not None and decoded_s < stated_s * (1 - TRUNCATION_TOLERANCE) - TRUNCATION_TOLERANCE_S
 
 
-def gaps(folder: Path) -> Iterator[list[tuple[float, float]]]:
+def gaps(folder: Path) -> Generator[list[tuple[float, float]], None, None]:
     """(begin, length) in seconds of the gaps that FILTER has reported in a folder since the last call.
 
     The first one is from 0 to where the audio begins.
