@@ -135,14 +135,15 @@ def printed(folder: Path) -> Iterator[list[float]]:
 
 
 def last_complaint(folder: Path) -> str:
-    """The last thing it said, without our names in it."""
+    """The last thing it said, without our names and addresses in memory, so that the same file gets the same words."""
     text = (folder / "stderr").read_bytes()[-4096:].decode(errors="replace")
-    lines = [line.strip() for line in text.splitlines() if line.strip() and not _PRINTED.fullmatch(line)]
-    return re.sub(r"^recording(\.\w+)?: ", "", lines[-1])[:500] if lines else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and not _NO_COMPLAINT.fullmatch(line)]
+    return re.sub(r"^recording(\.\w+)?: | @ 0x[0-9a-f]+", "", lines[-1])[:500] if lines else ""
 
 
 # Some versions of ffmpeg say that it comes from an expression, others write the number alone.
 _PRINTED = re.compile(r"(?:\[Eval @ \w+\] )?(-?\d+\.\d+|-?inf|-?nan)")
+_NO_COMPLAINT = re.compile(rf"{_PRINTED.pattern}|\s*Last message repeated \d+ times")
 
 
 def environment() -> dict[str, str]:

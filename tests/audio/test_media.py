@@ -195,6 +195,33 @@ def test_a_reader_that_leaves_early_leaves_no_process(tmp_path: Path) -> None:
     assert not [child.name() for child in psutil.Process().children() if child.name() == "ffmpeg"]
 
 
+def test_a_failure_leaves_no_open_file(tmp_path: Path) -> None:
+    path = tmp_path / "noise.aac"
+    ffmpeg("-i", write_wav(tmp_path / "tone.wav", tone(1.0)), path)
+    data, at = bytearray(path.read_bytes()), 0
+    for index in range(10_000):
+        if at + 7 > len(data):
+            break
+        size = (data[at + 3] & 3) << 11 | data[at + 4] << 3 | data[at + 5] >> 5
+        if index > 2:  # healthy headers of frames, and noise in the frames
+            data[at + 7 : at + size] = np.random.default_rng(index).bytes(size - 7)
+        at += size
+    path.write_bytes(data)
+    before = psutil.Process().num_fds()
+    error = failure(path)  # a kept exception keeps the frames that it has left
+    assert (error.code, psutil.Process().num_fds()) == (FailureCode.DECODE_ERROR, before)
+
+
+def test_a_complaint_has_the_same_words_every_time(tmp_path: Path) -> None:
+    said = [
+        "[vorbis @ 0x55ab528b6580] Setup header corrupt.",
+        "    Last message repeated 3 times",
+        "0.0250000000000000",
+    ]
+    (tmp_path / "stderr").write_text("\n".join(said))
+    assert confined.last_complaint(tmp_path) == "[vorbis] Setup header corrupt."
+
+
 def test_ffmpeg_sees_no_environment_and_only_our_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spy = tmp_path / "bin" / "ffprobe"
     spy.parent.mkdir()
