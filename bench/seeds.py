@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -84,10 +85,11 @@ WRITTEN = {
 }
 
 
-def make(folder: Path) -> dict[str, bytes]:
-    """Write them all below `folder`; returns their bytes by name."""
+def make(folder: Path, names: Collection[str] = WRITTEN) -> dict[str, bytes]:
+    """Write those that ffmpeg writes, or some of them, and those made by hand below `folder`; returns their bytes."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, words in WRITTEN.items():
+    for name in names:
+        words = WRITTEN[name]
         picture = PICTURE if words.startswith("|") else ""
         inputs = f"-v error -y -t {SECONDS} -i {SPEECH} {picture}"
         options = f"-ac 1 -ar 16000 {words.removeprefix('|')} {EXACT}"
