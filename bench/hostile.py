@@ -3,7 +3,8 @@
 `python -m bench.hostile --mutants 10000 --seed 1` damages `bench.seeds` as `bench.mutations` does; the same seed gives
 the same mutants. `python -m bench.hostile FILE|FOLDER ...` takes files as they are and compares each with bare ffmpeg.
 A file fails if it breaks a promise: `bench.promises` lists them. Failed mutants are kept below --keep, beside a line
-for every file in results.jsonl, and the exit status is 1.
+for every file in results.jsonl, and the exit status is 1;
+`--first NUMBER --mutants 1` with the same seed repeats one.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from rich.table import Table
 from bench import bare, mutations, seeds
 from bench.promises import Carried, Carrier
 
+# How mutants are wanted: from where, and which channels. Most of them whole; seven in all, so that every healthy file,
+# of which there are 68, is wanted in every way.
+WAYS = [(None, "mix")] * 5 + [(0.3, "mix"), (None, "split")]
 PATIENCE_S = 600.0  # for one file
 WARM_UP = ("pcm.wav", "aac.m4a", "not there")
 SPAWN = multiprocessing.get_context("spawn")
@@ -103,14 +107,13 @@ def _serve(pipe: Connection, folder: Path, seed: int, compare: bool) -> None:
         while True:
             task = pipe.recv()
             if isinstance(task, Path):
-                result = carrier.carry(task)
-                path = task
+                path, start_s, channels = task, None, "mix"
             else:
                 name, data = mutations.mutant(files, seed, task)
-                path = Path(own, name)
+                path, (start_s, channels) = Path(own, name), WAYS[task % len(WAYS)]
                 path.write_bytes(data)
-                result = carrier.carry(path)
-            if compare:
+            result = carrier.carry(path, start_s, channels)
+            if compare and (start_s, channels) == WAYS[0]:
                 result.difference = bare.difference(path, result)
             if not isinstance(task, Path):
                 path.unlink()

@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import psutil
 import pyarrow as pa
@@ -57,12 +57,13 @@ class Carrier:
         self.descriptors, self.children, self.folders = self._left()
         self.memory = self.process.memory_info().rss
 
-    def carry(self, path: Path) -> Carried:
-        """Prepare one local file with a job's settings."""
+    def carry(self, path: Path, start_s: float | None = None, channels: Literal["mix", "split"] = "mix") -> Carried:
+        """Prepare one local file with a job's settings; `start_s` is a manifest's, `channels` as in the settings."""
         result, began = Carried(path.name), time.monotonic()
-        row = {"recording_id": "a", "place": "a", "uri": str(path.absolute())}
+        row = {"recording_id": "a", "place": "a", "uri": str(path.absolute()), "range_start_s": start_s}
+        settings = SETTINGS.model_copy(update={"channels": channels})
         try:
-            tables = list(prepare.prepare(pa.Table.from_pylist([row], RECORDING), SETTINGS))
+            tables = list(prepare.prepare(pa.Table.from_pylist([row], RECORDING), settings))
         except BaseException as error:
             result.broken.append(f"{type(error).__name__}: {error}")
         else:
@@ -72,7 +73,7 @@ class Carrier:
             result.flags = rows[-1]["recording_flags"] or [] if rows else []
             result.duration_s = (rows[-1]["duration_s"] or 0.0) if rows else 0.0
             result.broken = [] if all(table.schema == WINDOW for table in tables) else ["tables of another schema"]
-            result.broken += broken_rows(rows)
+            result.broken += broken_rows(rows, start_s or 0.0)
         result.took_s = time.monotonic() - began
         result.broken += self._left_behind()
         return result
@@ -93,8 +94,8 @@ class Carrier:
         return found
 
 
-def broken_rows(rows: list[dict[str, Any]]) -> list[str]:
-    """What is wrong with the WINDOW rows of one recording."""
+def broken_rows(rows: list[dict[str, Any]], from_s: float = 0.0) -> list[str]:
+    """What is wrong with the WINDOW rows of one recording, which are wanted from `from_s` on."""
     if not rows:
         return ["no window"]
     found: list[str] = []
@@ -106,14 +107,14 @@ def broken_rows(rows: list[dict[str, Any]]) -> list[str]:
     for row in rows:
         code, at = row["failure_code"], f"window {row['segment_index']}"
         start_s, end_s, samples = row["start_s"], row["end_s"], row["samples"]
-        if code and code not in CODES:
+        if code and code not in (CODES | {FailureCode.INVALID_ROW} if from_s else CODES):
             found.append(f"{at} failed as {code}: {row['failure_detail']}")
         if code and (not row["failure_detail"] or "voxtral-" in row["failure_detail"]):
             found.append(f"{at} has the detail {row['failure_detail']!r}")
-        if not 0 <= start_s <= end_s < math.inf:
+        if not from_s <= start_s <= end_s < math.inf:
             found.append(f"{at} is from {start_s} to {end_s}")
-        if not code and end_s > duration_s + EDGE_S:
-            found.append(f"{at} ends at {end_s}, the recording at {duration_s}")
+        if not code and end_s > from_s + duration_s + EDGE_S:
+            found.append(f"{at} ends at {end_s}, the recording at {from_s + duration_s}")
         if samples is not None and not 0 <= len(samples) - 2 * round((end_s - start_s) * 16_000) < 2 * CHUNK_SAMPLES:
             found.append(f"{at} has {len(samples)} bytes for {end_s - start_s} s")
         edges = [edge for span in row["spans"] or [] for edge in (span["start_s"], span["end_s"])]
