@@ -18,9 +18,11 @@ CHUNK_BYTES = 1 << 20
 def difference(path: Path, ours: Carried) -> str:
     """In which way our audio differs from what ffmpeg makes of the file by itself, or that it does not."""
     seconds = decoded_s(path)
-    if abs(ours.duration_s - seconds) <= FRAME_S:
-        return "as much audio" if seconds else f"no audio, either way: {', '.join(ours.codes)}"
     why = ", ".join([*ours.codes, *ours.flags]) or "without a remark"
+    if not seconds and not ours.duration_s:
+        return f"no audio, either way: {why}"
+    if seconds and ours.duration_s and abs(ours.duration_s - seconds) <= FRAME_S:
+        return "as much audio"
     if not ours.duration_s:
         foreign = [name for name in _formats(path) if name not in confined.FORMATS]
         return f"ffmpeg alone has audio: {why}" + (f" ({foreign[0]} is not among the formats)" if foreign else "")

@@ -153,7 +153,7 @@ def report(results: list[Carried], console: Console, took_s: float) -> None:
     console.print(table)
     if any(result.difference for result in results):
         table = Table("compared with bare ffmpeg", "files", "such as")
-        kinds = Counter(result.difference for result in results)
+        kinds = Counter(result.difference for result in results if result.difference)
         for kind, count in kinds.most_common():
             such = [Path(result.name).name for result in results if result.difference == kind]
             table.add_row(kind, str(count), "; ".join(such[:4]))
