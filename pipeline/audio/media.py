@@ -25,7 +25,7 @@ EDGE_S = 0.01  # of samples that the resampler may still give after the last fra
 # Left to itself, ffmpeg takes jumps of 10 s in some formats for the start of another recording; and in some it takes
 # the audio for the only stream, whose start is then 0, unless an offset is given.
 JUMP_S, OFFSET_S = 108_000, 1e-6
-ENTRIES = "format=format_name,duration:stream=codec_type,channels,sample_rate,duration:stream_tags=DURATION"
+ENTRIES = "format=format_name,duration:stream=codec_type,channels,sample_rate,bit_rate,duration:stream_tags=DURATION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ def told(facts: Mapping[str, Any], path: Path) -> Probe:
         format=names[0],
         channels=int(stream.get("channels") or 0),
         sample_rate_hz=rate,
-        duration_s=float(duration) * _missing_share(path) if duration else None,
+        duration_s=_whole_s(path, float(duration), int(stream.get("bit_rate") or 0) / 8) if duration else None,
         duration_is_stated=stated,
     )
 
@@ -203,15 +203,16 @@ def _silence(seconds: float) -> Iterator[bytes]:
         left -= min(left, confined.CHUNK_BYTES)
 
 
-def _missing_share(path: Path) -> float:
-    """Bytes that a RIFF (wav) header states over bytes that are there, at least 1.
+def _whole_s(path: Path, duration_s: float, bytes_per_s: float) -> float:
+    """The duration with the bytes that a RIFF (wav) header states and the file lacks.
 
-    ffprobe cuts a wav's duration to the file's size, which hides that it was truncated. Sizes of 0 and from about
-    2**31 on are what programs write that do not know the size yet.
+    Without a fact chunk ffprobe estimates a wav's duration from the file's size, which hides that it was truncated.
+    Sizes of 0 and from about 2**31 on are what programs write that do not know the size yet.
     """
     with path.open("rb") as file:
         head = file.read(8)
-    stated = int.from_bytes(head[4:], "little") + 8
-    if head[:4] != b"RIFF" or not 8 < stated < 0x7FFFF000:
-        return 1.0
-    return max(1.0, stated / path.stat().st_size)
+    stated, size = int.from_bytes(head[4:], "little") + 8, path.stat().st_size
+    is_estimate = duration_s * bytes_per_s <= 1.001 * size  # as printed, it is rounded
+    if head[:4] != b"RIFF" or not size < stated < 0x7FFFF000 or not is_estimate:
+        return duration_s
+    return duration_s * stated / size

@@ -94,6 +94,15 @@ def test_truncation_shows_in_the_probe() -> None:
     assert timestamps.is_truncated(seconds(path), facts.duration_s)
 
 
+@pytest.mark.parametrize("codec", ["pcm_s16le", "pcm_f32le", "pcm_alaw", "adpcm_ms"])
+def test_a_truncated_wav_states_the_whole_duration(codec: str, tmp_path: Path) -> None:
+    path = tmp_path / "call.wav"
+    ffmpeg("-i", write_wav(tmp_path / "tone.wav", tone(4.0)), "-c:a", codec, path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
+    assert media.probe(path, LIMITS).duration_s == pytest.approx(4.0, rel=0.02)
+    assert seconds(path) == pytest.approx(1.0, rel=0.05)
+
+
 def test_the_name_alone_makes_no_recording(tmp_path: Path) -> None:
     (tmp_path / "text.flac").write_text("no media at all\n" * 50)
     assert failure(tmp_path / "text.flac").code is FailureCode.NOT_MEDIA
