@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -54,8 +55,7 @@ class Carrier:
 
     def settle(self) -> None:
         """What is here now is not left behind by a file."""
-        self.descriptors, self.children, self.folders = self._left()
-        self.memory = self.process.memory_info().rss
+        self.before, self.memory = self._here(), self.process.memory_info().rss
 
     def carry(self, path: Path, start_s: float | None = None, channels: Literal["mix", "split"] = "mix") -> Carried:
         """Prepare one local file with a job's settings; `start_s` is a manifest's, `channels` as in the settings."""
@@ -78,14 +78,18 @@ class Carrier:
         result.broken += self._left_behind()
         return result
 
-    def _left(self) -> tuple[int, int, int]:
-        folders = len(list(self.temporary.glob("voxtral-*")))
-        return self.process.num_fds(), len(self.process.children(recursive=True)), folders
+    def _here(self) -> tuple[list[str], ...]:
+        """Open files, processes and temporary folders."""
+        links = [Path(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
+        files = [str(link.readlink()) for link in links if link.is_symlink()]
+        processes = [f"process {child.pid}" for child in self.process.children(recursive=True)]
+        return files, processes, [str(path) for path in self.temporary.glob("voxtral-*")]
 
     def _left_behind(self) -> list[str]:
-        now, before = self._left(), (self.descriptors, self.children, self.folders)
-        names = ("file descriptors", "processes", "temporary folders")
-        found = [f"leaves {x - y} {name}" for x, y, name in zip(now, before, names, strict=True) if x > y]
+        pairs = zip(self._here(), self.before, strict=True)
+        found = [
+            f"leaves {', '.join(sorted(set(now) - set(before)))}" for now, before in pairs if len(now) > len(before)
+        ]
         grown = self.process.memory_info().rss - self.memory
         if grown > GROWTH_BYTES:
             found.append(f"memory has grown by {grown >> 20} MB")
