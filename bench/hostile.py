@@ -35,7 +35,7 @@ from bench.promises import Carried, Carrier
 # How mutants are wanted: from where, and which channels. Most of them whole; seven in all, so that every healthy file,
 # of which there are 68, is wanted in every way.
 WAYS = [(None, "mix")] * 5 + [(0.3, "mix"), (None, "split")]
-PATIENCE_S = 600.0  # for one file
+PATIENCE_S = 1_800.0  # for one file: audio.max_duration_s of silence takes minutes
 WARM_UP = ("pcm.wav", "aac.m4a", "not there")
 SPAWN = multiprocessing.get_context("spawn")
 Task = int | Path  # the number of a mutant, or a file
