@@ -151,7 +151,7 @@ def _on_its_clock(
             while gaps and _bytes(gaps[0][0]) < at + len(rest) - _bytes(EDGE_S):
                 begin_s, length_s = gaps.pop(0)
                 if trusted is None and (begin_s > 0 or length_s > LATE_S):
-                    flag = timestamps.check(path, limits)
+                    flag = timestamps.check(path, limits, start_s + begin_s + length_s)
                     flags |= {flag} if flag else set()
                     trusted = flag is not Flag.TIMESTAMPS_CORRECTED
                     if not trusted and start_s:  # ffmpeg has looked for it by timestamps

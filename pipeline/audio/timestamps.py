@@ -67,11 +67,11 @@ def gaps(folder: Path) -> Generator[list[tuple[float, float]], None, None]:
         yield found
 
 
-def check(path: Path, limits: Audio) -> Flag | None:
+def check(path: Path, limits: Audio, resumes_s: float = 0.0) -> Flag | None:
     """Read all timestamps. timestamps_corrected: they are wrong. long_gaps: they leave a lot of silence. None: neither.
 
     They are wrong where they jump backward, go on beyond the duration that the container states, or span less time than
-    the audio takes; and, where no duration is stated, if they leave more silence than LONG_GAPS_S and than there is
+    the audio takes; where a gap ends, at `resumes_s` on the recording's clock, when all packets are over; and, where no duration is stated, if they leave more silence than LONG_GAPS_S and than there is
     audio. Where the container states so much, too, that silence is long_gaps.
     """
     first_s = reached_s = None
@@ -95,9 +95,11 @@ def check(path: Path, limits: Audio) -> Flag | None:
             reached_s = max(reached_s, at_s + length_s)
     stream, container = about["stream"], about["format"]
     names = set(container.get("format_name", "").split(","))
+    begin_s = _seconds(container.get("start_time")) or 0.0
     if first_s is None or reached_s is None or backward or not names & STORES_TIMESTAMPS:
         return Flag.TIMESTAMPS_CORRECTED
-    begin_s = _seconds(container.get("start_time")) or 0.0
+    if resumes_s > reached_s - begin_s + GAP_S:
+        return Flag.TIMESTAMPS_CORRECTED
     stated_s = None
     if names & STATES_DURATION:
         late_s = (_seconds(stream.get("start_time")) or begin_s) - begin_s

@@ -159,3 +159,10 @@ def test_flac_that_begins_in_mid_stream(junk: bytes, flac: Path) -> None:
     lost = len(ramp) - len(samples[np.flatnonzero(samples)[0] - 1 :])
     assert np.array_equal(samples[-60_000:], ramp[-60_000:])
     assert lost <= 1024
+
+
+def test_no_audio_follows_the_last_packet(tmp_path: Path) -> None:
+    path = tmp_path / "call.mkv"
+    ffmpeg("-i", write_wav(tmp_path / "tone.wav", tone(2.0)), "-c:a", "flac", path)
+    assert timestamps.check(path, LIMITS, resumes_s=1.0) is None
+    assert timestamps.check(path, LIMITS, resumes_s=30.0) is Flag.TIMESTAMPS_CORRECTED
