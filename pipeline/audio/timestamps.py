@@ -71,8 +71,9 @@ def check(path: Path, limits: Audio, resumes_s: float = 0.0) -> Flag | None:
     """Read all timestamps. timestamps_corrected: they are wrong. long_gaps: they leave a lot of silence. None: neither.
 
     They are wrong where they jump backward, go on beyond the duration that the container states, or span less time than
-    the audio takes; where a gap ends, at `resumes_s` on the recording's clock, when all packets are over; and, where no duration is stated, if they leave more silence than LONG_GAPS_S and than there is
-    audio. Where the container states so much, too, that silence is long_gaps.
+    the audio takes; where a gap ends, at `resumes_s` on the recording's clock, after the last packet; and, where no
+    duration is stated, if they leave more silence than LONG_GAPS_S and than there is audio. Where the container states
+    so much, too, that silence is long_gaps.
     """
     first_s = reached_s = None
     backward, audio_s, about = False, 0.0, {"stream": {}, "format": {}}
