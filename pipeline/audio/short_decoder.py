@@ -91,6 +91,7 @@ def decoded(file: BinaryIO, wanted: dict[str, Any]) -> tuple[dict[str, Any], byt
                     "codec_type": "audio",
                     "channels": stream.codec_context.channels,
                     "sample_rate": stream.codec_context.sample_rate,
+                    "bit_rate": stream.codec_context.bit_rate,
                     "duration": own_s,
                     "tags": dict(stream.metadata),
                 }
