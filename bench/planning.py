@@ -37,6 +37,7 @@ from pipeline import estimate, nightly, planning, store
 from pipeline.ledger import parts
 from pipeline.nightly import Nightly
 from pipeline.settings import Settings
+from pipeline.sources import listing
 from pipeline.tasks.transcribe.schema import TRANSCRIPT
 
 SINCE = datetime(2026, 1, 1, tzinfo=UTC)
@@ -49,7 +50,7 @@ def bucket(count: int, output: str) -> int:
     """Plan a night over a synthetic bucket; returns how many recordings there are to do."""
     facts = {"input": "s3://bucket/calls/", "output": output, "engine": ENGINE, "engine_speed": 100.0}
     with (
-        patch.object(store, "walk", lambda _: _objects(count)),
+        patch.object(listing, "walk", lambda _: _objects(count)),
         patch.object(store, "look", lambda _: None),
         patch.object(estimate, "_whole_s", lambda *_: 60.0),
     ):
