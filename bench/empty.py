@@ -50,7 +50,7 @@ class Heard(Transcription):
 def _files(count: int) -> Iterator[tuple[str, Facts]]:
     for at in range(count):
         name = f"/nowhere/calls/{at // 1_000:05d}/recording-{at:08d}.mp3"
-        yield name, {"type": "file", "size": 1_000_000 + at % 1_000, "mtime": 1.7e9 + at}
+        yield name, {"type": "file", "size": 20_000 + at % 1_000, "mtime": 1.7e9 + at}
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from pipeline.ledger.parts import AlreadyPublished
 from pipeline.planning import Plan
 from pipeline.redaction import redacted
 from pipeline.schema import PROVENANCE, RECORDING
+from pipeline.sources.kept import take
 from pipeline.tasks.protocol import Left
 
 OWN = ("recording_id", "place", "uri", "range_start_s", "range_end_s")  # columns of RECORDING that rows repeat
@@ -86,8 +87,7 @@ class Writer:
 
     def add(self, answers: pa.Table) -> None:
         """Take in what an engine has answered."""
-        for recording_id, own in self._assembly.add(answers):
-            self._finish(recording_id, own)
+        self._finish(list(self._assembly.add(answers)))
 
     def flush_if_due(self) -> None:
         """Commit what is finished, if it is much, or if it has waited for flush_interval_s."""
@@ -97,10 +97,11 @@ class Writer:
 
     def finish(self) -> None:
         """Write what is left. A recording that never came back is a failure with a row like any other."""
-        for recording_id, answers in list(self._assembly.unfinished()):
-            self._finish(recording_id, answers, complete=False)
-        for at in np.flatnonzero(self._is_waiting).tolist():
-            self._finish(str(self._plan.listing.recordings["recording_id"][at]), [], complete=False)
+        self._finish(list(self._assembly.unfinished()), complete=False)
+        left = np.flatnonzero(self._is_waiting)
+        for at in range(0, len(left), RECORDINGS_PER_PART):
+            lost = take(self._plan.listing.recordings.select(["recording_id"]), left[at : at + RECORDINGS_PER_PART])
+            self._finish([(str(name), []) for name in lost["recording_id"].to_pylist()], complete=False)
         self.flush()
 
     def flush(self) -> None:
@@ -139,14 +140,20 @@ class Writer:
             known, at = self._positions.find(digests(recordings["recording_id"]))
             self._is_waiting[at[known]] = False
 
-    def _finish(self, recording_id: str, answers: list[Row], complete: bool = True) -> None:
-        (is_listed,), (at,) = self._positions.find(digests(pa.array([recording_id])))
-        if not is_listed or not self._is_waiting[at]:  # a stage that Ray ran twice
-            return
-        self._is_waiting[at] = False
+    def _finish(self, found: Sequence[tuple[str, list[Row]]], complete: bool = True) -> None:
+        """Make rows of recordings, each by its recording_id with its answers in order."""
+        is_listed, positions = self._positions.find(digests(pa.array([name for name, _ in found], pa.string())))
+        found = [own for own, known in zip(found, is_listed, strict=True) if known]
+        positions = positions[is_listed]
         listing = self._plan.listing
-        recording = listing.recordings.slice(int(at), 1).to_pylist()[0]
-        extra = listing.extra.slice(int(at), 1).to_pylist()[0] if listing.extra.num_columns else {}
+        recordings = take(listing.recordings, positions).to_pylist()
+        extra = take(listing.extra, positions).to_pylist() if listing.extra.num_columns else [{}] * len(found)
+        for (_, answers), at, *rows in zip(found, positions, recordings, extra, strict=True):
+            if self._is_waiting[at]:  # else a stage that Ray ran twice
+                self._is_waiting[at] = False
+                self._finish_one(*rows, answers, complete)
+
+    def _finish_one(self, recording: Row, extra: Row, answers: list[Row], complete: bool) -> None:
         read = next((row["content_version"] for row in answers if row["segment_count"] is not None), None)
         known = {key: value for key, value in recording.items() if key in OWN or key not in RECORDING.names}
         known |= {"declared_language": recording["language"], "content_version": read or recording["content_version"]}
@@ -156,6 +163,6 @@ class Writer:
             self._tally.left[str(why)] += 1
             return
         # Before it is counted: an interruption between the two must not say "saved".
-        self._finished[recording_id] = rows
+        self._finished[recording["recording_id"]] = rows
         whole = self._tally.add(rows)
         flow.count_recording(whole["outcome"], whole["failure_code"], whole["duration_s"] or 0.0)

@@ -101,6 +101,8 @@ class EngineActor:
         silent = pc.is_null(windows["samples"])  # these never reach the engine
         done = [await self._worker(windows.filter(silent))]
         windows = windows.filter(pc.invert(silent))
+        if not len(windows):
+            return done[0]
         names = [f"{row['recording_id']}:{row['segment_index']}" for row in windows.select(NAMED_BY).to_pylist()]
         suspects = await self._tracker.suspects.remote(self._name, names)
         others = [at for at, name in enumerate(names) if name not in suspects]

@@ -26,9 +26,14 @@ from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Settings
 from pipeline.tasks.protocol import Task
 
-BLOCKS = 4_096  # input blocks: enough to balance a cluster, few enough to schedule; more above the limits of each
+# Input blocks, each a decode task: enough to balance a cluster, few enough to schedule. There are more above the limits
+# of each, and fewer, but no less than FEWEST_BLOCKS, where recordings are small: a task and its windows cost 45 ms of
+# CPU time (python -m bench.scale), and 2 MB, some minutes of speech, take ten times as much to decode.
+BLOCKS, FEWEST_BLOCKS = 4_096, 512
 MAX_BLOCK_ROWS, MAX_BLOCK_BYTES = 64, 256_000_000  # recordings of a decode task, and their media
+SMALL_BLOCK_BYTES = 2_000_000
 MIN_BLOCK_BYTES = 1 << 20
+SAMPLES_BYTES = 1 << 20  # half a minute of a table of windows
 # Batches that are inside one engine actor at once, together twice what its engine computes at once. Where windows may
 # be so long that a batch has more than so many bytes, batches are smaller, and more of them are inside.
 BATCHES_IN_FLIGHT, MAX_BATCHES_IN_FLIGHT, MAX_BATCH_BYTES = 8, 32, 128 << 20
@@ -55,6 +60,7 @@ def answers(
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
+    context.memory_usage_poll_interval_s = None  # else each task starts a thread, for statistics that nobody reads
     # A block of windows is one task of an engine: larger ones come and go in waves, with nothing between them.
     window_bytes = (settings.segmentation.max_window_s or checkpoint.chunk_s) * SAMPLE_RATE_HZ * 2
     at_once = 2 * engine.windows_at_once
@@ -125,33 +131,59 @@ def _told(tracker: Any, tell: Callable[[EngineStates], None]) -> Iterator[None]:
 
 
 def blocks(recordings: pa.Table) -> list[pa.Table]:
-    """RECORDING rows in order, as the input of decode tasks: as many rows in each as BLOCKS of them need, no more than
-    MAX_BLOCK_ROWS, and no more media than MAX_BLOCK_BYTES but for single recordings."""
-    rows = max(1, min(MAX_BLOCK_ROWS, math.ceil(len(recordings) / BLOCKS)))
+    """RECORDING rows in order, as the input of decode tasks: as many rows in each as BLOCKS of them need, or, up to
+    SMALL_BLOCK_BYTES of media, FEWEST_BLOCKS; no more than MAX_BLOCK_ROWS, and no more media than MAX_BLOCK_BYTES but
+    for single recordings."""
+    rows, most = (min(MAX_BLOCK_ROWS, math.ceil(len(recordings) / count)) for count in (BLOCKS, FEWEST_BLOCKS))
     sizes = np.nan_to_num(recordings["size_bytes"].to_numpy())
     ends = np.cumsum(sizes)
     found, at = [], 0
     while at < len(recordings):
-        room = (ends[at - 1] if at else 0) + MAX_BLOCK_BYTES
-        count = min(rows, max(1, int(np.searchsorted(ends, room, side="right")) - at))
+        before = ends[at - 1] if at else 0
+        small, large = np.searchsorted(ends, [before + SMALL_BLOCK_BYTES, before + MAX_BLOCK_BYTES], side="right") - at
+        count = max(1, min(most, int(small)), min(rows, int(large)))
         found.append(recordings.slice(at, count))
         at += count
     return found
 
 
 def _prepare(recordings: pa.Table, task: Task, settings: Settings, tracker: Any) -> Iterator[pa.Table]:
-    """Task.prepare, counted, and known to the tracker: a task whose worker crashed is tried again, and then its
-    recordings go one by one, until one has ended DECODE_KILLS workers."""
+    """Task.prepare, together, counted, and known to the tracker."""
+    for windows in together(_tracked(recordings, task, settings, tracker)):
+        metrics.count_windows(windows)
+        yield windows
+
+
+def together(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    """WINDOW tables, joined until they have SAMPLES_BYTES of samples: in a block of many small ones Ray handles each
+    column of each by itself. How they are joined follows from them alone: given again, they are joined as before."""
+    some: list[pa.Table] = []
+    for windows in tables:
+        some.append(windows)
+        if sum(each["samples"].nbytes for each in some) >= SAMPLES_BYTES:
+            yield _joined(some)
+            some = []
+    if some:
+        yield _joined(some)
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    return tables[0] if len(tables) == 1 else pa.concat_tables(tables).combine_chunks()
+
+
+def _tracked(recordings: pa.Table, task: Task, settings: Settings, tracker: Any) -> Iterator[pa.Table]:
+    """Task.prepare; a task whose worker crashed is tried again, and then its recordings go one by one, until one has
+    ended DECODE_KILLS workers."""
     attempt, ids = secrets.token_hex(8), recordings["recording_id"].to_pylist()
     suspects: Any = ray.get(tracker.begin.remote(attempt, ids))
     if not suspects:
-        yield from _counted(task.prepare(recordings, settings))
+        yield from task.prepare(recordings, settings)
         tracker.leave.remote(attempt, ids)
         return
     for at, name in enumerate(ids):
         ray.get(tracker.enter.remote(attempt, [name]))
         own = recordings.slice(at, 1)
-        yield from _counted(_alone(own, task, settings, tracker, suspects.get(name, (0, 0))))
+        yield from _alone(own, task, settings, tracker, suspects.get(name, (0, 0)))
         ray.get(tracker.leave.remote(attempt, [name]))
 
 
@@ -169,12 +201,6 @@ def _alone(
         for count, table in enumerate(windows, 1):
             yield table
             ray.get(tracker.yields.remote(name, count))
-
-
-def _counted(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-    for windows in tables:
-        metrics.count_windows(windows)
-        yield windows
 
 
 def _cause(error: BaseException) -> str:
