@@ -33,6 +33,8 @@ class Kept:
         self.count += len(recordings)
         positions = np.arange(len(recordings)) if self._keep is None else np.flatnonzero(self._keep(recordings))
         own = recordings if len(positions) == len(recordings) else recordings.take(pa.array(positions))
+        if own["place"].equals(own["uri"]):  # as of all recordings that are listed as a whole: once in memory
+            own = own.set_column(own.schema.get_field_index("place"), RECORDING.field("place"), own["uri"])
         self._tables.append((own, extra(positions.tolist()) if extra else columns.no_columns(len(own))))
         return recordings
 
