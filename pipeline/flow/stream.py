@@ -159,12 +159,13 @@ def _prepare(recordings: pa.Table, task: Task, settings: Settings, tracker: Any)
 def together(tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
     """WINDOW tables, joined until they have SAMPLES_BYTES of samples: in a block of many small ones Ray handles each
     column of each by itself. How they are joined follows from them alone: given again, they are joined as before."""
-    some: list[pa.Table] = []
+    some, size = list[pa.Table](), 0
     for windows in tables:
         some.append(windows)
-        if sum(each["samples"].nbytes for each in some) >= SAMPLES_BYTES:
+        size += windows["samples"].nbytes
+        if size >= SAMPLES_BYTES:
             yield _joined(some)
-            some = []
+            some, size = [], 0
     if some:
         yield _joined(some)
 
