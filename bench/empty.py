@@ -39,12 +39,13 @@ class Heard(Transcription):
     """Transcription of windows that nobody has decoded."""
 
     def prepare(self, recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
-        for windows in super().prepare(recordings, settings):
-            columns = {name: windows[name] for name in WINDOW.names}
-            nothing, some = pa.nulls(len(windows), pa.string()), pa.array([0.1] * len(windows))
-            columns |= {"failure_code": nothing, "failure_detail": nothing, "end_s": some, "speech_s": some}
-            columns |= {"duration_s": some, "samples": pa.array([SAMPLES] * len(windows), pa.binary())}
-            yield pa.table(columns, WINDOW)
+        for failed in super().prepare(recordings, settings):
+            windows, nothing, some = failed, pa.nulls(len(failed), pa.string()), pa.array([0.1] * len(failed))
+            own = {"failure_code": nothing, "failure_detail": nothing, "end_s": some, "speech_s": some}
+            own |= {"duration_s": some, "samples": pa.array([SAMPLES] * len(failed), pa.binary())}
+            for name, values in own.items():
+                windows = windows.set_column(WINDOW.get_field_index(name), WINDOW.field(name), values)
+            yield windows
 
 
 def _files(count: int) -> Iterator[tuple[str, Facts]]:

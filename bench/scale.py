@@ -87,7 +87,7 @@ def check(count: int, output: str) -> None:
     for table in ("segments", "transcripts"):
         ids: Counter[str] = Counter()
         for path in Path(output).glob(f"{table}/*/*.parquet"):
-            ids.update(pq.ParquetFile(path).read(["recording_id"])["recording_id"].to_pylist())
+            ids.update(map(str, pq.ParquetFile(path).read(["recording_id"])["recording_id"].to_pylist()))
         assert (len(ids), ids.total()) == (count, count), f"{table}: {len(ids)} recordings in {ids.total()} rows"
 
 

@@ -147,11 +147,11 @@ class Writer:
         positions = positions[is_listed]
         listing = self._plan.listing
         recordings = take(listing.recordings, positions).to_pylist()
-        extra = take(listing.extra, positions).to_pylist() if listing.extra.num_columns else [{}] * len(found)
-        for (_, answers), at, *rows in zip(found, positions, recordings, extra, strict=True):
+        extras = take(listing.extra, positions).to_pylist() if listing.extra.num_columns else [{}] * len(found)
+        for (_, answers), at, recording, extra in zip(found, positions, recordings, extras, strict=True):
             if self._is_waiting[at]:  # else a stage that Ray ran twice
                 self._is_waiting[at] = False
-                self._finish_one(*rows, answers, complete)
+                self._finish_one(recording, extra, answers, complete)
 
     def _finish_one(self, recording: Row, extra: Row, answers: list[Row], complete: bool) -> None:
         read = next((row["content_version"] for row in answers if row["segment_count"] is not None), None)
