@@ -24,17 +24,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
 from bench import empty
 from bench.peaks import Peaks
 from pipeline import writer
+from pipeline.ledger import parts
 
 LOOK_EVERY_S = 0.5
 # Processes by what they are for; others are "Ray".
-KINDS = {"driver": "driver", "_prepare": "decode tasks", "EngineActor": "engine actor", "Tracker": "trackers"}
+KINDS = {"driver": "driver", "_prepare": "decode tasks", "EngineActor": "engine actor"}
+KINDS |= dict.fromkeys(("EngineTracker", "DecodeTracker", "Gathering"), "trackers")
+COLUMNS = [*dict.fromkeys(KINDS.values()), "Ray"]
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Measured:
 
     @property
     def driver_slope(self) -> float:
-        """MB by which the driver grew in the second half of the process."""
+        """MB by which the driver grew in the second half of the job."""
         half = self.peaks.over_time[len(self.peaks.over_time) // 2 :]
         sizes = [size for _, size, _ in half if size]
         return float(np.polyfit(range(len(sizes)), sizes, 1)[0] * len(sizes) / 1e6) if len(sizes) > 2 else 0.0
@@ -83,11 +85,12 @@ def measure(count: int, heard: bool, output: str, kill_at: int | None = None) ->
 
 
 def check(count: int, output: str) -> None:
-    """Each recording has one row in the tables of the published run."""
-    for table in ("segments", "transcripts"):
+    """There is one report, and each recording has one row in the tables that it lists."""
+    (report,) = parts.reports(output)
+    for table in parts.tables_of(report):
         ids: Counter[str] = Counter()
-        for path in Path(output).glob(f"{table}/*/*.parquet"):
-            ids.update(map(str, pq.ParquetFile(path).read(["recording_id"])["recording_id"].to_pylist()))
+        for name in report[table]:
+            ids.update(map(str, parts.read_part(output, name, ["recording_id"])["recording_id"].to_pylist()))
         assert (len(ids), ids.total()) == (count, count), f"{table}: {len(ids)} recordings in {ids.total()} rows"
 
 
@@ -95,7 +98,7 @@ def main() -> None:
     """Run all and print."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     cases = sys.argv[2:] or ["failed", "heard"]
-    whole = Table("", "to do", "seconds", "CPU s", *KINDS.values(), "Ray", "driver MB", "growth MB", "store MB")
+    whole = Table("", "to do", "seconds", "CPU s", *COLUMNS, "driver MB", "growth MB", "store MB")
     whole.title = f"{count:,} recordings"
     phases = Table("driver's main thread, CPU ms per recording", *empty.PHASES)
     with tempfile.TemporaryDirectory() as folder:
@@ -108,15 +111,14 @@ def main() -> None:
                 todo, cpu_s = found.facts.get("todo", 0), found.cpu_s
                 cells = [f"{sum(cpu_s.values()):,.0f}"]
                 per = 1e3 / todo if todo else 0.0  # ms of each recording
-                cells += [f"{cpu_s.get(kind, 0.0) * per:.2f} ms" for kind in (*KINDS.values(), "Ray")]
+                cells += [f"{cpu_s.get(kind, 0.0) * per:.2f} ms" for kind in COLUMNS]
                 cells += [f"{found.peaks.private_bytes['driver'] / 1e6:,.0f}", f"{found.driver_slope:,.0f}"]
                 cells.append(f"{found.peaks.store_bytes / 1e6:,.0f}")
                 whole.add_row(f"{case}, {step}", f"{todo:,}", f"{found.seconds:,.0f}", *cells)
                 if todo:
                     own = found.facts["phases"]
                     phases.add_row(f"{case}, {step}", *(f"{own.get(name, 0.0) * per:.3f}" for name in empty.PHASES))
-                print(case, step, todo, f"{found.seconds:.0f}", *cells, found.facts.get("phases"), file=sys.stderr)
-                print(dict(found.peaks.cpu_s), file=sys.stderr, flush=True)
+                print(case, step, *cells, file=sys.stderr, flush=True)
                 if step in ("all", "resumed"):
                     check(count, output)
     console = Console(width=160)
