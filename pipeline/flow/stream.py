@@ -32,7 +32,6 @@ from pipeline.tasks.protocol import Task
 BLOCKS, FEWEST_BLOCKS = 4_096, 512
 MAX_BLOCK_ROWS, MAX_BLOCK_BYTES = 64, 256_000_000  # recordings of a decode task, and their media
 SMALL_BLOCK_BYTES = 2_000_000
-UNUSED = ["place", "modified_at"]  # columns of RECORDING, by decode tasks
 MIN_BLOCK_BYTES = 1 << 20
 SAMPLES_BYTES = 1 << 20  # half a minute of a table of windows
 # Batches that are inside one engine actor at once, together twice what its engine computes at once. Where windows may
@@ -78,8 +77,8 @@ def answers(
         trackers += tracker, decoding, gathering
         if tell:
             telling.enter_context(_told(tracker, tell))
-        rows = recordings.drop_columns(UNUSED)  # all of them lie in the object store until the end
-        windows = ray.data.from_blocks(blocks(rows)).map_batches(  # pyright: ignore[reportArgumentType]
+        # All of them lie in the object store until the end.
+        windows = ray.data.from_blocks(blocks(recordings)).map_batches(  # pyright: ignore[reportArgumentType]
             _prepare,  # pyright: ignore[reportArgumentType]
             fn_kwargs={"task": task, "settings": settings, "tracker": decoding},
             batch_size=None,

@@ -89,7 +89,8 @@ class Task(Protocol):
 
     def prepare(self, recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
         """Recordings -> WINDOW rows, with columns of the task's own: at least one for each recording. The same
-        recordings give the same tables, in the same order."""
+        recordings give the same tables, in the same order, whether they come together or one by one: no table has
+        windows of two."""
         ...
 
     def decode_died(self, given: Iterable[pa.Table], recording: pa.Table, kills: int) -> Iterator[pa.Table]:
