@@ -90,7 +90,8 @@ def _clocked() -> Iterator[dict[str, float]]:
 
 
 def job(count: int, heard: bool, output: str, answer: Connection) -> None:
-    """The job, in a process of its own."""
+    """The job, in a process of its own and with a cluster of its own."""
+    os.environ["RAY_ADDRESS"] = "local"
     engine = {"family": "scripted", "model": "none", "device": "cpu"}
     facts = {"input": "/nowhere", "output": output, "engine": engine, "language": {"methods": ["score"]}}
     with _simulated(count, heard), _clocked() as phases:
