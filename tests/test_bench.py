@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+from bench import scale
 from bench.planning import bucket
 from bench.roofline import GPUS, SHAPES, Work, cost
-from bench.scale import check, measure
 from bench.trials import Trial, checkpoint, measure, noise, small_shapes
 from tests.conftest import DEMO
 
@@ -62,8 +62,8 @@ def test_a_bucket_that_is_simulated_is_planned(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("heard", [False, True])
 def test_recordings_that_take_no_work_are_done_once(heard: bool, tmp_path: Path) -> None:
-    found = measure(300, heard, str(tmp_path))
-    check(300, str(tmp_path))
+    found = scale.measure(300, heard, str(tmp_path))
+    scale.check(300, str(tmp_path))
     outcomes = {name: found.facts["report"]["numbers"][name] for name in ("ok", "failed")}
     assert outcomes == ({"ok": 300, "failed": 0} if heard else {"ok": 0, "failed": 300})
-    assert not measure(300, heard, str(tmp_path)).facts["todo"]
+    assert not scale.measure(300, heard, str(tmp_path)).facts["todo"]
