@@ -36,6 +36,7 @@ def test_small_recordings_come_many_in_a_block_unless_there_are_few() -> None:
         assert {len(block) for block in found[:-1]} == {rows}, (count, size)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.none() | st.integers(0, 9), min_size=1, max_size=4), max_size=30), st.integers(0, 30))
 def test_windows_that_are_given_again_are_joined_as_before(recordings: list[list[int | None]], again: int) -> None:
     """Each recording in a table of its own; at some point its worker crashes, and what follows is another failure."""
