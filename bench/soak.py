@@ -23,7 +23,7 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from bench.speech import DEMO, long_recording
+from bench.speech import DEMO, LECTURE
 from demo.run import ENGINE
 
 RECORDINGS, LONG_S = 20_000, 36_000.0
@@ -38,7 +38,9 @@ def corpus(folder: Path) -> None:
     clips = sorted((DEMO / "held_out").glob("*.ogg"))
     for at in range(RECORDINGS):
         (folder / f"{at:05d}.ogg").hardlink_to(_beside(folder, clips[at % len(clips)]))
-    long_recording(folder, LONG_S, "mp3").rename(folder / f"{RECORDINGS // 100:05d} long.mp3")
+    looped = ["-stream_loop", "-1", "-i", LECTURE, "-t", str(LONG_S), "-c", "copy"]
+    long = folder / f"{RECORDINGS // 100:05d} long.mp3"
+    subprocess.run(["ffmpeg", "-nostdin", "-v", "error", *looped, long], check=True)
 
 
 def _beside(folder: Path, clip: Path) -> Path:
