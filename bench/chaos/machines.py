@@ -1,0 +1,129 @@
+"""A Ray cluster of a head and two workers, each in a network namespace of its own where that is permitted."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from unittest.mock import patch
+
+import psutil
+from ray.cluster_utils import Cluster
+
+from bench.chaos.network import Network, inside
+
+WORKERS, CPUS = 2, 1  # each
+# Ray looks at its nodes more often than it does by itself (every 3 s, five times), and gives up a dead head sooner.
+IMPATIENT = {
+    "RAY_health_check_initial_delay_ms": "1000",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_failure_threshold": "4",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+}
+
+
+class Machines:
+    """Nodes that can be lost, replaced, and cut off."""
+
+    def __init__(self, network: Network | None, temporary: str) -> None:
+        """`temporary` is the TMPDIR of all nodes."""
+        self._network, self._temporary = network, temporary
+        self.host = network.address if network else "127.0.0.1"
+        self._places = [network.add() if network else (None, "127.0.0.1") for _ in range(WORKERS)]
+        self._workers: dict[int, object] = {}  # by place
+        self.start()
+
+    @property
+    def address(self) -> str:
+        """RAY_ADDRESS."""
+        return str(self._cluster.address)
+
+    def start(self) -> None:
+        """A new cluster."""
+        with patch.dict(os.environ, {"TMPDIR": self._temporary, **IMPATIENT}):
+            head = {"num_cpus": CPUS, "include_dashboard": False, "node_ip_address": self.host}
+            self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        for place in range(WORKERS):
+            self._add(place)
+
+    def _add(self, place: int) -> None:
+        namespace, address = self._places[place]
+        with patch.dict(os.environ, {"TMPDIR": self._temporary, **IMPATIENT}), inside(namespace):
+            self._workers[place] = self._cluster.add_node(num_cpus=CPUS, node_ip_address=address)
+
+    def lose_worker(self, rng: random.Random) -> str:
+        """One ends with all that runs on it, and another one comes. Returns which."""
+        place = rng.randrange(WORKERS)
+        self._cluster.remove_node(self._workers[place], allow_graceful=False)
+        self._add(place)
+        return f"worker {place}"
+
+    def replace_lost(self) -> None:
+        """New workers for those that Ray has given up."""
+        for place, node in list(self._workers.items()):
+            if not node.any_processes_alive():
+                self._cluster.remove_node(node, allow_graceful=False)
+                self._add(place)
+
+    def lose_head(self) -> str:
+        """The head ends, and with it the cluster; a new one comes."""
+        for processes in self._cluster.head_node.all_processes.values():
+            for process in processes:
+                with suppress(ProcessLookupError):
+                    os.kill(process.process.pid, signal.SIGKILL)
+        self._stop()
+        self.start()
+        return "the cluster is a new one"
+
+    def cut(self, rng: random.Random) -> str:
+        """Cut a worker off, until `join`. Returns its name."""
+        assert self._network
+        name, _ = rng.choice(self._places)
+        assert name
+        self._network.cut(name)
+        return name
+
+    def join(self, name: str) -> None:
+        """Connect it again."""
+        assert self._network
+        self._network.join(name)
+
+    def processes(self, title: str) -> list[psutil.Process]:
+        """Ray's worker processes whose title holds this."""
+        return [process for process in _workers() if title in _title(process)]
+
+    def _stop(self) -> None:
+        with suppress(AssertionError):  # processes that end a moment later
+            self._cluster.shutdown()
+
+    def close(self) -> None:
+        """End all of it."""
+        self._stop()
+        if self._network:
+            self._network.close()
+
+
+def _workers() -> Iterator[psutil.Process]:
+    for process in psutil.Process().children(recursive=True):  # others may run Ray beside us
+        if _title(process).startswith("ray::"):
+            yield process
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
+@contextmanager
+def machines(network: Network | None, temporary: str) -> Iterator[Machines]:
+    """Start them; they are gone at the end."""
+    found = Machines(network, temporary)
+    try:
+        yield found
+    finally:
+        found.close()
