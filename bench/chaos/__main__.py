@@ -2,9 +2,9 @@
 
 Ray, ffmpeg and object storage (moto, behind a proxy of ours) are real; the words are not. Each run takes a command
 (jobs.transcribe, jobs.ask, jobs.nightly; one, or two of the same at once), on S3 or a local disk, and disturbs it some
-thirty times. Then every recording must be published once, with its undisturbed text, and nothing may be left. The exit
-status is 1 where something was found. Network, clock and disk need root; the clock needs libfaketime, too (`sh
-infra/install-system-tools.sh faketime`): what this machine does not permit is left out, and said.
+forty times. Then every recording must be published once, with its undisturbed text, and nothing may be left. The exit
+status is 1 where something was found. Network and disk need root, the clock a C compiler: what this machine does not
+permit is left out, and said.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,8 +27,9 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.chaos import checks, network
+from bench.chaos.clock import Clock
 from bench.chaos.machines import machines
-from bench.chaos.monkey import FAKETIME, KINDS, ROOM_BYTES, Diary, Monkey
+from bench.chaos.monkey import KINDS, ROOM_BYTES, Diary, Monkey
 from bench.chaos.proxy import Proxy
 from demo.s3 import embedded_s3
 from pipeline import nightly, planning, settings, store
@@ -43,7 +45,8 @@ COMMANDS: dict[str, type[settings.Settings]] = {
 }
 SETTLE_S = 60.0  # for processes to end
 CALM_RUNS = 3  # of the same command, after the disturbances, until there is nothing left to do
-HURRIED = "--flush-interval-s 0.5 --engine.count 2 --engine.max-num-seqs 8 --engine.max-deaths 100000".split()
+HURRIED = """--flush-interval-s 0.5 --engine.device cpu --engine.count 2 --engine.max-num-seqs 8
+    --engine.max-deaths 100000""".split()
 
 
 def permitted() -> dict[str, str]:
@@ -51,8 +54,8 @@ def permitted() -> dict[str, str]:
     why = {}
     if not network.is_permitted():
         why["network"] = "network namespaces cannot be made here (root, iproute2)"
-    if not FAKETIME.exists():
-        why["clock"] = "no libfaketime (sh infra/install-system-tools.sh faketime)"
+    if not shutil.which("cc"):
+        why["clock"] = "there is no C compiler"
     with tempfile.TemporaryDirectory() as folder:
         if not mounted(Path(folder)):
             why["disk"] = "a tmpfs cannot be mounted here (root)"
@@ -94,7 +97,8 @@ def scene(kinds: Sequence[str], rng: random.Random, diary: Diary) -> Iterator[Mo
         environment |= {"NO_PROXY": f"{os.environ['NO_PROXY']},{address}", "no_proxy": address}
         stack.enter_context(patch.dict(os.environ, environment))
         store.forget_clients()
-        yield Monkey(stack.enter_context(machines(found, str(temporary))), proxy, temporary, rng, diary)
+        clock = Clock(folder) if "clock" in kinds else None
+        yield Monkey(stack.enter_context(machines(found, str(temporary))), proxy, temporary, clock, rng, diary)
 
 
 def undisturbed(monkey: Monkey, name: str, arguments: list[str], output: str) -> dict[str, list[str]]:
@@ -103,9 +107,9 @@ def undisturbed(monkey: Monkey, name: str, arguments: list[str], output: str) ->
     return checks.texts(output)
 
 
-def disturbed(monkey: Monkey, name: str, arguments: list[str], twins: bool, kinds: Sequence[str], at_most: int) -> int:
-    """Disturb a command until it is done, and then let it do what failed meanwhile. Returns how often it started."""
-    starts = monkey.run([(name, arguments)] * (2 if twins else 1), kinds, at_most)
+def settled(monkey: Monkey, name: str, arguments: list[str]) -> int:
+    """Let a command do what failed while it was disturbed. Returns how often it started."""
+    starts = 0
     for _ in range(CALM_RUNS):
         if not planning.plan(load(arguments, COMMANDS[name])).count:
             return starts
@@ -148,6 +152,7 @@ def main() -> int:
         console.print(f"{kind}: {why}")
     if unknown := [kind for kind in kinds if kind not in KINDS or kind in missing]:
         parser.error(f"not here: {', '.join(unknown)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started goes at the end
     began = time.monotonic()
     with ExitStack() as stack:
         log = stack.enter_context(wanted.log.open("a")) if wanted.log else None
@@ -175,11 +180,12 @@ def chaos(monkey: Monkey, kinds: Sequence[str], kills: int, console: Console) ->
     while diary.kills.total() < kills:
         diary.runs += 1
         name, twins = rng.choice(list(COMMANDS)), rng.random() < 0.3
-        output = rng.choice(["s3://chaos", str(folder)]) + f"/run-{diary.runs}"
+        output = rng.choice(["s3://chaos", str(monkey.temporary)]) + f"/run-{diary.runs}"
         command = [*(asking if name == "ask" else arguments), "--output", output]
         diary.note("run", command=name, twins=twins, output=output)
         before, clock = diary.kills.total(), time.monotonic()
-        starts = disturbed(monkey, name, command, twins, kinds, min(KILLS_PER_RUN, kills - before))
+        starts = monkey.run([(name, command)] * (2 if twins else 1), kinds, min(KILLS_PER_RUN, kills - before))
+        starts += settled(monkey, name, command)
         check(monkey, folder, output, RECORDINGS, expected[name])
         diary.note("done", starts=starts, seconds=round(time.monotonic() - clock, 1))
         done = diary.kills.total()

@@ -13,14 +13,17 @@ import psutil
 from ray.cluster_utils import Cluster
 
 from bench.chaos.network import Network, inside
+from pipeline.flow.cluster import kept_signals
 
 WORKERS, CPUS = 2, 1  # each
-# Ray looks at its nodes more often than it does by itself (every 3 s, five times), and gives up a dead head sooner.
+# Ray looks at its nodes more often than it does by itself (every 3 s, five times), and gives up a dead head sooner. Its
+# workers give way to everything else on the machine (niceness 15), which makes them too slow where it is busy.
 IMPATIENT = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "4",
+    "RAY_worker_niceness": "0",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
 }
 
@@ -43,7 +46,7 @@ class Machines:
 
     def start(self) -> None:
         """A new cluster."""
-        with patch.dict(os.environ, {"TMPDIR": self._temporary, **IMPATIENT}):
+        with patch.dict(os.environ, {"TMPDIR": self._temporary, **IMPATIENT}), kept_signals():
             head = {"num_cpus": CPUS, "include_dashboard": False, "node_ip_address": self.host}
             self._cluster = Cluster(initialize_head=True, head_node_args=head)
         for place in range(WORKERS):
@@ -51,7 +54,7 @@ class Machines:
 
     def _add(self, place: int) -> None:
         namespace, address = self._places[place]
-        with patch.dict(os.environ, {"TMPDIR": self._temporary, **IMPATIENT}), inside(namespace):
+        with patch.dict(os.environ, {"TMPDIR": self._temporary, **IMPATIENT}), kept_signals(), inside(namespace):
             self._workers[place] = self._cluster.add_node(num_cpus=CPUS, node_ip_address=address)
 
     def lose_worker(self, rng: random.Random) -> str:

@@ -19,28 +19,28 @@ from typing import IO, Any
 
 import psutil
 
+from bench.chaos.clock import Clock
 from bench.chaos.job import Job
 from bench.chaos.machines import Machines
 from bench.chaos.proxy import Mode, Proxy
 
 PACE_S = 0.2, 2.4  # between two disturbances
-PATIENCE_S = 150.0  # without a disturbance, a job that takes longer has hung
+PATIENCE_S = 300.0  # without a disturbance, a job that takes longer has hung
 STARTS = 30  # of one command, beyond those that were killed
 # How Ray names the processes of our stages.
 ENGINE, DECODER = "EngineActor", "prepare"
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1")
-JUMPS_S = 3600.0  # of the clock, at most, forwards or back
+JUMPS_S = 3600.0  # what the clock goes wrong by, at most
 # How often each kind is chosen, beside the others.
 KINDS = {
-    "driver": 4,
+    "driver": 2,
     "decoder": 8,
     "engine": 6,
-    "raylet": 2,
+    "raylet": 1,
     "head": 1,
-    "storage": 5,
+    "storage": 4,
     "network": 2,
     "clock": 4,
-    "disk": 3,
+    "disk": 2,
 }
 
 Row = dict[str, Any]
@@ -77,8 +77,9 @@ class Monkey:
     """
 
     machines: Machines
-    proxy: Proxy | None
+    proxy: Proxy
     temporary: Path
+    clock: Clock | None
     rng: random.Random
     diary: Diary
     _ends: dict[str, tuple[threading.Timer, Callable[[], None]]] = field(default_factory=dict)
@@ -86,7 +87,10 @@ class Monkey:
     def run(self, commands: Sequence[tuple[str, Sequence[str]]], kinds: Sequence[str], at_most: int) -> int:
         """Returns how often a command was started. They are done at the end, and nothing is disturbed any more."""
         left, starts = at_most, Counter[int]()
-        environment, clock = self._environment("clock" in kinds)
+        environment = {"RAY_ADDRESS": self.machines.address, "TMPDIR": str(self.temporary)}
+        if self.clock:
+            self.clock.set(0.0)
+            environment |= self.clock.environment
         jobs = {number: self._start(command, environment) for number, command in enumerate(commands)}
         starts.update(jobs.keys())
         deadline = time.monotonic() + PATIENCE_S
@@ -97,7 +101,7 @@ class Monkey:
                 kind = self.rng.choices(kinds, [KINDS[kind] for kind in kinds])[0]
                 number, job = self.rng.choice(list(jobs.items()))
                 phase = job.phase
-                detail = self._disturb(kind, job, clock)
+                detail = None if kind in self._ends else self._disturb(kind, job)  # some are still going on
                 if detail is not None:
                     self.diary.kill(kind, command=job.name, phase=phase, detail=detail)
                     left, deadline = left - 1, time.monotonic() + PATIENCE_S
@@ -124,15 +128,6 @@ class Monkey:
         self.diary.starts += 1
         return Job(*command, environment)
 
-    def _environment(self, with_clock: bool) -> tuple[dict[str, str], Path]:
-        clock = self.temporary.parent / "clock"
-        clock.write_text("+0")
-        found = {"RAY_ADDRESS": self.machines.address, "TMPDIR": str(self.temporary)}
-        if with_clock:
-            found |= {"LD_PRELOAD": str(FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(clock)}
-            found |= {"FAKETIME_DONT_FAKE_MONOTONIC": "1", "FAKETIME_CACHE_DURATION": "1"}
-        return found, clock
-
     def _ended(self, job: Job) -> None:
         self.diary.note("end", command=job.name, status=job.status, phase=job.phase, reason=job.reason())
         if wrong := job.end():
@@ -145,7 +140,7 @@ class Monkey:
         self.diary.finding(f"{job.name} did nothing for {PATIENCE_S:.0f} s, in phase {job.phase!r}")
         job.kill()
 
-    def _disturb(self, kind: str, job: Job, clock: Path) -> str | None:
+    def _disturb(self, kind: str, job: Job) -> str | None:
         """What was done; None where there is nothing to do it to."""
         match kind:
             case "driver":
@@ -153,27 +148,36 @@ class Monkey:
             case "decoder" | "engine":
                 return self._kill(self.machines.processes(DECODER if kind == "decoder" else ENGINE))
             case "raylet":
-                return self.machines.lose_worker(self.rng)
+                detail = self.machines.lose_worker(self.rng)
             case "head":
-                return self.machines.lose_head()
+                detail = self.machines.lose_head()
             case "clock":
-                jump = self.rng.uniform(-JUMPS_S, JUMPS_S)
-                clock.write_text(f"{jump:+.0f}")
-                return f"{jump:+.0f} s"
-            case _ if kind in self._ends:  # it is still going on
-                return None
+                detail = self._jump()
             case "storage":
-                return self._storage()
+                detail = self._storage()
             case "network":
-                seconds = self.rng.choice([self.rng.uniform(0.5, 3.0), self.rng.uniform(6.0, 12.0)])
-                name = self.machines.cut(self.rng)
-                self._until(kind, seconds, lambda: self.machines.join(name))
-                return f"{name} for {seconds:.1f} s"
+                detail = self._cut()
             case _:
-                seconds = self.rng.uniform(0.5, 4.0)
-                self._resize(full=True)
-                self._until(kind, seconds, lambda: self._resize(full=False))
-                return f"for {seconds:.1f} s"
+                detail = self._fill()
+        return detail
+
+    def _jump(self) -> str:
+        assert self.clock
+        jump = self.rng.uniform(-JUMPS_S, JUMPS_S)
+        self.clock.set(jump)
+        return f"{jump:+.0f} s"
+
+    def _cut(self) -> str:
+        seconds = self.rng.choice([self.rng.uniform(0.5, 3.0), self.rng.uniform(6.0, 12.0)])
+        name = self.machines.cut(self.rng)
+        self._until("network", seconds, lambda: self.machines.join(name))
+        return f"{name} for {seconds:.1f} s"
+
+    def _fill(self) -> str:
+        seconds = self.rng.uniform(0.5, 4.0)
+        self._resize(full=True)
+        self._until("disk", seconds, lambda: self._resize(full=False))
+        return f"for {seconds:.1f} s"
 
     def _kill(self, found: Sequence[psutil.Process]) -> str | None:
         if not found:
@@ -185,11 +189,10 @@ class Monkey:
         return None
 
     def _storage(self) -> str:
-        assert self.proxy
         mode: Mode = self.rng.choice(["refuse", "slow", "cut"])
         seconds = self.rng.uniform(0.5, 4.0)
         self.proxy.behave(mode)
-        self._until("storage", seconds, lambda proxy=self.proxy: proxy.behave("calm"))
+        self._until("storage", seconds, lambda: self.proxy.behave("calm"))
         return f"{mode} for {seconds:.1f} s"
 
     def _resize(self, full: bool) -> None:
