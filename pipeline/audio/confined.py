@@ -13,11 +13,11 @@ import resource
 import select
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from pipeline import temporary
 from pipeline.errors import ConfigurationError, RecordingError
 from pipeline.schema import FailureCode
 from pipeline.settings import Audio
@@ -55,9 +55,9 @@ def check_tools() -> None:
 @contextmanager
 def own_name(path: Path) -> Iterator[Path]:
     """A folder of ours in which the recording has a name of ours."""
-    with tempfile.TemporaryDirectory(prefix="voxtral-") as folder:
+    with temporary.folder() as folder:
         suffix = path.suffix.lower()
-        name = Path(folder, "recording" + (suffix if suffix in NAMED else ""))
+        name = folder / ("recording" + (suffix if suffix in NAMED else ""))
         name.symlink_to(path.absolute())
         yield name
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import fsspec
 
-from pipeline import store
+from pipeline import store, temporary
 from pipeline.audio import confined
 from pipeline.errors import RecordingError, TransientError, failure
 from pipeline.schema import FailureCode
@@ -54,9 +53,9 @@ def local_copy(
             if store.content_version(store.filesystem(scheme).info(path)) != before:
                 raise TransientError(FailureCode.STORAGE_ERROR, f"{uri}: it changed while it was read")
         return
-    with tempfile.TemporaryDirectory(prefix="voxtral-") as folder:
+    with temporary.folder() as folder:
         suffix = PurePosixPath(path).suffix
-        copy = Path(folder, "object" + (suffix if suffix.lower() in confined.NAMED else ""))
+        copy = folder / ("object" + (suffix if suffix.lower() in confined.NAMED else ""))
         with _as_recording_error(uri):
             fetched = partial(_fetch, uri, copy, version, size_bytes, max_bytes)
             version = store.patiently(fetched, store.credentials_expired)
@@ -92,8 +91,8 @@ def ends_of(uri: str) -> Iterator[tuple[Path, bool]]:
         with local_copy(uri) as copy:
             yield copy.path, True
         return
-    with tempfile.TemporaryDirectory(prefix="voxtral-") as folder:
-        ends = Path(folder, "object")
+    with temporary.folder() as folder:
+        ends = folder / "object"
         with _as_recording_error(uri):
             files = store.filesystem(scheme)
             _, size = _facts(files, path)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
+from contextlib import ExitStack
 from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
-from pipeline import store
+from pipeline import store, temporary
 from pipeline.exports.names import below_root
 from pipeline.exports.reading.answers import Answers
 from pipeline.exports.reading.audio import Places
@@ -51,9 +50,10 @@ class Site:
             store.READ_ERRORS: answers cannot be read.
         """
         self._places, self._pool, self._sample = places, pool, sample
-        self._folder = tempfile.TemporaryDirectory(prefix="voxtral-")
-        self._answers = Answers(answers, Path(self._folder.name))
-        self._index = Index(self._write, Path(self._folder.name))
+        self._opened = ExitStack()
+        folder = self._opened.enter_context(temporary.folder())
+        self._answers = Answers(answers, folder)
+        self._index = Index(self._write, folder)
 
     def __enter__(self) -> Site:
         return self
@@ -69,7 +69,7 @@ class Site:
                 self._write("index.html", asset("index.html"))
         finally:
             self._answers.close()
-            self._folder.cleanup()
+            self._opened.close()
 
     def add(self, rows: Sequence[tuple[Row, str]], segments: Sequence[Row], report: Row) -> int:
         """Write the pages of whole recordings, each with the path of its files without extension. `segments` are the
