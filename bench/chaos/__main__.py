@@ -121,10 +121,10 @@ def settled(monkey: Monkey, name: str, arguments: list[str]) -> int:
     return starts
 
 
-def check(monkey: Monkey, folder: Path, output: str, count: int, expected: dict[str, list[str]]) -> None:
+def check(monkey: Monkey, output: str, count: int, expected: dict[str, list[str]]) -> None:
     """Note what is wrong after a run."""
-    deadline = time.monotonic() + SETTLE_S
-    while (left := checks.processes(str(folder))) and time.monotonic() < deadline:
+    deadline, folder = time.monotonic() + SETTLE_S, str(monkey.temporary.parent)
+    while (left := checks.processes(folder)) and time.monotonic() < deadline:
         time.sleep(0.5)
     found = [f"processes are left: {left}"] if left else []
     found += checks.published(output, count, expected)
@@ -186,7 +186,7 @@ def chaos(monkey: Monkey, kinds: Sequence[str], kills: int, console: Console) ->
         before, clock = diary.kills.total(), time.monotonic()
         starts = monkey.run([(name, command)] * (2 if twins else 1), kinds, min(KILLS_PER_RUN, kills - before))
         starts += settled(monkey, name, command)
-        check(monkey, folder, output, RECORDINGS, expected[name])
+        check(monkey, output, RECORDINGS, expected[name])
         diary.note("done", starts=starts, seconds=round(time.monotonic() - clock, 1))
         done = diary.kills.total()
         console.print(

@@ -19,6 +19,7 @@ from pipeline.errors import ConfigurationError
 
 LEASE = "started/nightly.lock"
 LEASE_S, RENEWED_S = 600.0, 120.0  # the lease of a driver that was killed ends after LEASE_S
+SAME_START_S = 2.0  # a process's start is computed from the machine's, whose clock is set a little now and then
 
 Row = dict[str, Any]
 
@@ -41,13 +42,14 @@ def lease(output: str) -> Iterator[None]:
     def write(first: bool) -> None:
         until = datetime.now(UTC) + timedelta(seconds=LEASE_S)
         facts = {"name": name, "job": job, "host": host, "pid": os.getpid(), "until": until.isoformat()}
+        facts["process_started"] = _started(os.getpid())
         (store.create if first else store.replace)(uri, json.dumps(facts).encode())
 
     def is_ours() -> bool:
         return json.loads(store.read(uri))["name"] == name
 
     def is_over(holder: Row) -> bool:
-        gone = holder["host"] == host and not psutil.pid_exists(holder["pid"])
+        gone = holder["host"] == host and not _lives(holder)
         again = job is not None and holder.get("job") == job
         return gone or again or datetime.fromisoformat(holder["until"]) <= datetime.now(UTC)
 
@@ -81,3 +83,17 @@ def lease(output: str) -> Iterator[None]:
         with suppress(*store.READ_ERRORS):  # it runs out by itself
             if is_ours():
                 store.remove(uri)
+
+
+def _started(pid: int) -> float | None:
+    """When a process of this machine began, in seconds; None where there is none, or none that still runs. It tells
+    processes apart that had the same number, as the first one of a container that is started again has."""
+    with suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    return None
+
+
+def _lives(holder: Row) -> bool:
+    started = _started(holder["pid"])
+    return started is not None and abs(holder.get("process_started", started) - started) < SAME_START_S

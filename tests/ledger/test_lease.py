@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 
+import psutil
 import pytest
 
 from pipeline import store
@@ -58,6 +60,20 @@ def test_the_lease_of_a_process_that_is_gone_is_taken_over(place: str) -> None:
         gone.wait()
     leave_lease(place, host=socket.gethostname(), pid=gone.pid)
     with lease.lease(place):
+        pass
+
+
+def test_a_process_that_has_ended_and_one_that_has_its_number_now_hold_no_lease(place: str) -> None:
+    unreaped = subprocess.Popen([sys.executable, "-c", ""])
+    while psutil.Process(unreaped.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    leave_lease(place, host=socket.gethostname(), pid=unreaped.pid)
+    with lease.lease(place):
+        pass
+    unreaped.wait()
+    began = psutil.Process().create_time()
+    leave_lease(place, host=socket.gethostname(), pid=os.getpid(), process_started=began - 60.0)
+    with lease.lease(place), pytest.raises(ConfigurationError, match="another night"), lease.lease(place):
         pass
 
 
