@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -116,6 +116,9 @@ def plan(settings: Settings, own_only: bool = False, tell: Callable[[str], objec
     rows, own = done.Index(about["fingerprint"], own_only), done.Index(about["fingerprint"])  # earlier runs; this one
     try:
         reports, same = parts.reports(settings.output), {name: about[name] for name in SAME}
+        if reports and reports[-1]["finished_at"] >= about["started_at"]:  # our clock is behind that of its driver
+            began = datetime.fromisoformat(reports[-1]["finished_at"]) + timedelta(microseconds=1)
+            about["started_at"] = began.isoformat()
         earlier = parts.of_task(reports, task.name)
         _refuse_other_types(task, settings.output, earlier)
         run_id = (

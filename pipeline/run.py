@@ -95,7 +95,7 @@ def _execute(plan: Plan, writer: Writer, log: Log) -> Row:
         for part in output.catch_up():  # what another driver has committed in the last moment
             tally.add_part(part)
     facts = plan.about | {
-        "finished_at": datetime.now(UTC).isoformat(),
+        "finished_at": max(datetime.now(UTC).isoformat(), plan.about["started_at"]),  # runs are ordered by it
         "already_done": plan.why[Status.DONE],
         "resumed": resumed,
         "not_reached": plan.count + resumed - tally.recordings - tally.left.total(),
