@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import psutil
@@ -16,6 +17,7 @@ from bench.chaos.network import Network, inside
 from pipeline.flow.cluster import kept_signals
 
 WORKERS, CPUS = 2, 1  # each
+TRIES = 5
 # Ray looks at its nodes more often than it does by itself (every 3 s, five times), and gives up a dead head sooner. Its
 # workers give way to everything else on the machine (niceness 15), which makes them too slow where it is busy.
 IMPATIENT = {
@@ -27,6 +29,8 @@ IMPATIENT = {
     "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
 }
 
+T = TypeVar("T")
+
 
 class Machines:
     """Nodes that can be lost, replaced, and cut off."""
@@ -36,7 +40,7 @@ class Machines:
         self._network, self._temporary = network, temporary
         self.host = network.address if network else "127.0.0.1"
         self._places = [network.add() if network else (None, "127.0.0.1") for _ in range(WORKERS)]
-        self._workers: dict[int, object] = {}  # by place
+        self._workers: dict[int, Any] = {}  # by place
         self.start()
 
     @property
@@ -46,16 +50,26 @@ class Machines:
 
     def start(self) -> None:
         """A new cluster."""
-        with patch.dict(os.environ, {"TMPDIR": self._temporary, **IMPATIENT}), kept_signals():
-            head = {"num_cpus": CPUS, "include_dashboard": False, "node_ip_address": self.host}
-            self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        head = {"num_cpus": CPUS, "include_dashboard": False, "node_ip_address": self.host}
+        self._cluster = self._tried(lambda: Cluster(initialize_head=True, head_node_args=head), None)
         for place in range(WORKERS):
             self._add(place)
 
     def _add(self, place: int) -> None:
         namespace, address = self._places[place]
-        with patch.dict(os.environ, {"TMPDIR": self._temporary, **IMPATIENT}), kept_signals(), inside(namespace):
-            self._workers[place] = self._cluster.add_node(num_cpus=CPUS, node_ip_address=address)
+        node = {"num_cpus": CPUS, "node_ip_address": address}
+        self._workers[place] = self._tried(lambda: self._cluster.add_node(**node), namespace)
+
+    def _tried(self, start: Callable[[], T], namespace: str | None) -> T:
+        """What starts a node in a namespace, tried more than once: Ray waits for a node only so long."""
+        for left in reversed(range(TRIES)):
+            with patch.dict(os.environ, {"TMPDIR": self._temporary, **IMPATIENT}), kept_signals(), inside(namespace):
+                try:
+                    return start()
+                except Exception:  # Ray raises nothing more special
+                    if not left:
+                        raise
+        raise AssertionError("the last try has raised")
 
     def lose_worker(self, rng: random.Random) -> str:
         """One ends with all that runs on it, and another one comes. Returns which."""

@@ -24,7 +24,7 @@ from bench.chaos.job import Job
 from bench.chaos.machines import Machines
 from bench.chaos.proxy import Mode, Proxy
 
-PACE_S = 0.2, 2.4  # between two disturbances
+PACE_S = 0.1, 1.8  # between two disturbances
 PATIENCE_S = 300.0  # without a disturbance, a job that takes longer has hung
 STARTS = 30  # of one command, beyond those that were killed
 # How Ray names the processes of our stages.
@@ -32,11 +32,11 @@ ENGINE, DECODER = "EngineActor", "prepare"
 JUMPS_S = 3600.0  # what the clock goes wrong by, at most
 # How often each kind is chosen, beside the others.
 KINDS = {
-    "driver": 2,
+    "driver": 1,
     "decoder": 8,
     "engine": 6,
     "raylet": 1,
-    "head": 1,
+    "head": 0.5,
     "storage": 4,
     "network": 2,
     "clock": 4,
