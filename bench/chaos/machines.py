@@ -87,7 +87,8 @@ class Machines:
 
     def lose_head(self) -> str:
         """The head ends, and with it the cluster; a new one comes."""
-        for processes in self._cluster.head_node.all_processes.values():
+        head: Any = self._cluster.head_node
+        for processes in head.all_processes.values():
             for process in processes:
                 with suppress(ProcessLookupError):
                     os.kill(process.process.pid, signal.SIGKILL)
