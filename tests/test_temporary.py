@@ -8,7 +8,13 @@ import pytest
 
 from pipeline import temporary
 
-HOLD = "from pipeline import temporary\nwith temporary.folder() as it:\n (it / 'half').touch()\n print(it, flush=True)\n input()"
+HOLD = """
+from pipeline import temporary
+with temporary.folder() as folder:
+    (folder / "half").touch()
+    print(folder, flush=True)
+    input()
+"""
 
 
 def holding(parent: Path) -> tuple[subprocess.Popen[str], Path]:

@@ -71,12 +71,13 @@ class Job:
         return None
 
     def reason(self) -> str:
-        """The error in its last line."""
+        """The error in its last line, or what wanted attention before it."""
         for line in reversed(self.said):
             try:
                 told = json.loads(line)
             except ValueError:
                 continue
-            if isinstance(told, dict) and told.get("level") == "error":
-                return str(told["message"])
+            message = str(told.get("message")) if isinstance(told, dict) else ""
+            if message.startswith(("error: ", "attention: ")):
+                return message
         return ""

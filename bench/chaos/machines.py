@@ -18,15 +18,15 @@ from pipeline.flow.cluster import kept_signals
 
 WORKERS, CPUS = 2, 1  # each
 TRIES = 5
-# Ray looks at its nodes more often than it does by itself (every 3 s, five times), and gives up a dead head sooner. Its
-# workers give way to everything else on the machine (niceness 15), which makes them too slow where it is busy.
+# Ray looks at its nodes more often than it does by itself (every 3 s, five times), and gives up a dead head after 25 s
+# in place of 60. Its workers give way to everything else on the machine (niceness 15): too slow where it is busy.
 IMPATIENT = {
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "1000",
     "RAY_health_check_failure_threshold": "4",
     "RAY_worker_niceness": "0",
-    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "25",
 }
 
 T = TypeVar("T")

@@ -21,7 +21,7 @@ import psutil
 
 from bench.chaos.clock import Clock
 from bench.chaos.job import Job
-from bench.chaos.machines import Machines
+from bench.chaos.machines import IMPATIENT, Machines
 from bench.chaos.proxy import Mode, Proxy
 
 PACE_S = 0.1, 1.8  # between two disturbances
@@ -87,7 +87,7 @@ class Monkey:
     def run(self, commands: Sequence[tuple[str, Sequence[str]]], kinds: Sequence[str], at_most: int) -> int:
         """Returns how often a command was started. They are done at the end, and nothing is disturbed any more."""
         left, starts = at_most, Counter[int]()
-        environment = {"RAY_ADDRESS": self.machines.address, "TMPDIR": str(self.temporary)}
+        environment = IMPATIENT | {"RAY_ADDRESS": self.machines.address, "TMPDIR": str(self.temporary)}
         if self.clock:
             self.clock.set(0.0)
             environment |= self.clock.environment

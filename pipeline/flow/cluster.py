@@ -17,6 +17,7 @@ from ray.exceptions import AuthenticationError
 from pipeline.errors import ConfigurationError
 from pipeline.flow.actors import EngineActor
 from pipeline.flow.gpus import placed
+from pipeline.flow.head import watched
 from pipeline.log import through_root
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.settings import Engine, Settings
@@ -36,7 +37,7 @@ def engine_cpus(engine: Engine) -> float:
 
 @contextmanager
 def cluster(
-    settings: Settings, checkpoint: Checkpoint, say: Callable[[str], None] = lambda _: None
+    settings: Settings, checkpoint: Checkpoint, say: Callable[..., object] = lambda *_, **__: None
 ) -> Iterator[Settings]:
     """Join the cluster that RAY_ADDRESS names or that runs on this machine, or start one; leave it at the end. Yields
     the settings with what `placed` and `decide` say of the engines; `say` is told what was chosen and why.
@@ -66,7 +67,8 @@ def cluster(
         logging.getLogger("ray.data.exceptions").setLevel(level if settings.verbose else logging.CRITICAL)
         settings = settings.model_copy(update={"engine": placed(settings.engine, checkpoint, say)})
         engine = decide(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-        yield settings.model_copy(update={"engine": engine})
+        with watched(ray.get_runtime_context().gcs_address, say):
+            yield settings.model_copy(update={"engine": engine})
     finally:
         if not joined:
             engines = _engine_processes()
