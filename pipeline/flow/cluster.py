@@ -37,7 +37,7 @@ def engine_cpus(engine: Engine) -> float:
 
 @contextmanager
 def cluster(
-    settings: Settings, checkpoint: Checkpoint, say: Callable[..., object] = lambda *_, **__: None
+    settings: Settings, checkpoint: Checkpoint, say: Callable[..., None] = lambda *_, **__: None
 ) -> Iterator[Settings]:
     """Join the cluster that RAY_ADDRESS names or that runs on this machine, or start one; leave it at the end. Yields
     the settings with what `placed` and `decide` say of the engines; `say` is told what was chosen and why.

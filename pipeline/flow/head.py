@@ -13,7 +13,7 @@ AWAY_S = 10.0  # before it is told; Ray waits for a minute (RAY_gcs_rpc_server_r
 
 
 @contextmanager
-def watched(address: str, say: Callable[..., object]) -> Iterator[None]:
+def watched(address: str, say: Callable[..., None]) -> Iterator[None]:
     """Meanwhile say once where nothing listens at the head's address, `host:port`, for AWAY_S."""
     over = threading.Event()
     host, _, port = address.rpartition(":")

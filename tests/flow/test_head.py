@@ -16,12 +16,12 @@ def test_a_head_that_does_not_answer_is_told_once(monkeypatch: pytest.MonkeyPatc
     def say(text: str, **_: str) -> None:
         said.append(text)
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        with head.watched(f"127.0.0.1:{server.getsockname()[1]}", say):
-            for _ in range(20):
-                server.accept()[0].close()
-            assert not said
-            server.close()
-            wait_for(lambda: said, 30)
+    server = socket.create_server(("127.0.0.1", 0))
+    with head.watched(f"127.0.0.1:{server.getsockname()[1]}", say):
+        for _ in range(20):
+            server.accept()[0].close()
+        assert not said
+        server.close()
+        wait_for(lambda: said, 30)
     (line,) = said
     assert line.startswith("attention: the head of the Ray cluster, 127.0.0.1:") and "refused" in line
