@@ -57,7 +57,7 @@ class Machines:
 
     def _add(self, place: int) -> None:
         namespace, address = self._places[place] or (None, None)
-        node = {"num_cpus": CPUS} | ({"node_ip_address": address} if address else {})
+        node: dict[str, Any] = {"num_cpus": CPUS} | ({"node_ip_address": address} if address else {})
         self._workers[place] = self._tried(lambda: self._cluster.add_node(**node), namespace)
 
     def _tried(self, start: Callable[[], T], namespace: str | None) -> T:
