@@ -37,7 +37,7 @@ from pipeline.command_line import load
 from pipeline.tasks.ask.settings import AskSettings
 
 CLIPS = Path(__file__).parents[2] / "demo/held_out"
-RECORDINGS, KILLS_PER_RUN = 60, 80
+RECORDINGS, KILLS_PER_RUN = 30, 80
 COMMANDS: dict[str, type[settings.Settings]] = {
     "transcribe": settings.Settings,
     "ask": AskSettings,

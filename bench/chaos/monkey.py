@@ -24,7 +24,7 @@ from bench.chaos.job import Job
 from bench.chaos.machines import IMPATIENT, Machines
 from bench.chaos.proxy import Mode, Proxy
 
-PACE_S = 0.1, 1.8  # between two disturbances
+PACE_S = 0.1, 1.2  # between two disturbances
 PATIENCE_S = 300.0  # without a disturbance, a job that takes longer has hung
 STARTS = 30  # of one command, beyond those that were killed
 # How Ray names the processes of our stages.
