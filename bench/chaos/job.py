@@ -22,7 +22,8 @@ class Job:
     """`python -m jobs.NAME ...`, started when this is made."""
 
     def __init__(self, name: str, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-        self.name, self.phase, self.started = name, "planning", time.monotonic()
+        self.name, self.phase = name, "planning"
+        self.moved, self._state = time.monotonic(), ""
         self._process = subprocess.Popen(
             [sys.executable, "-m", f"jobs.{name}", *arguments, "--log-format", "json"],
             cwd=ROOT,
@@ -43,6 +44,8 @@ class Job:
             self.said.append(line.rstrip())
             if found := re.search(r'"phase": "([^"]+)"', line):
                 self.phase = found[1]
+            if (state := str(re.findall(r'"(?:phase|recordings|windows|failed)": [^,]+', line))) != self._state:
+                self.moved, self._state = time.monotonic(), state  # it is not where it was
 
     @property
     def status(self) -> int | None:

@@ -25,7 +25,7 @@ from bench.chaos.machines import IMPATIENT, Machines
 from bench.chaos.proxy import Mode, Proxy
 
 PACE_S = 0.1, 1.2  # between two disturbances
-PATIENCE_S = 300.0  # without a disturbance, a job that takes longer has hung
+PATIENCE_S = 300.0  # without a disturbance, and where nothing moves on, a job that takes longer has hung
 STARTS = 30  # of one command, beyond those that were killed
 # How Ray names the processes of our stages.
 ENGINE, DECODER = "EngineActor", "prepare"
@@ -108,7 +108,7 @@ class Monkey:
             else:
                 self.calm()
             for number, job in list(jobs.items()):
-                if job.status is None and time.monotonic() > deadline:
+                if job.status is None and time.monotonic() > max(deadline, job.moved + PATIENCE_S):
                     self._hung(job)
                     deadline = time.monotonic() + PATIENCE_S
                 if job.status is None:

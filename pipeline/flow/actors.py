@@ -49,7 +49,7 @@ class EngineActor:
         self._trouble: str | None = None
         self._metrics = EngineMetrics()
         try:
-            ray.get(tracker.starting.remote(self._name))
+            ray.get(tracker.starting.remote(self._name, ray.get_runtime_context().get_actor_id()))
             self._engine = None
             if task.requires:
                 with FileLock(START_LOCK), self._start_limit(settings.engine.start_timeout_s):

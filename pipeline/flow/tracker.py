@@ -133,6 +133,7 @@ class EngineTracker(CrashTracker):
         self._deaths, self._reason = 0, "it was killed"
         self._created = time.monotonic()
         self._starting: set[str] = set()
+        self._latest: dict[str, str] = {}  # engines by the actor that holds them
         self._served: dict[str, tuple[float, float | None]] = {}  # since when, and until when where it crashed
         self._start_failures: list[str] = []
 
@@ -149,15 +150,20 @@ class EngineTracker(CrashTracker):
         """It is about to end, and none of its windows is to blame: they go together again."""
         self._reason = reason
         self._inside.pop(engine, None)
-        if self._served.get(engine, (0.0, 0.0))[1] is None:  # else this is known
+        if engine in self._served:
             self._crashed(engine)
 
-    def starting(self, engine: str) -> None:
-        """It begins to start.
+    def starting(self, engine: str, actor: str) -> None:
+        """It begins to start, in place of one that this actor held and that was killed, if any.
 
         Raises:
             JobError: too many have died.
         """
+        before = self._latest.get(actor, "")
+        self._latest[actor] = engine
+        self._starting.discard(before)
+        if before in self._served:
+            self._crashed(before)
         self._check()
         self._starting.add(engine)
 
@@ -194,6 +200,8 @@ class EngineTracker(CrashTracker):
         }
 
     def _crashed(self, worker: str) -> None:
+        if self._served.get(worker, (0.0, None))[1] is not None:
+            return  # this is known
         self._deaths += 1
         count_deaths()
         if worker in self._served:

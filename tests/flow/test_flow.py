@@ -166,7 +166,7 @@ def test_a_model_that_dies_by_itself_blames_no_window() -> None:
     deaths.ready("two")
     deaths.died("two", "its servers are gone")
     with pytest.raises(JobError, match=r"2 engines have died.* because its servers are gone"):
-        deaths.starting("three")
+        deaths.starting("three", "actor of three")
 
 
 def test_where_no_window_ever_left_an_engine_it_is_not_the_window() -> None:
@@ -181,9 +181,9 @@ def test_where_no_window_ever_left_an_engine_it_is_not_the_window() -> None:
 
 def test_a_job_ends_only_where_no_engine_starts() -> None:
     both = tracker()
-    both.starting("one")
+    both.starting("one", "actor of one")
     assert both.start_failed("one", "no memory", again=False) is None, "the other one may start"
-    both.starting("two")
+    both.starting("two", "actor of two")
     both.ready("two")
     assert both.facts() | {"engine_s": 0, "engine_start_s": 0} == {
         "engines_served": 1,
@@ -197,7 +197,7 @@ def test_a_job_ends_only_where_no_engine_starts() -> None:
     assert neither.start_failed("two", "no driver", again=False) == "no driver"
     elastic = tracker(engines=8, elastic=True)
     for name in ("one", "two"):
-        elastic.starting(name)
+        elastic.starting(name, f"actor of {name}")
     assert elastic.start_failed("one", "no memory", again=False) is None
     assert elastic.start_failed("two", "no driver", again=False) == "no driver", "six have no machine"
 
@@ -205,10 +205,10 @@ def test_a_job_ends_only_where_no_engine_starts() -> None:
 def test_an_engine_that_never_starts_again_ends_the_job() -> None:
     deaths = tracker(max_deaths=1)
     for name in ("one", "two"):
-        deaths.starting(name)
+        deaths.starting(name, f"actor of {name}")
         assert deaths.start_failed(name, "it hung", again=True) is None
     with pytest.raises(JobError, match=r"2 engines have died, more than --engine.max-deaths 1; the last because it hu"):
-        deaths.starting("three")
+        deaths.starting("three", "actor of three")
 
 
 def test_a_decode_task_that_crashed_goes_one_by_one() -> None:

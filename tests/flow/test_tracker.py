@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.flow.tracker import GatheringActor
+from pipeline.flow.tracker import EngineTracker, GatheringActor
 
 
 def test_what_is_gathered_is_complete_once_all_has_come_in_any_order() -> None:
@@ -24,3 +24,17 @@ def test_what_was_complete_long_ago_is_forgotten(monkeypatch: pytest.MonkeyPatch
     assert found.add("a", 0, None, "a") == ["a"], "the last two: a, c"
     assert found.add("b", 0, None, "b") is None
     assert found.add("waits", 1, 2, "y") == ["x", "y"]
+
+
+def test_an_engine_that_was_killed_with_nothing_inside_counts_as_dead_once_its_actor_starts_another() -> None:
+    engines = EngineTracker(engines=2, elastic=False, max_deaths=2)
+    engines.starting("one", "actor")
+    engines.starting("two", "actor")  # the first was killed while it loaded
+    assert engines.states() == (0, 1)
+    engines.ready("two")
+    engines.enter("two", ["a"])
+    engines.starting("three", "actor")
+    engines.ready("three")
+    assert engines.states() == (1, 0)
+    assert engines.suspects("three", ["a"]) == {"a": 1}, "it was inside, alone"
+    assert engines.facts()["engine_deaths"] == 1, "it died once"
