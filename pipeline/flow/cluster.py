@@ -52,7 +52,7 @@ def cluster(
     joined = ray.is_initialized()
     if not joined:
         try:
-            with kept_signals(), nullcontext() if settings.verbose else _silent_stderr():
+            with watched(_named(), say), kept_signals(), nullcontext() if settings.verbose else _silent_stderr():
                 ray.init(log_to_driver=settings.verbose, logging_level=level, include_dashboard=False)
         except AuthenticationError as error:
             raise ConfigurationError(f"no Ray cluster: {error.message.splitlines()[0]}; {AUTHENTICATION}") from error
@@ -74,6 +74,12 @@ def cluster(
             engines = _engine_processes()
             ray.shutdown()
             _end(engines)
+
+
+def _named() -> str:
+    """The head's address as it was given. For this machine's loopback Ray takes another address of the machine."""
+    address = os.environ.get("RAY_ADDRESS", "")
+    return "" if address.startswith(("127.", "localhost", "[::1]")) else address
 
 
 def _engine_processes() -> list[psutil.Process]:

@@ -14,9 +14,13 @@ AWAY_S = 10.0  # before it is told; Ray waits for a minute (RAY_gcs_rpc_server_r
 
 @contextmanager
 def watched(address: str, say: Callable[..., None]) -> Iterator[None]:
-    """Meanwhile say once where nothing listens at the head's address, `host:port`, for AWAY_S."""
+    """Meanwhile say once where nothing listens at the head's address, `host:port`, for AWAY_S. What is no such address
+    (RAY_ADDRESS may be a word, or empty) is not looked at."""
     over = threading.Event()
     host, _, port = address.rpartition(":")
+    if not host or not port.isdigit() or "/" in host:
+        yield
+        return
 
     def look() -> None:
         since = time.monotonic()

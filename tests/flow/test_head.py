@@ -25,3 +25,9 @@ def test_a_head_that_does_not_answer_is_told_once(monkeypatch: pytest.MonkeyPatc
         wait_for(lambda: said, 30)
     (line,) = said
     assert line.startswith("attention: the head of the Ray cluster, 127.0.0.1:") and "refused" in line
+
+
+def test_what_is_no_address_is_not_looked_at() -> None:
+    for word in ("", "auto", "local", "ray://head:10001"):
+        with head.watched(word, pytest.fail):
+            pass
