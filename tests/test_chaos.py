@@ -3,7 +3,6 @@ checks. And the real engine is killed."""
 
 from __future__ import annotations
 
-import asyncio
 import random
 import subprocess
 import sys
@@ -14,33 +13,15 @@ import pyarrow as pa
 import pytest
 
 from bench.chaos import checks
-from bench.chaos.__main__ import HURRIED, check, fill, scene
+from bench.chaos.__main__ import HURRIED, check, fill, scene, undisturbed
 from bench.chaos.monkey import Diary
 from demo.run import ENGINE as DEMO_ENGINE
-from pipeline import planning, store
-from pipeline.audio import prepare
-from pipeline.command_line import load
+from pipeline import store
 from pipeline.ledger.parts import Output, parquet
-from pipeline.models.families.scripted import NO_SCRIPT
-from pipeline.models.runtimes.scripted import ScriptedModel
-from pipeline.tasks.transcribe.worker import Transcribe
 from tests.conftest import DEMO, ROOT, SCRIPTED, JobRun, published, wait_for
 
 RECORDINGS, KILLS = 40, 3
 TEXTS = {f"{name}.wav": [f"text of {name}"] for name in "abc"}
-
-
-def calm(place: str) -> dict[str, list[str]]:
-    """The texts of the recordings at a place, by recording, without Ray and without a hurry."""
-    plan = planning.plan(load(["--input", place, "--output", "unused", *SCRIPTED]))
-    transcribe = Transcribe(ScriptedModel(NO_SCRIPT), plan.settings)
-    heard: dict[str, list[str]] = {}
-    for recording in plan.listing.recordings.to_batches(max_chunksize=1):
-        (uri,) = recording["uri"].to_pylist()
-        tables = prepare.prepare(pa.Table.from_batches([recording]), plan.settings)
-        spoken = [text for table in tables for text in asyncio.run(transcribe(table))["text"].to_pylist() if text]
-        heard[str(uri)] = [" ".join(spoken)]
-    return heard
 
 
 def test_a_killed_job_goes_on_where_it_stopped(no_ray: None, tmp_path: Path) -> None:
@@ -52,7 +33,8 @@ def test_a_killed_job_goes_on_where_it_stopped(no_ray: None, tmp_path: Path) -> 
         starts = monkey.run([("transcribe", command)], ["driver", "engine", "decoder"], KILLS)
         assert diary.kills.total() == KILLS
         assert starts == 1 + diary.kills["driver"]
-        check(monkey, output, RECORDINGS, calm(place))
+        calm = undisturbed("transcribe", ["--input", place, "--engine.device", "cpu", *SCRIPTED], "s3://chaos/calm")
+        check(monkey, output, RECORDINGS, calm)
     assert diary.findings == []
 
 

@@ -35,8 +35,8 @@ KINDS = {
     "driver": 1,
     "decoder": 8,
     "engine": 6,
-    "raylet": 1,
-    "head": 0.5,
+    "raylet": 0.5,
+    "head": 0.2,
     "storage": 4,
     "network": 2,
     "clock": 4,
@@ -168,7 +168,7 @@ class Monkey:
         return f"{jump:+.0f} s"
 
     def _cut(self) -> str:
-        seconds = self.rng.choice([self.rng.uniform(0.5, 3.0), self.rng.uniform(6.0, 12.0)])
+        seconds = self.rng.uniform(0.5, 3.0) if self.rng.random() < 0.7 else self.rng.uniform(6.0, 12.0)
         name = self.machines.cut(self.rng)
         self._until("network", seconds, lambda: self.machines.join(name))
         return f"{name} for {seconds:.1f} s"
