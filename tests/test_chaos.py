@@ -20,7 +20,7 @@ from pipeline import store
 from pipeline.ledger.parts import Output, parquet
 from tests.conftest import DEMO, ROOT, SCRIPTED, JobRun, published, wait_for
 
-RECORDINGS, KILLS = 40, 3
+RECORDINGS, KILLS = 24, 3
 TEXTS = {f"{name}.wav": [f"text of {name}"] for name in "abc"}
 
 
