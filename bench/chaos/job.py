@@ -73,6 +73,10 @@ class Job:
             return f"status {self.status}, without a reason: {' / '.join(said[-6:])}"
         return None
 
+    def odd_lines(self) -> list[str]:
+        """Those that are not JSON, as its log is."""
+        return [line for line in self.said if line and not line.startswith("{")]
+
     def reason(self) -> str:
         """The error in its last line, or what wanted attention before it."""
         for line in reversed(self.said):

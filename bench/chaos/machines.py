@@ -17,13 +17,13 @@ from bench.chaos.network import Network, inside
 from pipeline.flow.cluster import kept_signals
 
 WORKERS, CPUS = 2, 1  # each
-TRIES = 5
-# Ray looks at its nodes more often than it does by itself (every 3 s, five times), and gives up a dead head after 25 s
-# in place of 60. Its workers give way to everything else on the machine (niceness 15): too slow where it is busy.
+TRIES = 8
+# Ray gives up a node after 8 s to 20 s without an answer, in place of 15 s to 65 s, and a dead head after 25 s in place
+# of 60. Its workers give way to everything else on the machine (niceness 15): too slow where it is busy.
 IMPATIENT = {
     "RAY_health_check_initial_delay_ms": "1000",
-    "RAY_health_check_period_ms": "1000",
-    "RAY_health_check_timeout_ms": "1000",
+    "RAY_health_check_period_ms": "2000",
+    "RAY_health_check_timeout_ms": "3000",
     "RAY_health_check_failure_threshold": "4",
     "RAY_worker_niceness": "0",
     "RAY_gcs_rpc_server_reconnect_timeout_s": "25",
@@ -41,6 +41,7 @@ class Machines:
         self._head = {"node_ip_address": network.address} if network else {}
         self._places = [network.add() if network else None for _ in range(WORKERS)]
         self._workers: dict[int, Any] = {}  # by place
+        self._cluster: Any = None
         self.start()
 
     @property
@@ -51,6 +52,7 @@ class Machines:
     def start(self) -> None:
         """A new cluster."""
         head = {"num_cpus": CPUS, "include_dashboard": False, **self._head}
+        self._cluster = None
         self._cluster = self._tried(lambda: Cluster(initialize_head=True, head_node_args=head), None)
         for place in range(WORKERS):
             self._add(place)
@@ -67,9 +69,18 @@ class Machines:
                 try:
                     return start()
                 except Exception:  # Ray raises nothing more special
+                    self._end_unknown()
                     if not left:
                         raise
         raise AssertionError("the last try has raised")
+
+    def _end_unknown(self) -> None:
+        """End Ray's processes that belong to no node of the cluster: those of a start that took too long."""
+        nodes: list[Any] = self._cluster.list_all_nodes() if self._cluster else []
+        known = {info.process.pid for node in nodes for infos in node.all_processes.values() for info in infos}
+        for process in psutil.Process().children():
+            if process.pid not in known and "/ray/" in _title(process):
+                process.kill()
 
     def lose_worker(self, rng: random.Random) -> str:
         """One ends with all that runs on it, and another one comes. Returns which."""
@@ -87,8 +98,7 @@ class Machines:
 
     def lose_head(self) -> str:
         """The head ends, and with it the cluster; a new one comes."""
-        head: Any = self._cluster.head_node
-        for processes in head.all_processes.values():
+        for processes in self._cluster.head_node.all_processes.values():
             for process in processes:
                 with suppress(ProcessLookupError):
                     os.kill(process.process.pid, signal.SIGKILL)

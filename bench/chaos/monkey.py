@@ -132,6 +132,8 @@ class Monkey:
         self.diary.note("end", command=job.name, status=job.status, phase=job.phase, reason=job.reason())
         if wrong := job.end():
             self.diary.finding(f"{job.name} ended with {wrong}")
+        elif odd := job.odd_lines():
+            self.diary.finding(f"{job.name} said something that is not JSON: {odd[0]}")
 
     def _hung(self, job: Job) -> None:
         """A finding, with where its threads are; its end."""
@@ -168,7 +170,7 @@ class Monkey:
         return f"{jump:+.0f} s"
 
     def _cut(self) -> str:
-        seconds = self.rng.uniform(0.5, 3.0) if self.rng.random() < 0.7 else self.rng.uniform(6.0, 12.0)
+        seconds = self.rng.uniform(0.5, 3.0) if self.rng.random() < 0.7 else self.rng.uniform(10.0, 20.0)
         name = self.machines.cut(self.rng)
         self._until("network", seconds, lambda: self.machines.join(name))
         return f"{name} for {seconds:.1f} s"

@@ -18,6 +18,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.flow.actors import EngineActor
 from pipeline.flow.gpus import placed
 from pipeline.flow.head import watched
+from pipeline.flow.messages import logged
 from pipeline.log import through_root
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.settings import Engine, Settings
@@ -67,7 +68,8 @@ def cluster(
         logging.getLogger("ray.data.exceptions").setLevel(level if settings.verbose else logging.CRITICAL)
         settings = settings.model_copy(update={"engine": placed(settings.engine, checkpoint, say)})
         engine = decide(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-        with watched(ray.get_runtime_context().gcs_address, say):
+        printed = nullcontext() if settings.verbose else logged()
+        with watched(ray.get_runtime_context().gcs_address, say), printed:
             yield settings.model_copy(update={"engine": engine})
     finally:
         if not joined:
