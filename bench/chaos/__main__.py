@@ -2,7 +2,7 @@
 
 Ray, ffmpeg and object storage (moto, behind a proxy of ours) are real; the words are not. Each run takes a command
 (jobs.transcribe, jobs.ask, jobs.nightly; one, or two of the same at once), on S3 or a local disk, and disturbs it some
-eighty times. Then every recording must be published once, with its undisturbed text, and nothing may be left. The exit
+forty times. Then every recording must be published once, with its undisturbed text, and nothing may be left. The exit
 status is 1 where something was found. Network and disk need root, the clock a C compiler: what this machine does not
 permit is left out, and said.
 """
@@ -45,7 +45,7 @@ from pipeline.tasks.ask.settings import AskSettings
 from pipeline.writer import Writer
 
 CLIPS = Path(__file__).parents[2] / "demo/held_out"
-RECORDINGS, KILLS_PER_RUN = 30, 80
+RECORDINGS, KILLS_PER_RUN = 60, 40
 COMMANDS: dict[str, type[settings.Settings]] = {
     "transcribe": settings.Settings,
     "ask": AskSettings,

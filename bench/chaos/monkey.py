@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import psutil
 
@@ -24,26 +24,25 @@ from bench.chaos.job import Job
 from bench.chaos.machines import IMPATIENT, Machines
 from bench.chaos.proxy import Mode, Proxy
 
-PACE_S = 0.1, 1.2  # between two disturbances
+PACE_S = 0.1, 1.8  # between two disturbances
 PATIENCE_S = 300.0  # without a disturbance, and where nothing moves on, a job that takes longer has hung
 STARTS = 30  # of one command, beyond those that were killed
 # How Ray names the processes of our stages.
 ENGINE, DECODER = "EngineActor", "prepare"
 JUMPS_S = 3600.0  # what the clock goes wrong by, at most
+ROOM_BYTES = 1 << 30  # of TMPDIR: more than what the fetching of recordings leaves free (audio.fetch.SPARE_BYTES)
 # How often each kind is chosen, beside the others.
 KINDS = {
-    "driver": 1,
+    "driver": 2,
     "decoder": 8,
     "engine": 6,
-    "raylet": 0.5,
-    "head": 0.2,
+    "raylet": 1,
+    "head": 0.5,
     "storage": 4,
     "network": 2,
     "clock": 4,
     "disk": 2,
 }
-
-Row = dict[str, Any]
 
 
 class Diary:
@@ -220,6 +219,3 @@ class Monkey:
             timer.cancel()
             end()
             self._ends.pop(kind, None)
-
-
-ROOM_BYTES = 1 << 30  # of TMPDIR: more than what the fetching of recordings leaves free (audio.fetch.SPARE_BYTES)
