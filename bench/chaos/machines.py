@@ -17,7 +17,7 @@ from bench.chaos.network import Network, inside
 from pipeline.flow.cluster import kept_signals
 
 WORKERS, CPUS = 2, 1  # each
-TRIES = 8
+TRIES = 40
 # Ray gives up a node after 8 s to 20 s without an answer, in place of 15 s to 65 s, and a dead head after 25 s in place
 # of 60. Its workers give way to everything else on the machine (niceness 15): too slow where it is busy.
 IMPATIENT = {
