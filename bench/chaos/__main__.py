@@ -86,12 +86,20 @@ def fill(bucket: str, count: int) -> str:
     return f"{bucket}/in/"
 
 
+def gone(folder: Path) -> None:
+    """Remove a folder, in which processes may still write that are about to end."""
+    deadline = time.monotonic() + SETTLE_S
+    while folder.exists() and time.monotonic() < deadline:
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.1)
+
+
 @contextmanager
 def scene(kinds: Sequence[str], rng: random.Random, diary: Diary) -> Iterator[Monkey]:
     """Storage with a bucket `chaos`, a cluster, and somebody who disturbs them."""
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="ch-", dir="/tmp"))  # short: Ray has sockets below it
-        stack.callback(shutil.rmtree, folder, ignore_errors=True)
+        stack.callback(gone, folder)
         temporary = folder / "tmp"
         temporary.mkdir()
         if "disk" in kinds and mounted(temporary):

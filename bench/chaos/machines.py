@@ -123,14 +123,16 @@ class Machines:
         return [process for process in _workers() if title in _title(process)]
 
     def _stop(self) -> None:
-        with suppress(AssertionError):  # processes that end a moment later
+        with suppress(Exception):  # processes that end a moment later, or have ended
             self._cluster.shutdown()
 
     def close(self) -> None:
         """End all of it."""
-        self._stop()
-        if self._network:
-            self._network.close()
+        try:
+            self._stop()
+        finally:
+            if self._network:
+                self._network.close()
 
 
 def _workers() -> Iterator[psutil.Process]:
