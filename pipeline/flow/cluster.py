@@ -62,20 +62,20 @@ def cluster(
             raise ConfigurationError(f"{reason}; should it run and ask for a token: {AUTHENTICATION}") from error
         except (RuntimeError, ValueError) as error:
             raise ConfigurationError(f"no Ray cluster: {error}".splitlines()[0]) from error
-    try:
-        through_root("ray.data", "ray", level=level)
-        # The cause of an error is in our own message, in one line.
-        logging.getLogger("ray.data.exceptions").setLevel(level if settings.verbose else logging.CRITICAL)
-        settings = settings.model_copy(update={"engine": placed(settings.engine, checkpoint, say)})
-        engine = decide(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])
-        printed = nullcontext() if settings.verbose else logged()
-        with watched(ray.get_runtime_context().gcs_address, say), printed:
-            yield settings.model_copy(update={"engine": engine})
-    finally:
-        if not joined:
-            engines = _engine_processes()
-            ray.shutdown()
-            _end(engines)
+    through_root("ray.data", "ray", level=level)
+    with nullcontext() if settings.verbose else logged():
+        try:
+            # The cause of an error is in our own message, in one line.
+            logging.getLogger("ray.data.exceptions").setLevel(level if settings.verbose else logging.CRITICAL)
+            settings = settings.model_copy(update={"engine": placed(settings.engine, checkpoint, say)})
+            engine = decide(settings, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+            with watched(ray.get_runtime_context().gcs_address, say):
+                yield settings.model_copy(update={"engine": engine})
+        finally:
+            if not joined:
+                engines = _engine_processes()
+                ray.shutdown()
+                _end(engines)
 
 
 def _named() -> str:
