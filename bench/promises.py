@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import psutil
 import pyarrow as pa
 
-from pipeline.audio import prepare
+from pipeline.audio import prepare, short
 from pipeline.schema import RECORDING, WINDOW, FailureCode
 from pipeline.settings import Segmentation, Settings
 
@@ -82,8 +83,18 @@ class Carrier:
         """Open files, processes and temporary folders."""
         links = [Path(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd")]
         files = [str(link.readlink()) for link in links if link.is_symlink()]
-        processes = [f"process {child.pid}" for child in self.process.children(recursive=True)]
-        return files, processes, [str(path) for path in self.temporary.glob("voxtral-*")]
+        return files, self._processes(), [str(path) for path in self.temporary.glob("voxtral-*")]
+
+    def _processes(self) -> list[str]:
+        """Those that are there, but for the one that decodes short recordings, which stays, and its last fork."""
+        found, stays = list[str](), set[int]()
+        for child in self.process.children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                if short.PROGRAM.name in " ".join(child.cmdline()):
+                    stays.add(child.pid)
+                elif child.ppid() not in stays:
+                    found.append(f"process {child.pid}")
+        return found
 
     def _left_behind(self) -> list[str]:
         pairs = zip(self._here(), self.before, strict=True)

@@ -24,14 +24,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.audio import confined, media, short_decoder, timestamps
+from pipeline.audio import confined, media, timestamps
 from pipeline.errors import RecordingError
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Audio
 
 MAX_S = 60.0  # of audio: more is worth starting ffmpeg for, and is not to be held as a whole
 MAX_BYTES = 16 << 20  # of the file: a minute of CD quality has 10 MB
+MAX_ANSWER_BYTES = 2 * SAMPLE_RATE_HZ * (int(MAX_S) + 2) + (1 << 20)
 CPU_LIMIT_S, PATIENCE_S = 10, 10.0  # a minute of audio takes a tenth of a second
+START_S = 60.0  # loading the libraries takes 0.4 s where nothing else runs
+MAX_SILENT = 3  # times in a row that it does not answer, after which this process does without it
+PROGRAM = Path(__file__).with_name("short_decoder.py")  # not imported here: PyAV is for that process alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +61,10 @@ def decode(path: Path, limits: Audio) -> Short | None:
     if answer is None:
         return None
     facts, samples = answer
-    with suppress(RecordingError):
+    # It is no more to be trusted than the recording.
+    with suppress(RecordingError, ValueError, KeyError, TypeError, AttributeError):
         return Short(media.told(facts, path), np.frombuffer(samples, dtype="<i2"))
+    return None
 
 
 class _Process:
@@ -67,6 +73,7 @@ class _Process:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
+        self._silent = 0
 
     def answer(self, path: Path, limits: Audio) -> tuple[dict[str, object], bytes] | None:
         """What it says of a file, and the samples; None: nothing."""
@@ -83,49 +90,68 @@ class _Process:
                 (resource.RLIMIT_FSIZE, 0),
             ],
         }
-        source, (answers, sink) = os.open(path, os.O_RDONLY), os.pipe()
-        try:
-            try:
-                socket.send_fds(self._started(), [json.dumps(wanted).encode()], [source, sink])
-            except OSError:  # it has ended
-                self._end()
-                return None
-            finally:
-                os.close(source)
-                os.close(sink)
-            said = self._read(answers)
-        finally:
-            os.close(answers)
-        line, _, samples = said.partition(b"\n")
-        if not line:
+        if self._silent >= MAX_SILENT:
             return None
-        facts = json.loads(line)
-        return (facts, samples) if facts["bytes"] == len(samples) else None
+        answers, sink = os.pipe()
+        with os.fdopen(answers, "rb", 0) as pipe:
+            with os.fdopen(sink, "wb", 0), path.open("rb", buffering=0) as source:
+                if not self._send(json.dumps(wanted).encode(), [source.fileno(), sink]):
+                    return None
+            said = self._read(pipe.fileno())
+        line, _, samples = said.partition(b"\n")
+        with suppress(ValueError, KeyError, TypeError):
+            facts = json.loads(line)
+            return (facts, samples) if facts["bytes"] == len(samples) else None
+        return None
+
+    def _send(self, message: bytes, descriptors: list[int]) -> bool:
+        for _ in range(2):  # it may have ended since the last recording
+            try:
+                socket.send_fds(self._started(), [message], descriptors)
+            except OSError:
+                self._end()
+            else:
+                return True
+        self._silent = MAX_SILENT
+        print("short recordings are decoded by ffmpeg: short_decoder does not start", file=sys.stderr, flush=True)
+        return False
 
     def _started(self) -> socket.socket:
+        """Where it takes messages.
+
+        Raises:
+            OSError: it did not start.
+        """
         if self._requests is None:
             self._requests, other = socket.socketpair()
             with other:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-s", "-P", str(short_decoder.__file__)],
+                    [sys.executable, "-s", "-P", str(PROGRAM)],
                     env=confined.environment() | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                     stdin=other.fileno(),
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,
                 )
+            self._requests.settimeout(START_S)
+            if not self._requests.recv(1):
+                raise BrokenPipeError("it ended before it was ready")
         return self._requests
 
     def _read(self, answers: int) -> bytes:
-        """All of a pipe; nothing where it takes too long, and then the process and its forks are killed."""
+        """All of a pipe. Nothing where it is too much or takes too long: then the process and its forks are killed."""
         poll, deadline = select.poll(), time.monotonic() + PATIENCE_S
         poll.register(answers, select.POLLIN | select.POLLHUP)
-        parts: list[bytes] = []
-        while poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+        said = bytearray()
+        while (left_s := deadline - time.monotonic()) > 0 and len(said) <= MAX_ANSWER_BYTES:
+            if not poll.poll(left_s * 1000):
+                break
             if not (part := os.read(answers, 1 << 20)):
-                return b"".join(parts)
-            parts.append(part)
+                self._silent = 0
+                return bytes(said)
+            said += part
         self._end()
+        self._silent += 1
         return b""
 
     def _end(self) -> None:

@@ -29,6 +29,7 @@ from av.audio.resampler import AudioResampler
 
 MESSAGE_BYTES = 1 << 16
 EARLY_S = 1e-3  # timestamps are rounded
+MAX_CHANNELS = 8  # as far as layouts have names everywhere
 
 
 def main() -> None:
@@ -39,6 +40,7 @@ def main() -> None:
     gc.freeze()
     gc.disable()
     requests = socket.socket(fileno=sys.stdin.fileno())
+    requests.send(b"\n")  # ready
     while True:
         message, descriptors, _, _ = socket.recv_fds(requests, MESSAGE_BYTES, 2)
         if not message:
@@ -78,6 +80,8 @@ def decoded(file: BinaryIO, wanted: dict[str, Any]) -> tuple[dict[str, Any], byt
     with av.open(file, "r", options=options) as container:
         stream = container.streams.audio[0]
         stream.codec_context.thread_count = 1
+        if stream.codec_context.channels > MAX_CHANNELS:
+            raise ValueError("how they are mixed depends on the version of ffmpeg")
         duration_s = round(container.duration / av.time_base, 6) if container.duration is not None else None
         own_s = None
         if stream.duration is not None and stream.time_base is not None:
@@ -93,7 +97,7 @@ def decoded(file: BinaryIO, wanted: dict[str, Any]) -> tuple[dict[str, Any], byt
                     "sample_rate": stream.codec_context.sample_rate,
                     "bit_rate": stream.codec_context.bit_rate,
                     "duration": own_s,
-                    "tags": dict(stream.metadata),
+                    "tags": {name: value for name, value in stream.metadata.items() if name == "DURATION"},
                 }
             ],
         }

@@ -136,16 +136,21 @@ def blocks(recordings: pa.Table) -> list[pa.Table]:
     SMALL_BLOCK_BYTES of media, FEWEST_BLOCKS; no more than MAX_BLOCK_ROWS, and no more media than MAX_BLOCK_BYTES but
     for single recordings."""
     rows, most = (min(MAX_BLOCK_ROWS, math.ceil(len(recordings) / count)) for count in (BLOCKS, FEWEST_BLOCKS))
-    sizes = np.nan_to_num(recordings["size_bytes"].to_numpy())
-    ends = np.cumsum(sizes)
+    sizes = recordings["size_bytes"].to_numpy()
+    ends = np.cumsum(np.nan_to_num(sizes))
+    ends_if_large = np.cumsum(np.nan_to_num(sizes, nan=SMALL_BLOCK_BYTES))  # what is not known may be long
     found, at = [], 0
     while at < len(recordings):
-        before = ends[at - 1] if at else 0
-        small, large = np.searchsorted(ends, [before + SMALL_BLOCK_BYTES, before + MAX_BLOCK_BYTES], side="right") - at
-        count = max(1, min(most, int(small)), min(rows, int(large)))
+        small = _within(ends_if_large, at, SMALL_BLOCK_BYTES)
+        count = max(1, min(most, small), min(rows, _within(ends, at, MAX_BLOCK_BYTES)))
         found.append(recordings.slice(at, count))
         at += count
     return found
+
+
+def _within(ends: np.ndarray, at: int, size: float) -> int:
+    """How many recordings from one on have no more bytes than that together."""
+    return int(np.searchsorted(ends, (ends[at - 1] if at else 0) + size, side="right")) - at
 
 
 def _prepare(recordings: pa.Table, task: Task, settings: Settings, tracker: Any) -> Iterator[pa.Table]:

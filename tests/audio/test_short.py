@@ -3,6 +3,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,10 @@ def test_what_is_out_of_the_ordinary_is_left_to_ffmpeg(tmp_path: Path) -> None:
     (tmp_path / "text.mp3").write_text("no recording")
     ffmpeg("-i", sound, tmp_path / "named.g722")
     write_wav(tmp_path / "long.wav", np.zeros(61 * 16_000, np.int16))
-    for name in ("gap.mkv", "empty.wav", "text.mp3", "named.g722", "long.wav"):
+    with wave.open(str(tmp_path / "ten.wav"), "wb") as file:
+        file.setparams((10, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(20 * 16_000))
+    for name in ("ten.wav", "gap.mkv", "empty.wav", "text.mp3", "named.g722", "long.wav"):
         assert short.decode(tmp_path / name, LIMITS) is None, name
     assert short.decode(sound, LIMITS)
     assert short.decode(sound, Audio(max_duration_s=1.0)) is None
@@ -88,7 +92,6 @@ def test_a_process_that_ends_or_hangs_is_replaced(tmp_path: Path, monkeypatch: p
     (killed,) = processes()
     killed.kill()
     wait_for(lambda: killed.status() == psutil.STATUS_ZOMBIE, 10.0)
-    assert short.decode(sound, LIMITS) is None
     assert short.decode(sound, LIMITS)
     (stopped,) = processes()
     assert stopped != killed
@@ -100,6 +103,50 @@ def test_a_process_that_ends_or_hangs_is_replaced(tmp_path: Path, monkeypatch: p
     assert short.decode(sound, LIMITS)
     assert psutil.Process().num_fds() == descriptors
     assert len(processes()) == 1
+
+
+def test_one_that_does_not_start_is_not_tried_for_every_recording(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    sound, started = write_wav(tmp_path / "sound.wav", tone(1.0)), tmp_path / "started"
+    program = tmp_path / "program.py"
+    program.write_text(f"open({str(started)!r}, 'a').write('x')")
+    monkeypatch.setattr(short, "PROGRAM", program)
+    monkeypatch.setattr(short, "_process", short._Process())
+    assert [short.decode(sound, LIMITS) for _ in range(3)] == [None] * 3
+    assert started.read_text() == "xx"
+    assert capfd.readouterr().err.count("short recordings are decoded by ffmpeg") == 1
+
+
+ODD_ANSWERS = [
+    b"{}\n",
+    b"[1]\n",
+    b"\xff",
+    b'{"bytes": 3}\nabc',
+    b'{"bytes": 2, "streams": 7}\nab',
+    b'{"bytes": 1, "streams": [], "format": {}}\na',
+    bytes(9_000_000),
+]
+
+
+@pytest.mark.parametrize("answer", ODD_ANSWERS)
+def test_an_odd_answer_is_none(answer: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "answer").write_bytes(answer)
+    program = tmp_path / "program.py"
+    program.write_text(f"""
+import os, socket
+requests = socket.socket(fileno=0)
+requests.send(b"x")
+while True:
+    _, descriptors, _, _ = socket.recv_fds(requests, 1 << 16, 2)
+    with os.fdopen(descriptors[1], "wb") as pipe:
+        pipe.write(open({str(tmp_path / "answer")!r}, "rb").read())
+    os.close(descriptors[0])
+""")
+    monkeypatch.setattr(short, "PROGRAM", program)
+    monkeypatch.setattr(short, "_process", process := short._Process())
+    assert short.decode(write_wav(tmp_path / "sound.wav", tone(1.0)), LIMITS) is None
+    process._end()
 
 
 def test_it_ends_with_the_process_that_started_it(tmp_path: Path) -> None:

@@ -52,6 +52,6 @@ def of_texts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
         "guards": settings.guards.model_dump(),
         **({"server_audio": engine.server_audio} if engine.server else {}),
         **vllm_arguments.in_texts(engine),
-        **({"ask_every_window": True} if language.ask_every_window else {}),
+        **({"ask_every_window": True} if language.ask_every_window and "text" in language.methods else {}),
         **({"translate": True} if language.translate else {}),
     }

@@ -31,6 +31,7 @@ from pipeline.tasks.transcribe.words import WordTimes
 UNSURE_SHARE = 0.1  # of probability, from which on the second likeliest language is tried too
 NO_SCORES = LanguageScores({})
 ENGLISH = "en"  # which models translate into
+PROBE = "any text that is long enough"
 
 
 class Transcribe:
@@ -48,7 +49,9 @@ class Transcribe:
         # In a translation the text tells nothing of the language that is spoken.
         self._methods = [x for x in settings.language.methods if not (self._translate and x == "text")]
         self._score = model.language_scorer(settings.language.expected, self._methods)
-        self._ask_always = settings.language.ask_every_window or "text" not in self._methods
+        # A text whose language cannot be told, since it may be one that py3langid does not know, always leaves doubt.
+        by_text = "text" in self._methods and language.of_text(PROBE, settings.language.expected)
+        self._ask_always = settings.language.ask_every_window or not by_text
 
     async def __call__(self, windows: pa.Table) -> pa.Table:
         """All windows of the batch go to the model at once; it batches them as it sees fit."""
@@ -90,11 +93,14 @@ class Transcribe:
         flags, text = list(kept.flags), kept.hypothesis.text
         if Flag.NO_SPEECH in flags:
             text = ""
-        tag = None if declared or not text else await self._tag(scores, request, text)
+        allowed = [*self._settings.language.expected, *filter(None, [declared])]
+        other = language.unexpected(text, written if self._translate else allowed)
+        tag = None
+        if text and not declared:
+            tag = await self._tag(scores, request, text, doubtful=bool(flags or other))
         if tag and not tag.agreed:
             flags.append(Flag.LANGUAGE_DISPUTED)
-        allowed = [*self._settings.language.expected, *filter(None, [declared])]
-        if other := language.unexpected(text, written if self._translate else allowed):
+        if other:
             flags.append(Flag.UNEXPECTED_LANGUAGE)
         spoken = declared if text and declared else tag.language if tag else None
         found = None
@@ -121,11 +127,11 @@ class Transcribe:
             words=found,
         )
 
-    async def _tag(self, scores: LanguageScores, request: Request, text: str) -> language.Tag | None:
-        """A model that was not asked for the language yet is asked where the text leaves doubt."""
+    async def _tag(self, scores: LanguageScores, request: Request, text: str, doubtful: bool) -> language.Tag | None:
+        """A model that was not asked for the language yet is asked where the text is doubtful, or its language."""
         expected = self._settings.language.expected
         by_text = [language.of_text(text, expected)] if "text" in self._methods else []
-        if not scores.languages and not self._ask_always and not language.is_clear(by_text[0]):
+        if not scores.languages and not self._ask_always and (doubtful or not language.is_clear(by_text[0])):
             scores = await self._scores(request)
         return language.combine([*scores.languages.values(), *by_text], expected)
 

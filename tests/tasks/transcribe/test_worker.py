@@ -307,6 +307,7 @@ def asking_always() -> Settings:
         ("il faisait beau et nous sommes sortis dans la rue", SETTINGS, 0),
         ("il faisait beau et nous sommes sortis dans la rue", asking_always(), 1),
         ("no no, hotel", SETTINGS, 1),
+        ("il faisait beau et nous sommes sortis " * 9, SETTINGS, 1),  # it repeats itself
         ("no", SETTINGS, 1),
         ("", SETTINGS, 0),
     ],
