@@ -6,7 +6,7 @@ The scheduler runs in a process of vLLM's own, so that the counts go through a f
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 COUNTS = "BENCH_SCHEDULER_COUNTS"
@@ -21,6 +21,9 @@ class Counts:
     requests: int = 0
     encoder_runs: int = 0
     cached_tokens: int = 0
+
+    def __sub__(self, before: Counts) -> Counts:
+        return Counts(*(after - earlier for after, earlier in zip(astuple(self), astuple(before), strict=True)))
 
 
 def read(path: Path) -> Counts:
