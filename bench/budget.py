@@ -50,7 +50,9 @@ def due(steps: Sequence[Step], results: Path) -> list[Step]:
 def run(steps: Sequence[Step], results: Path, log: Path, deadline: float) -> Iterator[dict[str, Any]]:
     """Run what is due until `deadline` (time.monotonic); yield each line as it is added to `results`. A step's last
     line has its outcome: done, failed or timeout."""
-    for step in due(steps, results):
+    left = due(steps, results)
+    results.write_text("".join(json.dumps(line) + "\n" for line in kept(results)), "utf-8")  # whole lines alone
+    for step in left:
         if deadline - time.monotonic() < step.expected_s:
             continue  # a later one may be short enough
         for line in _results(step, log, min(time.monotonic() + step.limit_s, deadline)):
