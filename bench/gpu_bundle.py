@@ -83,7 +83,7 @@ def conflicts(packages: Path, have: dict[str, str | None]) -> list[str]:
 def gather(packages: Path, have: dict[str, str | None]) -> list[str]:
     """Install what the host lacks into a folder; names and versions."""
     _pip("--no-deps", "--target", str(packages), VLLM)
-    wanted = next(metadata.distributions(path=[str(packages)])).requires or []
+    wanted = next(iter(metadata.distributions(path=[str(packages)]))).requires or []
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.json")
         named = requirements(wanted, NEEDED)

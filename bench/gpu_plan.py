@@ -52,20 +52,18 @@ class Engines:
 PLAN = (
     Engines("mini bf16 64", "mini", "bf16", 64),  # does it start?
     Engines("small bf16 64", "small", "bf16", 64, (_TEXTS, *_PARTS)),
-    Engines("small bf16 64, bare", "small", "bf16", 64, (_BARE,)),
+    Engines("small bf16 64 bare", "small", "bf16", 64, (_BARE,)),
     Engines("small bf16 256", "small", "bf16", 256),
     Engines("small fp8 256", "small", "fp8", 256, (_TEXTS, _ONE)),
-    Engines(
-        "small bf16 64, no chunked prefill", "small", "bf16", 64, (_TEXTS, _ASKED), {"enable_chunked_prefill": False}
-    ),
+    Engines("small bf16 64 unchunked", "small", "bf16", 64, (_TEXTS, _ASKED), {"enable_chunked_prefill": False}),
     Engines("small fp8 64", "small", "fp8", 64),
     Engines("small bf16 128", "small", "bf16", 128),
     Engines("mini bf16 256", "mini", "bf16", 256, (_TEXTS, *_PARTS)),
-    Engines("mini bf16 64, bare", "mini", "bf16", 64, (_BARE,)),
+    Engines("mini bf16 64 bare", "mini", "bf16", 64, (_BARE,)),
     Engines("mini fp8 256", "mini", "fp8", 256),
-    Engines("small bf16 64, 16384 batched", "small", "bf16", 64, (_TEXTS,), {"max_num_batched_tokens": 16384}),
+    Engines("small bf16 64 batched 16384", "small", "bf16", 64, (_TEXTS,), {"max_num_batched_tokens": 16384}),
     Engines("mini bf16 128", "mini", "bf16", 128),
-    Engines("small bf16 64, again", "small", "bf16", 64),
+    Engines("small bf16 64 again", "small", "bf16", 64),
 )
 
 
