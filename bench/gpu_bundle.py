@@ -34,7 +34,7 @@ PYTHON, GLIBC = "3.12", range(17, 40)  # of the host: wheels for glibc 2.17 to 2
 # its servers and number formats. Found by importing with nothing else there. What these require comes with them.
 NEEDED = """
     apache-tvm-ffi blake3 cachetools cbor2 fastapi httpx2 llguidance loguru mistral_common msgspec openai openai-harmony
-    opentelemetry-api pybase64 pycountry pydantic pydantic-extra-types pydantic-settings pyzmq soundfile
+    opentelemetry-api partial-json-parser pybase64 pycountry pydantic pydantic-extra-types pydantic-settings pyzmq soundfile
 """.split()
 ALONE = "compressed-tensors", "xgrammar"  # they require PyTorch, which the host has
 LEFT_OUT = (
