@@ -33,9 +33,10 @@ PYTHON, GLIBC = "3.12", range(17, 40)  # of the host: wheels for glibc 2.17 to 2
 # What is imported on the way to an answer about audio, and by bench.gpu; some of it only because vLLM imports all of
 # its servers and number formats. Found by importing with nothing else there. What these require comes with them.
 NEEDED = """
-    apache-tvm-ffi blake3 cachetools cbor2 fastapi httpx2 llguidance loguru mistral_common msgspec openai openai-harmony
-    opentelemetry-api partial-json-parser pybase64 pycountry pydantic pydantic-extra-types pydantic-settings pyzmq soundfile
-""".split()
+    apache-tvm-ffi>=0.1.11 blake3 cachetools cbor2 fastapi httpx2 llguidance loguru mistral_common msgspec openai
+    openai-harmony opentelemetry-api partial-json-parser pybase64 pycountry pydantic pydantic-extra-types
+    pydantic-settings pyzmq soundfile
+""".split()  # apache-tvm-ffi is xgrammar's: vLLM's own ==0.1.10 is too old for it
 ALONE = "compressed-tensors", "xgrammar"  # they require PyTorch, which the host has
 LEFT_OUT = (
     "vllm/_moe_C*.so",  # mixtures of experts
@@ -68,15 +69,16 @@ def requirements(wanted: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def conflicts(packages: Path, have: dict[str, str | None]) -> list[str]:
-    """What the gathered packages ask for in another version than the host has. It can work nevertheless."""
-    found = []
+    """What the gathered packages ask for in another version than there is. It can work nevertheless."""
+    found, gathered = list[str](), metadata.distributions(path=[str(packages)])
+    there = have | {canonicalize_name(package.name): package.version for package in gathered}
     for package in metadata.distributions(path=[str(packages)]):
         for each in map(Requirement, package.requires or ()):
-            version = have.get(canonicalize_name(each.name))
+            version = there.get(canonicalize_name(each.name))
             if each.marker and not each.marker.evaluate({"extra": "", "python_version": PYTHON}):
                 continue
             if version and not each.specifier.contains(version, prereleases=True):
-                found.append(f"{package.name} asks for {each}, and the host has {version}")
+                found.append(f"{package.name} asks for {each}, and there is {version}")
     return found
 
 

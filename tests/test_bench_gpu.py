@@ -13,7 +13,7 @@ import pytest
 
 from bench import fatbin
 from bench.budget import Step, kept, run
-from bench.gpu_bundle import had, pack, requirements
+from bench.gpu_bundle import conflicts, had, pack, requirements
 from bench.gpu_install import install, split, wrong
 from bench.gpu_plan import PLAN
 
@@ -55,6 +55,15 @@ def test_what_the_host_has_and_what_vllm_asks_for() -> None:
         "msgspec",
         "llguidance<1.8,>=1.7",
     ]
+
+
+def test_what_was_gathered_and_does_not_fit_is_named(tmp_path: Path) -> None:
+    for name, version, wants in (("one", "1.0", "two>=2"), ("two", "1.5", "three<4"), ("four", "1.0", "five")):
+        (tmp_path / f"{name}-{version}.dist-info").mkdir()
+        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Dist: {wants}\n"
+        (tmp_path / f"{name}-{version}.dist-info/METADATA").write_text(text)
+    found = conflicts(tmp_path, {"three": "4.1", "five": None})
+    assert sorted(found) == ["one asks for two>=2, and there is 1.5", "two asks for three<4, and there is 4.1"]
 
 
 def elf(*containers: list[tuple[int, int, bytes]]) -> bytes:
