@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-LOOK_EVERY_S = 5.0
-AWAY_S = 10.0  # before it is told; Ray waits for a minute (RAY_gcs_rpc_server_reconnect_timeout_s)
+LOOK_EVERY_S = 1.0
+AWAY_S = 3.0  # before it is told; Ray waits for a minute at most (RAY_gcs_rpc_server_reconnect_timeout_s)
 
 
 @contextmanager
