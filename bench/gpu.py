@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import tempfile
 import time
@@ -60,6 +61,7 @@ def main() -> None:
 def run_plan(wanted: argparse.Namespace) -> None:
     """Run the steps, and print and write the table."""
     deadline = time.monotonic() + 60 * wanted.minutes - ENDING_S
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not without ending the step that runs
     wanted.output.mkdir(parents=True, exist_ok=True)
     results, console = wanted.output / "results.jsonl", Console(width=120)
     words = [word.strip() for word in wanted.only.split(",")]
