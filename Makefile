@@ -83,6 +83,7 @@ bench-full: setup ## measure all that docs/performance.md and docs/quality.md sh
 	$(BIN)/python -m bench.memory
 	$(BIN)/python -m bench.planning
 	$(BIN)/python -m bench.scale
+	$(BIN)/python -m bench.short_clips
 	$(BIN)/python -m bench.fleet
 	$(BIN)/python -m bench.roofline
 	$(BIN)/python -m bench.quality
