@@ -27,8 +27,10 @@ LATER_KEYS = ("task", "tables", "runtime", "runtime_version", "texts_fingerprint
 RENAMED = {"resumed": "taken_up", "recordings_by_status": "recordings_by_standing"}
 
 
-def as_of_0_1(output: Path) -> None:
-    """Make one run's output what 0.1 would have written."""
+def as_of_0_1(recording: Path, output: Path) -> list[str]:
+    """Transcribe a recording, and make of the run's output what 0.1 would have written; returns the arguments."""
+    arguments = ["--input", str(recording.parent), *SCRIPTED]
+    run_job(arguments, str(output))
     for table, columns in LATER.items():
         for path in output.glob(f"{table}/*/*.parquet"):
             rows = pq.ParquetFile(path).read()
@@ -40,15 +42,14 @@ def as_of_0_1(output: Path) -> None:
         path.write_text(json.dumps(kept))
     for path in output.glob("started/*.claim"):
         path.unlink()
+    return arguments
 
 
 def test_an_output_of_0_1_is_gone_on_with(
     shared_ray: None, speech_wav: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     recording, out = speech_wav("in/old.wav"), tmp_path / "out"
-    arguments = ["--input", str(recording.parent), *SCRIPTED]
-    run_job(arguments, str(out))
-    as_of_0_1(out)
+    arguments = as_of_0_1(recording, out)
     capsys.readouterr()
     assert transcribe.main([*arguments, "--output", str(out), "--dry-run"]) == 0
     assert "1 recordings in" in (said := capsys.readouterr().err) and "1 done already, 0 to do" in said
@@ -80,10 +81,8 @@ def test_an_output_of_0_1_is_gone_on_with(
 def test_a_run_that_0_1_left_unfinished_is_done_anew(
     shared_ray: None, speech_wav: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recording, out = speech_wav("in/old.wav"), tmp_path / "out"
-    arguments = ["--input", str(recording.parent), *SCRIPTED]
-    run_job(arguments, str(out))
-    as_of_0_1(out)
+    out = tmp_path / "out"
+    arguments = as_of_0_1(speech_wav("in/old.wav"), out)
     for path in out.glob("runs/*.json"):
         path.unlink()
     assert len(run_job(arguments, str(out)).transcripts) == 1
