@@ -14,7 +14,7 @@ import select
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipeline import temporary
@@ -89,14 +89,17 @@ def started(command: Sequence[str], limits: Audio, folder: Path) -> Iterator[sub
                     break
         yield process
     finally:
-        if process.poll() is None:
-            try:
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        process.wait()
+        end(process)
         if process.stdout:
             process.stdout.close()
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that leads a session, and what it has started, unless it has ended."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def output(command: Sequence[str], limits: Audio, folder: Path) -> Iterator[bytes]:

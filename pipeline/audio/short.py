@@ -13,7 +13,6 @@ import json
 import os
 import resource
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -158,9 +157,7 @@ class _Process:
         if self._requests:
             self._requests.close()
         if self._process:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            confined.end(self._process)
         self._process = self._requests = None
 
 

@@ -27,8 +27,8 @@ from pipeline.settings import Settings
 from pipeline.tasks.protocol import Task
 
 # Input blocks, each a decode task: enough to balance a cluster, few enough to schedule. There are more above the limits
-# of each, and fewer, but no less than FEWEST_BLOCKS, where recordings are small: a task and its windows cost 45 ms of
-# CPU time (python -m bench.scale), and 2 MB, some minutes of speech, take ten times as much to decode.
+# of each, and fewer, but no less than FEWEST_BLOCKS, where recordings are small: a task and its windows cost some
+# 45 ms of CPU time (by python -m bench.scale), and 2 MB, some minutes of speech, take ten times as much to decode.
 BLOCKS, FEWEST_BLOCKS = 4_096, 512
 MAX_BLOCK_ROWS, MAX_BLOCK_BYTES = 64, 256_000_000  # recordings of a decode task, and their media
 SMALL_BLOCK_BYTES = 2_000_000
