@@ -19,7 +19,7 @@ import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
-from bench.speech import CODECS, DEMO, clips, long_recording, write
+from bench.speech import CODECS, cut, long_recording, write
 from pipeline.audio import media, short
 from pipeline.audio import prepare as preparing
 from pipeline.schema import RECORDING
@@ -99,10 +99,7 @@ def main() -> None:
             table.add_row(extension, f"{alone:.2f}", f"{decoded:.2f}", f"{all_of_it:.2f}", f"{all_of_it / alone:.1f}")
             path.unlink()
         console.print(table)
-        speech = np.concatenate([clip.samples for clip in clips(DEMO / "held_out")])
-        paths = [folder / f"{at}.wav" for at in range(CLIPS)]
-        for at, path in enumerate(paths):
-            write(path, speech[int(at * CLIP_S * 16_000) :][: int(CLIP_S * 16_000)])
+        paths = cut(folder, CLIPS, CLIP_S)
         start, alone, probed, decoded, quick, all_of_it = compare(paths, [started, bare, look, decode, whole, prepare])
         table = Table("", "ms", "to bare", title=f"a clip of {CLIP_S:g} s (wav), CPU milliseconds")
         rows = {

@@ -12,9 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
-
-from bench.speech import DEMO, clips, write
+from bench.speech import cut
 from pipeline import planning, run
 from pipeline.log import Log
 from pipeline.settings import Settings
@@ -25,18 +23,12 @@ CLIP_S, DISTINCT = 2.0, 300
 def main() -> None:
     """Run and print."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 6_000
-    length = int(CLIP_S * 16_000)
-    speech = np.concatenate([clip.samples for clip in clips(DEMO / "held_out")])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name, "in")
         folder.mkdir()
-        for at in range(count):
-            path, first = folder / f"{at:06d}.wav", folder / f"{at % DISTINCT:06d}.wav"
-            if at < DISTINCT:
-                begin = at * length % (len(speech) - length)
-                write(path, speech[begin : begin + length])
-            else:
-                path.hardlink_to(first)
+        paths = cut(folder, min(count, DISTINCT), CLIP_S)
+        for at in range(DISTINCT, count):
+            (folder / f"{at:06d}.wav").hardlink_to(paths[at % DISTINCT])
         engine = {"family": "scripted", "model": "none", "device": "cpu"}
         settings = Settings.model_validate({"input": str(folder), "output": f"{name}/out", "engine": engine})
         began = time.monotonic()

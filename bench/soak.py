@@ -73,7 +73,7 @@ def _kind(process: psutil.Process) -> str:
     title = " ".join(words)
     for name in ("EngineActor", "_prepare", "Tracker", "GatheringActor", "short_decoder"):
         if name in title:
-            return {"_prepare": "decode worker", "short_decoder": "short_decoder"}.get(name, name)
+            return "decode worker" if name == "_prepare" else name
     if title.startswith(("ray::", "VLLM")):
         return title.split()[0].split("(")[0]
     return process.name()

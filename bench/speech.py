@@ -122,6 +122,17 @@ def _loud(samples: np.ndarray) -> slice:
     return slice(int(loud[0]) * step, (int(loud[-1]) + 1) * step)
 
 
+def cut(folder: Path, count: int, seconds: float) -> list[Path]:
+    """The demo's held-out clips as one stretch of speech, and its pieces of that length as wav files, again from its
+    beginning where it is used up."""
+    speech, length = np.concatenate([clip.samples for clip in clips(DEMO / "held_out")]), _samples(seconds)
+    paths = [folder / f"{at:06d}.wav" for at in range(count)]
+    for at, path in enumerate(paths):
+        begin = at * length % (len(speech) - length)
+        write(path, speech[begin : begin + length])
+    return paths
+
+
 def silence(_: np.random.Generator, count: int) -> np.ndarray:
     """Digital silence."""
     return np.zeros(count)
