@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import bare, mutations, seeds
-from bench.promises import CODES, Carrier, broken_rows
+from bench.hostile import bare, mutations, seeds
+from bench.hostile.promises import CODES, Carrier, broken_rows
 
 FILES = ("pcm.wav", "plain.flac", "xing.mp3", "aac.m4a", "opus.ogg", "opus.webm", "pcm.aiff", "aac.ts")
 MUTANTS = 32

@@ -6,7 +6,7 @@ import json
 import subprocess
 from pathlib import Path
 
-from bench.promises import SETTINGS, Carried
+from bench.hostile.promises import SETTINGS, Carried
 from pipeline.audio import confined
 
 TIMEOUT_S = 300
