@@ -7,7 +7,7 @@ import itertools
 import math
 import os
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import fields
 from importlib import metadata
 from pathlib import Path
@@ -33,6 +33,7 @@ from pipeline.models.protocol import (
     RequestError,
 )
 from pipeline.models.runtime import Runtime
+from pipeline.models.runtimes import vllm_cpu
 from pipeline.models.runtimes.orphans import END_WITH_PARENT
 from pipeline.models.runtimes.vllm_speech import SpeechToText
 from pipeline.schema import SAMPLE_RATE_HZ
@@ -66,10 +67,8 @@ def arguments(settings: Settings, checkpoint: Checkpoint, demand: Demand) -> dic
     os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
     on_cpu, ranks = engine.device == "cpu", engine.tensor_parallel_size or 1
-    if on_cpu:  # vLLM's sampler compiles a function even when eager, which takes a C++ compiler and its time
-        os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
-        # Left alone, vLLM wants a NUMA node for each rank, and leaves one of two CPUs to its scheduler.
-        os.environ.setdefault("VLLM_CPU_OMP_THREADS_BIND", _shares(sorted(os.sched_getaffinity(0)), ranks))
+    if on_cpu:
+        vllm_cpu.prepare(ranks)
     padded_s = math.ceil(demand.audio_s / checkpoint.chunk_s) * checkpoint.chunk_s
     # Memory profiling assumes one recording of this length: no longer than a request needs.
     needed = math.ceil((prompts.context(padded_s) + demand.text_tokens) / 128) * 128
@@ -132,7 +131,8 @@ class VllmModel:
             from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
             loggers = [RayPrometheusStatLogger]
-        self._llm = AsyncLLM.from_engine_args(vllm.AsyncEngineArgs(**given), stat_loggers=loggers)
+        with vllm_cpu.threads() if settings.engine.device == "cpu" else nullcontext():
+            self._llm = AsyncLLM.from_engine_args(vllm.AsyncEngineArgs(**given), stat_loggers=loggers)
         assert self._llm.model_config is not None
         self._context = self._llm.model_config.max_model_len
         family = load_family(checkpoint.family)
@@ -253,12 +253,6 @@ class VllmModel:
                 raise  # all of vLLM failed, not this request
             raise RequestError(f"{type(error).__name__}: {error}") from error
         raise RequestError("vLLM ended the request without an answer")
-
-
-def _shares(cpus: Sequence[int], ranks: int) -> str:
-    """CPU numbers for each rank: "0,1|2,3". One is left to the scheduler where that costs less than it gains."""
-    cpus = cpus[1:] if len(cpus) > 2 * ranks else cpus
-    return "|".join(",".join(map(str, cpus[rank::ranks] or cpus)) for rank in range(ranks))
 
 
 def version() -> str | None:
