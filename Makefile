@@ -112,8 +112,8 @@ demo-recordings: setup ## make demo/recordings and demo/held_out anew
 	command -v espeak-ng >/dev/null || sh infra/install-system-tools.sh espeak-ng
 	$(BIN)/python -m demo.training.recordings
 
-vad-model: setup ## make pipeline/audio/vad/silero_vad.onnx anew
-	$(BIN)/python -m infra.silero_vad pipeline/audio/vad/silero_vad.onnx
+vad-model: setup ## make pipeline/audio/vad/silero_vad_*.onnx anew
+	$(BIN)/python -m infra.silero_vad pipeline/audio/vad
 
 speaker-model: setup ## make pipeline/speakers/campplus.onnx anew
 	$(BIN)/python -m infra.speaker_embeddings pipeline/speakers/campplus.onnx

@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from pipeline.audio import media
-from pipeline.audio.vad import MODEL as OTHER_MODEL
+from pipeline.audio.vad import ENCODER as OTHER_MODEL
 from pipeline.errors import ConfigurationError
 from pipeline.settings import Audio
 from pipeline.speakers.clustering import cluster
@@ -79,7 +79,7 @@ def test_a_file_that_is_no_model_is_named(tmp_path: Path) -> None:
 
 
 def test_a_model_of_something_else_is_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"silero_vad\.onnx maps .*'frames'.* maps one tensor"):
+    with pytest.raises(ConfigurationError, match=r"silero_vad_encoder\.onnx maps .*'frames'.* maps one tensor"):
         Embedder(str(OTHER_MODEL))
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
 
 from pipeline.schema import SAMPLE_RATE_HZ
 
-# The weights of silero-vad 5 (MIT, see silero_vad.LICENSE) in a graph of ours: infra/silero_vad.py.
-MODEL = Path(__file__).with_name("silero_vad.onnx")
+# The weights of silero-vad 5 (MIT, see silero_vad.LICENSE) in graphs of ours: infra/silero_vad.py.
+ENCODER, DECODER = (Path(__file__).with_name(f"silero_vad_{part}.onnx") for part in ("encoder", "decoder"))
 FRAME = 512  # samples; the detector's only frame size at 16 kHz
 FRAME_S = FRAME / SAMPLE_RATE_HZ
 CONTEXT = 64  # samples before a frame that the detector hears with it
@@ -20,7 +22,7 @@ FULL_SCALE = 32767.0
 HYSTERESIS = 0.15
 LEVEL_FRAMES = 16  # the level of sound is that of half a second
 DROP = 100.0  # of energy: 20 dB
-AT_ONCE = 128  # frames in one call of the network: more gain nothing, and where the sound falls the rest is done again
+AT_ONCE = 128  # frames in one call of the network: more gain nothing
 
 
 class Detector:
@@ -32,7 +34,7 @@ class Detector:
     """
 
     def __init__(self) -> None:
-        self._session = _session()
+        self._encoder, self._decoder = _session(ENCODER), _session(DECODER)
         self._context = np.zeros(CONTEXT, dtype=np.float32)
         self._energies = np.full(LEVEL_FRAMES - 1, np.nan)  # of the last frames
         self._forget(peak=0.0)
@@ -48,26 +50,29 @@ class Detector:
         in_context = np.lib.stride_tricks.sliding_window_view(samples, CONTEXT + FRAME)[::FRAME]
         levels = self._levels(frames)
         found: list[np.ndarray] = []
+        for at in range(0, len(frames), AT_ONCE):
+            ahead = slice(at, at + AT_ONCE)
+            features: Any = self._encoder.run(None, {"frames": np.ascontiguousarray(in_context[ahead])})[0]
+            found += self._probabilities(features, levels[ahead])
+        return np.concatenate(found)
+
+    def _probabilities(self, features: np.ndarray, levels: np.ndarray) -> Iterator[np.ndarray]:
+        """(N, 128) features of the next frames, and their levels -> probabilities, in pieces. Where the sound falls,
+        those behind are computed again."""
         done = 0
-        while done < len(frames):
-            ahead = slice(done, done + AT_ONCE)
-            probabilities, state = self._run(in_context[ahead])
-            peaks = np.fmax.accumulate(np.fmax(levels[ahead], self._peak))
-            fallen = np.flatnonzero((probabilities < HYSTERESIS) & (levels[ahead] < peaks / DROP))
+        while done < len(features):
+            hidden, cell = self._state
+            answer: Any = self._decoder.run(None, {"features": features[done:], "h": hidden, "c": cell})
+            probabilities, *state = answer
+            peaks = np.fmax.accumulate(np.fmax(levels[done:], self._peak))
+            fallen = np.flatnonzero((probabilities < HYSTERESIS) & (levels[done:] < peaks / DROP))
             count = int(fallen[0]) + 1 if len(fallen) else len(probabilities)
-            found.append(probabilities[:count])
+            yield probabilities[:count]
             done += count
             if len(fallen):
                 self._forget(peak=float(levels[done - 1]))
             else:
-                self._state, self._peak = state, float(peaks[-1])
-        return np.concatenate(found)
-
-    def _run(self, in_context: np.ndarray) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-        hidden, cell = self._state
-        inputs = {"frames": np.ascontiguousarray(in_context), "h": hidden, "c": cell}
-        probabilities, *state = self._session.run(None, inputs)
-        return probabilities, (state[0], state[1])  # pyright: ignore[reportReturnType]
+                self._state, self._peak = (state[0], state[1]), float(peaks[-1])
 
     def _levels(self, frames: np.ndarray) -> np.ndarray:
         """Mean energy of the LEVEL_FRAMES frames up to each; NaN where there are not so many yet."""
@@ -78,8 +83,8 @@ class Detector:
 
 
 @cache
-def _session() -> onnxruntime.InferenceSession:
+def _session(path: Path) -> onnxruntime.InferenceSession:
     """One for all recordings of a process: it holds no state."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
