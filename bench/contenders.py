@@ -137,17 +137,11 @@ def asking(folder: Path) -> Times:
 
 def ray_llm(folder: Path) -> Times:
     """ray.data.llm with prompts that are tokens already, as it has no template for Voxtral's transcription."""
-    import ray
-    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
-
     settings = settings_for(folder, "text")
-    checkpoint = inspect(settings.engine)
-    given = arguments(settings, checkpoint, of_windows(settings, checkpoint))
-    model = given.pop("model")
     from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
     class _Tokenizer:
-        mistral = MistralTokenizer.from_file(str(Path(model, "tekken.json")))
+        mistral = MistralTokenizer.from_file(str(Path(settings.engine.model, "tekken.json")))
 
     prompts = Voxtral(_Tokenizer())
     length = len(prompts.padded(np.zeros(1, dtype=np.int16)))
@@ -163,7 +157,24 @@ def ray_llm(folder: Path) -> Times:
             "sampling_params": {"temperature": 0.0, "max_tokens": limit(samples)},
         }
 
-    off = {"enabled": False}
+    windows = pq.read_table(folder / "windows.parquet", columns=["samples"])
+    times: Times = []
+    for batch in processed(settings, windows, request):
+        times += [time.monotonic()] * len(batch)
+    return times
+
+
+def processed(
+    settings: Settings, windows: pa.Table, request: Callable[[dict[str, Any]], dict[str, Any]]
+) -> Generator[list[dict[str, Any]]]:
+    """What ray.data.llm's processor makes of windows, in batches as they come: their columns, and `generated_text`.
+    `request` makes a row into prompt tokens, audio and sampling parameters."""
+    import ray
+    from ray.data.llm import build_processor, vLLMEngineProcessorConfig
+
+    checkpoint = inspect(settings.engine)
+    given = arguments(settings, checkpoint, of_windows(settings, checkpoint))
+    model, off = given.pop("model"), {"enabled": False}
     config = vLLMEngineProcessorConfig(
         model_source=model,
         engine_kwargs={name: value for name, value in given.items() if value is not None},
@@ -180,25 +191,31 @@ def ray_llm(folder: Path) -> Times:
     )
     ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
-    processor = build_processor(config, preprocess=request, postprocess=lambda row: {"text": row["generated_text"]})
-    windows = ray.data.from_arrow(pq.read_table(folder / "windows.parquet", columns=["samples"])).repartition(64)
-    times: Times = []
-    for batch in processor(windows).iter_batches(batch_size=None):
-        times += [time.monotonic()] * len(batch["text"])
+    kept = [name for name in windows.column_names if name != "samples"]
+    processor = build_processor(
+        config,
+        preprocess=request,
+        postprocess=lambda row: {name: row[name] for name in ("generated_text", *kept)},
+    )
+    batches = processor(ray.data.from_arrow(windows).repartition(64)).iter_batches(
+        batch_size=None, batch_format="pyarrow"
+    )
+    for batch in batches:
+        yield batch.to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
     ray.shutdown()
-    return times
 
 
 def server(folder: Path) -> Times:
     """A plain asynchronous client of the transcriptions endpoint."""
-    with _served(folder) as address:
-        return asyncio.run(_ask(address, settings_for(folder, "text"), windows_of(folder)))
+    settings = settings_for(folder, "text")
+    with served(settings) as address:
+        return asyncio.run(_ask(address, settings, windows_of(folder)))
 
 
 def serving(folder: Path) -> Times:
     """The whole job, on the same server."""
     own = settings_for(folder, "text")
-    with _served(folder) as address:
+    with served(own) as address:
         engine = Engine(model=own.engine.model, server=(f"{address}/v1",), max_num_seqs=_at_once(own))
         return _timed(own.model_copy(update={"engine": engine}))
 
@@ -209,9 +226,8 @@ def _at_once(settings: Settings) -> int:
 
 
 @contextmanager
-def _served(folder: Path) -> Generator[str]:
+def served(settings: Settings) -> Generator[str]:
     """vLLM's server with the arguments of our engine; its address."""
-    settings = settings_for(folder, "text")
     checkpoint, flags = inspect(settings.engine), list[str]()
     for name, value in arguments(settings, checkpoint, of_windows(settings, checkpoint)).items():
         if isinstance(value, bool):
@@ -254,7 +270,7 @@ async def _ask(address: str, settings: Settings, windows: Sequence[np.ndarray]) 
 
         async def one(samples: np.ndarray) -> None:
             form = aiohttp.FormData({"model": settings.engine.model, "temperature": "0"})
-            form.add_field("file", _wav(samples), filename="window.wav")
+            form.add_field("file", wav(samples), filename="window.wav")
             async with room, session.post(f"{address}/v1/audio/transcriptions", data=form) as answer:
                 answer.raise_for_status()
                 await answer.json()
@@ -264,7 +280,8 @@ async def _ask(address: str, settings: Settings, windows: Sequence[np.ndarray]) 
     return times
 
 
-def _wav(samples: np.ndarray) -> bytes:
+def wav(samples: np.ndarray) -> bytes:
+    """int16 samples as a file."""
     buffer = io.BytesIO()
     speech.write(buffer, samples)
     return buffer.getvalue()
