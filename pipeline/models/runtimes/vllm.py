@@ -64,7 +64,6 @@ def arguments(settings: Settings, checkpoint: Checkpoint, demand: Demand) -> dic
     engine, verbose, prompts = settings.engine, settings.verbose, prompts_of(checkpoint)
     os.environ["VLLM_LOGGING_LEVEL"] = "INFO" if verbose else "ERROR"
     os.environ[END_WITH_PARENT] = "1"
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
     on_cpu, ranks = engine.device == "cpu", engine.tensor_parallel_size or 1
     if on_cpu:
