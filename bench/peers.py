@@ -7,6 +7,7 @@ For each language one recording of real clips, with 0.2 to 3 s of faint noise be
 and compute in float32 on all CPUs. Each contender is a process of its own, in turn:
 
 ours              jobs.transcribe with its defaults: files in, Parquet out
+ours, 5 beams     the same in transformers, with --engine.beams 5
 faster-whisper    its sequential mode with voice activity detection, and its batched one; each with its default beam of
                   five, and greedy
 server            vLLM's server, which gets each recording as a whole and cuts it itself
@@ -74,19 +75,19 @@ class Heard:
 Contender = Callable[[Path, Sequence[str]], Heard]
 
 
-def settings_for(folder: Path, languages: Sequence[str], engine: Engine | None = None) -> Settings:
-    """The job's, for a folder that has a recording of each language."""
-    engine = engine or Engine(model=speech.WHISPER, device="cpu", max_num_seqs=16)
+def settings_for(folder: Path, languages: Sequence[str], **more: Any) -> Settings:
+    """The job's, for a folder that has a recording of each language; `more` of its engine."""
+    engine = Engine(model=speech.WHISPER, device="cpu", max_num_seqs=16, **more)
     expected = Language.model_validate({"expected": list(languages)})
     return fitted(engine, expected, str(folder), str(folder.parent / f"out-{time.time_ns()}"))
 
 
-def ours(folder: Path, languages: Sequence[str]) -> Heard:
+def ours(folder: Path, languages: Sequence[str], **engine: Any) -> Heard:
     """A manifest names each recording's language."""
     manifest = folder.parent / f"manifest-{time.time_ns()}.jsonl"
     rows = [{"uri": str(folder / f"{one}.wav"), "language": one} for one in languages]
     manifest.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
-    settings = settings_for(folder, languages).model_copy(update={"input": str(manifest)})
+    settings = settings_for(folder, languages, **engine).model_copy(update={"input": str(manifest)})
     began = time.monotonic()
     report = run.execute(planning.plan(settings), Log())
     whole = time.monotonic() - began
@@ -186,6 +187,7 @@ def _joined(languages: Sequence[str], texts: Sequence[str]) -> dict[str, str]:
 
 CONTENDERS: dict[str, Contender] = {
     "ours": ours,
+    "ours, 5 beams": partial(ours, runtime="transformers", beams=5),
     "faster-whisper": partial(faster_whisper, batched=False, beam=5),
     "faster-whisper, greedy": partial(faster_whisper, batched=False, beam=1),
     "faster-whisper, batched": partial(faster_whisper, batched=True, beam=5),

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
@@ -69,7 +70,7 @@ def report(results: list[Carried], console: Console, took_s: float) -> None:
     console.print(f"slowest: {slow.name}, {slow.took_s:.1f} s; longest: {long.name}, {long.duration_s:.0f} s of audio")
     for result in results:
         if result.broken:
-            console.print(f"[red]{result.name}[/]: {'; '.join(result.broken)}", highlight=False)
+            console.print(f"[red]{escape(result.name)}[/]: {escape('; '.join(result.broken))}", highlight=False)
 
 
 def main() -> None:

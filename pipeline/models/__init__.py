@@ -39,6 +39,11 @@ def runtime(engine: Engine, checkpoint: Checkpoint) -> tuple[str, str | None]:
         raise ConfigurationError(
             f"--engine.vllm {engine.vllm[0]}: is for vLLM, and {name} runs this model; leave it out"
         )
+    if engine.beams > 1 and not found.searches:
+        raise ConfigurationError(
+            f"--engine.beams {engine.beams}: {name} follows one text at a time; leave it out, or add"
+            " --engine.runtime transformers where the model runs there (docs/models.md)"
+        )
     if found.look:
         return name, checkpoint.runtime_version
     if (version := found.version()) is None:

@@ -25,8 +25,9 @@ class Runtime:
     a checkpoint in this process, which takes a minute or more, for requests within a demand; its last argument says
     whether Ray's metrics shall export the runtime's own.
     `uses_gpus`: its models need GPUs where the settings say so. `shards`: several GPUs can share one. `lacks`:
-    abilities that no model has in it. `look`: what there is to know of a model that runs elsewhere, in place of its
-    files. `check`: whether it takes the settings of engines, asked before a run. Both raise ConfigurationError.
+    abilities that no model has in it. `searches`: it can search for a text with several beams. `look`: what there is to
+    know of a model that runs elsewhere, in place of its files. `check`: whether it takes the settings of engines, asked
+    before a run. Both raise ConfigurationError.
     """
 
     version: Callable[[], str | None]
@@ -34,6 +35,7 @@ class Runtime:
     uses_gpus: bool
     shards: bool = True
     lacks: frozenset[Ability] = frozenset()
+    searches: bool = False
     look: Callable[[Engine], Checkpoint] | None = None
     check: Callable[[Engine], None] | None = None
 

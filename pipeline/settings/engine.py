@@ -95,6 +95,9 @@ class Engine(Section):
     """Cache of an engine on the CPU. [GB]"""
     max_tokens_per_s: float = Field(default=16.0, gt=0)
     """Longest text that a window may have; reaching it is reported as finish_reason `length`. [tokens per second]"""
+    beams: int = Field(default=1, ge=1, le=32)
+    """Texts of a window that are followed at once, of which the likeliest is kept (beam search): with --engine.runtime
+    transformers alone. Five make Whisper base better, and its texts take three times as long; see docs/quality.md."""
     vllm: Annotated[tuple[str, ...], TEXTS] = ()
     """Another argument of vLLM's engine, by its own name: quantization=fp8, kv_cache_dtype=fp8 or
     speculative_config={"method": "ngram", ...}; the value is JSON or a word. Repeatable; in YAML a mapping."""

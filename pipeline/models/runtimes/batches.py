@@ -16,8 +16,9 @@ from pipeline.models.protocol import RequestError
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """`ids` with the audio that they are about, float32 samples of whole chunks each; at most `max_tokens` come. After
-    the last id, the log-probabilities of `following` are wanted."""
+    """`ids` with the audio that they are about, float32 samples of whole chunks each; at most `max_tokens` come, the
+    likeliest of `beams` that are followed. After the last id, the log-probabilities of `following` are wanted: not with
+    several beams."""
 
     ids: Sequence[int]
     audios: Sequence[np.ndarray]
@@ -25,6 +26,7 @@ class Prompt:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+    beams: int = 1
     following: tuple[int, ...] = ()
 
 

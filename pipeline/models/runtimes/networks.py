@@ -53,8 +53,10 @@ class Network:
 
     @torch.inference_mode()
     def generate(self, prompts: Sequence[Prompt]) -> list[Continuation]:
-        """Decode a batch. Its prompts have one temperature; where that is not 0, there is one prompt. The prompts of an
-        encoder and decoder have one length."""
+        """Decode a batch. Its prompts have one temperature; where that is not 0, or there are several beams, there is
+        one prompt. The prompts of an encoder and decoder have one length."""
+        if prompts[0].beams > 1:
+            return [self._searched(*prompts)]
         first, limits = prompts[0], [prompt.max_tokens for prompt in prompts]
         torch.manual_seed(first.seed)
         sampling = {"do_sample": True, "temperature": first.temperature, "top_p": first.top_p, "top_k": 0}
@@ -77,6 +79,20 @@ class Network:
             ids, reason = self._ended(row[: ends.limit_of(at)], at in ends.loops)
             found.append(Continuation(ids, logprobs[at][: len(ids)], reason, told.following[at]))
         return found
+
+    def _searched(self, prompt: Prompt) -> Continuation:
+        """The likeliest continuation that a beam search finds."""
+        inputs, own = self._inputs([prompt]), "decoder_input_ids" if self.encodes else "input_ids"
+        config = GenerationConfig(max_new_tokens=prompt.max_tokens, num_beams=prompt.beams, do_sample=False)
+        tokens = GenerationMixin.generate(self._model, **inputs, generation_config=config)  # pyright: ignore[reportAttributeAccessIssue]
+        assert isinstance(tokens, Tensor)
+        chosen = tokens[0, len(prompt.ids) :]
+        ids, reason = self._ended(chosen.tolist(), loops=False)
+        # The search keeps the probabilities of all that it has looked at, or none: the chosen ones are computed again.
+        inputs |= {own: tokens} | ({} if self.encodes else {"attention_mask": torch.ones_like(tokens)})
+        logits = self._model(**inputs).logits[0, len(prompt.ids) - 1 : -1]
+        logprobs = logits.float().log_softmax(dim=-1).gather(1, chosen[:, None])[:, 0].tolist()
+        return Continuation(ids, logprobs[: len(ids)], "repetition" if _repeats(chosen) else reason, {})
 
     def _ended(self, ids: list[int], loops: bool) -> tuple[list[int], str]:
         """The ids of a row without what fills it up, and why they end."""

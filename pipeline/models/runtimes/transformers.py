@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
@@ -40,10 +41,12 @@ class TransformersModel:
         engine, family = settings.engine, load_family(checkpoint.family)
         assert family.prompts is not None
         device = "cuda" if engine.device == "gpu" else "mps" if torch.backends.mps.is_available() else "cpu"
+        if device == "cpu" and hasattr(os, "sched_getaffinity"):
+            torch.set_num_threads(len(os.sched_getaffinity(0)))  # Ray tells its actors to have one
         revision = None if Path(checkpoint.model).is_absolute() else checkpoint.revision
         self._network = Network(checkpoint.model, revision, engine.resolved_dtype, device)
         self._context = min(engine.max_model_len or self._network.context, self._network.context)
-        self._max_tokens_per_s = engine.max_tokens_per_s
+        self._max_tokens_per_s, self._beams = engine.max_tokens_per_s, engine.beams
         self.abilities = family.abilities
         self._prompts = family.prompts(self._network.tokenizer)
         self._padded = PadOnce(self._prompts.padded)
@@ -73,7 +76,8 @@ class TransformersModel:
         """
         audio = self._padded(request)
         ids = asking(self._prompts, request, audio)
-        prompt = Prompt(ids, [audio], self._most(ids, request), request.temperature)
+        beams = 1 if request.temperature else self._beams
+        prompt = Prompt(ids, [audio], self._most(ids, request), request.temperature, beams=beams)
         said = await self._batches.answer(prompt, self._key(prompt), request.audio_id)
         text = self._prompts.text(self._network.text(said.ids))
         return Hypothesis.of_tokens(text, said.finish_reason, len(said.ids), said.logprobs, len(audio) / SAMPLE_RATE_HZ)
@@ -127,8 +131,9 @@ class TransformersModel:
         return len(ids) if self._network.encodes else 0
 
     def _key(self, prompt: Prompt) -> Hashable:
-        """What prompts of one batch share. Sampled ones share nothing: their texts follow from their own seed."""
-        return object() if prompt.temperature else ("text", self._shape(prompt.ids))
+        """What prompts of one batch share. Sampled ones share nothing: their texts follow from their own seed. Several
+        beams are a batch of their own."""
+        return object() if prompt.temperature or prompt.beams > 1 else ("text", self._shape(prompt.ids))
 
 
 def version() -> str | None:
@@ -157,5 +162,11 @@ def start(settings: Settings, checkpoint: Checkpoint, demand: Demand, in_ray: bo
 
 
 RUNTIME = Runtime(
-    version=version, start=start, uses_gpus=True, shards=False, lacks=frozenset({Ability.FOLLOW_SCHEMA}), check=check
+    version=version,
+    start=start,
+    uses_gpus=True,
+    shards=False,
+    lacks=frozenset({Ability.FOLLOW_SCHEMA}),
+    searches=True,
+    check=check,
 )

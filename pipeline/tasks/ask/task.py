@@ -78,6 +78,8 @@ class Asking:
             raise ConfigurationError("--words: is about transcripts; leave it out")
         if settings.speakers:
             raise ConfigurationError("--speakers: is about transcripts; leave it out")
+        if settings.engine.beams > 1:
+            raise ConfigurationError("--engine.beams: is about transcripts; leave it out")
         if settings.keep_texts:
             raise ConfigurationError("--keep-texts: is about transcripts; leave it out")
         found = family.family(checkpoint.family)

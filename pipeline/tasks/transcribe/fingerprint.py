@@ -51,6 +51,7 @@ def of_texts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
         "language": {"expected": sorted(language.expected), "methods": sorted(set(language.methods))},
         "guards": settings.guards.model_dump(),
         **({"server_audio": engine.server_audio} if engine.server else {}),
+        **({"beams": engine.beams} if engine.beams > 1 else {}),
         **vllm_arguments.in_texts(engine),
         **({"ask_every_window": True} if language.ask_every_window and "text" in language.methods else {}),
         **({"translate": True} if language.translate else {}),

@@ -247,6 +247,41 @@ def test_whisper_runs_in_it(whisper: Path) -> None:
         assert each.no_speech_probability is not None
 
 
+def test_a_beam_search_finds_likelier_texts(whisper: Path) -> None:
+    windows = [Request(window, "de") for window in samples(SOME[:4])]
+    found = list[list[Hypothesis]]()
+    for beams in (1, 4):
+        model = started(whisper, runtime="transformers", beams=beams)
+        found.append(said_of(model, windows, ["en", "de"])[0])
+        model.shutdown()
+    pairs = list(zip(*found, strict=True))
+    assert all(two.token_count and two.finish_reason in ("stop", "length", "repetition") for _, two in pairs)
+    assert all((two.mean_logprob or -99) >= (one.mean_logprob or -99) - 1e-4 for one, two in pairs)
+    assert any(one.text != two.text for one, two in pairs)
+
+
+def test_a_beam_search_says_what_is_certain_and_how_sure_it_is(model: Model, converted: Path) -> None:
+    windows = samples(SOME[:4])
+    other = started(converted, beams=3)
+    one, two = (answers(it, lambda it: [it.transcribe(Request(window)) for window in windows]) for it in (model, other))
+    other.shutdown()
+    for greedy, searched in zip(one, two, strict=True):
+        assert (searched.text, searched.finish_reason, searched.token_count) == (
+            greedy.text,
+            "stop",
+            greedy.token_count,
+        )
+        assert searched.mean_logprob == pytest.approx(greedy.mean_logprob, abs=1e-4)
+
+
+def test_other_runtimes_have_no_beams(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    given = ["--input", str(DEMO / "held_out"), "--output", str(tmp_path / "out"), "--engine.device", "cpu"]
+    assert transcribe.main([*given, "--engine.model", str(DEMO / "model"), "--engine.beams", "5"]) == 2
+    said = capfd.readouterr().err
+    assert "--engine.beams 5: vllm follows one text at a time; leave it out, or add" in said
+    assert len(said.splitlines()) == 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["voxtral", "whisper"])
 def test_vllm_says_the_same(which: str, model: Model, whisper: Path) -> None:

@@ -44,6 +44,7 @@ def test_what_changes_texts_is_in_it() -> None:
         mark("--engine.device", "cpu"),
         mark("--engine.dtype", "float16"),
         mark("--engine.max-tokens-per-s", "8"),
+        mark("--engine.beams", "5"),
         mark("--audio.max-duration-s", "60"),
         mark("--language.expected", "en"),
         mark("--language.methods", "text"),
