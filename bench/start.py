@@ -1,8 +1,8 @@
 """How long one waits for the first rows, beside vLLM's own start: `python -m bench.start [REPEATS]` (default 3).
 
-The job transcribes three of the demo's calls. Bare vLLM loads the same model with the same settings, but for the
-processes that it chooses by itself, and transcribes nothing. Each is a new process, in turn; seconds are from its
-beginning, imports included.
+The job transcribes three of the demo's calls, and again with the processes that vLLM chooses by itself on a CPU
+("apart": the model in one of its own). Bare vLLM loads the same model with the same settings and those processes, and
+transcribes nothing. Each is a new process, in turn; seconds are from its beginning, imports included.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -61,16 +62,20 @@ def bare(folder: Path) -> dict[str, float]:
     return {"engine ready": ready_s}
 
 
-def job(folder: Path) -> dict[str, float]:
+def job(folder: Path, **environment: str) -> dict[str, float]:
     """The whole job."""
     output = folder / f"out-{time.monotonic_ns()}"
     command = [sys.executable, "-m", "jobs.transcribe", "--input", str(DEMO / "recordings/calls"), "--limit", "3"]
     began = time.time()
-    subprocess.run([*command, "--output", str(output), *MODEL, *LANGUAGES], check=True, capture_output=True)
+    command += ["--output", str(output), *MODEL, *LANGUAGES]
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | environment)
     took_s = time.time() - began
     (report,) = (json.loads(path.read_text()) for path in (output / "runs").glob("*.json"))
     planned_s = datetime.fromisoformat(report["started_at"]).timestamp() - began
     return {"planned": planned_s, "first rows": planned_s + report["first_rows_s"], "end": took_s}
+
+
+CONTENDERS = {"bare": bare, "job": job, "job, apart": partial(job, VLLM_ENABLE_V1_MULTIPROCESSING="1")}
 
 
 def main() -> None:
@@ -79,9 +84,9 @@ def main() -> None:
     found: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
         for _ in range(repeats):
-            for contender in (bare, job):
-                for phase, seconds in contender(Path(name)).items():
-                    found.setdefault((contender.__name__, phase), []).append(seconds)
+            for contender, start in CONTENDERS.items():
+                for phase, seconds in start(Path(name)).items():
+                    found.setdefault((contender, phase), []).append(seconds)
     table = Table("", "", "seconds", "each try", title=f"seconds since its start, {os.cpu_count()} cores")
     for (contender, phase), values in found.items():
         tries = ", ".join(f"{value:.1f}" for value in values)

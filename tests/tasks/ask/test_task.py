@@ -79,6 +79,7 @@ def test_the_demand_is_within_the_context() -> None:
         ),
         ({"channels": "split"}, VOXTRAL, "--channels split: "),
         ({"words": True}, VOXTRAL, "--words: "),
+        ({"engine": {"beams": 5}}, VOXTRAL, "--engine.beams: "),
     ],
 )
 def test_what_does_not_fit_is_told_before_the_run(facts: Row, checkpoint: Checkpoint, message: str) -> None:
