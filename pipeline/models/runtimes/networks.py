@@ -10,6 +10,7 @@ import torch
 import transformers
 from torch import Tensor
 from transformers import GenerationConfig, GenerationMixin, LogitsProcessor, StoppingCriteria
+from transformers.modeling_outputs import BaseModelOutput
 
 from pipeline.errors import ConfigurationError
 from pipeline.models.runtimes.batches import Continuation, Prompt
@@ -82,15 +83,23 @@ class Network:
 
     def _searched(self, prompt: Prompt) -> Continuation:
         """The likeliest continuation that a beam search finds."""
-        inputs, own = self._inputs([prompt]), "decoder_input_ids" if self.encodes else "input_ids"
+        inputs = self._inputs([prompt])
+        encoded = self._model.get_encoder()(inputs["input_features"]).last_hidden_state if self.encodes else None
+
+        def over(ids: Tensor) -> dict[str, Any]:
+            if encoded is not None:  # in an object of its own: `generate` puts one for each beam in
+                return {"encoder_outputs": BaseModelOutput(encoded), "decoder_input_ids": ids}
+            return inputs | {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
         config = GenerationConfig(max_new_tokens=prompt.max_tokens, num_beams=prompt.beams, do_sample=False)
-        tokens = GenerationMixin.generate(self._model, **inputs, generation_config=config)  # pyright: ignore[reportAttributeAccessIssue]
+        tokens = GenerationMixin.generate(  # pyright: ignore[reportAttributeAccessIssue]
+            self._model, **over(torch.tensor([list(prompt.ids)], device=self._device)), generation_config=config
+        )
         assert isinstance(tokens, Tensor)
         chosen = tokens[0, len(prompt.ids) :]
         ids, reason = self._ended(chosen.tolist(), loops=False)
         # The search keeps the probabilities of all that it has looked at, or none: the chosen ones are computed again.
-        inputs |= {own: tokens} | ({} if self.encodes else {"attention_mask": torch.ones_like(tokens)})
-        logits = self._model(**inputs).logits[0, len(prompt.ids) - 1 : -1]
+        logits = self._model(**over(tokens)).logits[0, len(prompt.ids) - 1 : -1]
         logprobs = logits.float().log_softmax(dim=-1).gather(1, chosen[:, None])[:, 0].tolist()
         return Continuation(ids, logprobs[: len(ids)], "repetition" if _repeats(chosen) else reason, {})
 

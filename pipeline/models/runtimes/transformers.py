@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from importlib import metadata
@@ -41,8 +40,6 @@ class TransformersModel:
         engine, family = settings.engine, load_family(checkpoint.family)
         assert family.prompts is not None
         device = "cuda" if engine.device == "gpu" else "mps" if torch.backends.mps.is_available() else "cpu"
-        if device == "cpu" and hasattr(os, "sched_getaffinity"):
-            torch.set_num_threads(len(os.sched_getaffinity(0)))  # Ray tells its actors to have one
         revision = None if Path(checkpoint.model).is_absolute() else checkpoint.revision
         self._network = Network(checkpoint.model, revision, engine.resolved_dtype, device)
         self._context = min(engine.max_model_len or self._network.context, self._network.context)
