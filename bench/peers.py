@@ -15,7 +15,7 @@ server, 30 s      the same, and a client that cuts at 30 s
 ray.llm, 30 s     ray.data.llm's processor over the same pieces
 
 Speed is the recordings' length by the seconds from the model's readiness to the last text; ray.llm does not tell when
-it is ready, so its first texts begin them, and their audio is not counted. Memory is the highest sum over the
+it is ready, so its start is in them. Memory is the highest sum over the
 contender's processes, pages that several share counted once (PSS).
 """
 
@@ -63,13 +63,12 @@ MOST_TOKENS = 440  # that Whisper's decoder has room for beside its prompt
 
 @dataclass(frozen=True)
 class Heard:
-    """What a contender wrote of each language's recording; from its readiness to its end the seconds, and the share of
-    the audio that they took; and the seconds before."""
+    """What a contender wrote of each language's recording, the seconds from its readiness to its end, and those
+    before: None where it does not tell them apart."""
 
     texts: dict[str, str]
     seconds: float
-    start_s: float
-    share: float = 1.0
+    start_s: float | None
 
 
 Contender = Callable[[Path, Sequence[str]], Heard]
@@ -159,14 +158,11 @@ def ray_llm(folder: Path, languages: Sequence[str]) -> Heard:
         }
 
     batches = contenders.processed(settings, pa.Table.from_pylist(rows), request)
-    found = next(batches)
-    first, ready = len(found), time.monotonic()
-    for batch in batches:
-        found += batch
-    seconds = time.monotonic() - ready
+    found = [row for batch in batches for row in batch]
+    seconds = time.monotonic() - began
     found.sort(key=lambda row: row["at"])
     texts = _joined([row["language"] for row in found], [row["generated_text"] for row in found])
-    return Heard(texts, seconds, ready - began, 1 - first / len(found))
+    return Heard(texts, seconds, None)
 
 
 def _pieces(folder: Path, languages: Sequence[str], cut: bool) -> list[tuple[str, np.ndarray]]:
@@ -268,8 +264,9 @@ def main() -> None:
                 continue
             rates = [jiwer.wer(references[one], heard.texts[one], WORDS, WORDS) for one in languages]
             cells = [f"{sum(rates) / len(rates):.1%}", *(f"{rate:.1%}" for rate in rates)]
-            cells += [f"{length_s * heard.share / heard.seconds:.1f}", f"{heard.seconds:.0f}", f"{heard.start_s:.0f}"]
-            table.add_row(name, *cells, f"{peak / 1e6:,.0f}")
+            cells += [f"{length_s / heard.seconds:.1f}", f"{heard.seconds:.0f}"]
+            cells += ["" if heard.start_s is None else f"{heard.start_s:.0f}", f"{peak / 1e6:,.0f}"]
+            table.add_row(name, *cells)
             print(name, *cells, file=sys.stderr, flush=True)
     Console(width=160).print(table)
 
