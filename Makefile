@@ -79,6 +79,7 @@ bench: setup ## measure, in minutes: preparation, the job beside bare vLLM, pack
 bench-full: setup ## measure all that docs/performance.md and docs/quality.md show: about an hour and a half
 	$(BIN)/python -m bench.preparation
 	$(BIN)/python -m bench.corridor
+	$(BIN)/python -m bench.start
 	$(BIN)/python -m bench.engine
 	$(BIN)/python -m bench.packing
 	$(BIN)/python -m bench.memory

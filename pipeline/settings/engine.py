@@ -97,7 +97,7 @@ class Engine(Section):
     """Longest text that a window may have; reaching it is reported as finish_reason `length`. [tokens per second]"""
     beams: int = Field(default=1, ge=1, le=32)
     """Texts of a window that are followed at once, of which the likeliest is kept (beam search): with --engine.runtime
-    transformers alone. Five make Whisper base better, and its texts take three times as long; see docs/quality.md."""
+    transformers alone. Five lower Whisper base's word errors by a tenth, and are slow; see docs/quality.md."""
     vllm: Annotated[tuple[str, ...], TEXTS] = ()
     """Another argument of vLLM's engine, by its own name: quantization=fp8, kv_cache_dtype=fp8 or
     speculative_config={"method": "ngram", ...}; the value is JSON or a word. Repeatable; in YAML a mapping."""
