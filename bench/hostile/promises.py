@@ -130,7 +130,7 @@ def broken_rows(rows: list[dict[str, Any]], from_s: float = 0.0) -> list[str]:
             found.append(f"{at} is from {start_s} to {end_s}")
         if not code and end_s > from_s + duration_s + EDGE_S:
             found.append(f"{at} ends at {end_s}, the recording at {from_s + duration_s}")
-        length_s = end_s - start_s + (row["overlap_s"] or 0.0)
+        length_s = end_s - start_s + (row.get("overlap_s") or 0.0)
         if samples is not None and not 0 <= len(samples) - 2 * round(length_s * 16_000) < 2 * CHUNK_SAMPLES:
             found.append(f"{at} has {len(samples)} bytes for {length_s} s")
         edges = [edge for span in row["spans"] or [] for edge in (span["start_s"], span["end_s"])]
