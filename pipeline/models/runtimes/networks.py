@@ -97,11 +97,11 @@ class Network:
         )
         assert isinstance(tokens, Tensor)
         chosen = tokens[0, len(prompt.ids) :]
-        ids, reason = self._ended(chosen.tolist(), loops=False)
+        ids, reason = self._ended(chosen.tolist(), _repeats(chosen))
         # The search keeps the probabilities of all that it has looked at, or none: the chosen ones are computed again.
         logits = self._model(**over(tokens)).logits[0, len(prompt.ids) - 1 : -1]
         logprobs = logits.float().log_softmax(dim=-1).gather(1, chosen[:, None])[:, 0].tolist()
-        return Continuation(ids, logprobs[: len(ids)], "repetition" if _repeats(chosen) else reason, {})
+        return Continuation(ids, logprobs[: len(ids)], reason, {})
 
     def _ended(self, ids: list[int], loops: bool) -> tuple[list[int], str]:
         """The ids of a row without what fills it up, and why they end."""
