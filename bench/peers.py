@@ -15,8 +15,8 @@ server, 30 s      the same, and a client that cuts at 30 s
 ray.llm, 30 s     ray.data.llm's processor over the same pieces
 
 Speed is the recordings' length by the seconds from the model's readiness to the last text; ray.llm does not tell when
-it is ready, so its start is in them. Memory is the highest sum over the
-contender's processes, pages that several share counted once (PSS).
+it is ready, so its start is in them. Memory is the highest sum over the contender's processes, pages that several share
+counted once (PSS).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ import argparse
 import asyncio
 import importlib
 import json
-import multiprocessing
 import os
 import sys
 import tempfile
+import threading
 import time
 import wave
 from collections.abc import Callable, Sequence
@@ -42,14 +42,14 @@ import jiwer
 import numpy as np
 import psutil
 import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 
 from bench import contenders, speech
-from bench.harness import fitted
+from bench.harness import fitted, in_own_process
 from bench.quality import WORDS
 from pipeline import planning, run
+from pipeline.ledger import parts
 from pipeline.log import Log
 from pipeline.models.families.whisper import Whisper
 from pipeline.schema import SAMPLE_RATE_HZ
@@ -90,8 +90,8 @@ def ours(folder: Path, languages: Sequence[str], **engine: Any) -> Heard:
     began = time.monotonic()
     report = run.execute(planning.plan(settings), Log())
     whole = time.monotonic() - began
-    parts = [pq.read_table(Path(settings.output, name), partitioning=None) for name in report["transcripts"]]
-    texts = {Path(row["uri"]).stem: row["text"] or "" for row in pa.concat_tables(parts).to_pylist()}
+    tables = [parts.read_part(settings.output, name, ["uri", "text"]) for name in report["transcripts"]]
+    texts = {Path(row["uri"]).stem: row["text"] or "" for row in pa.concat_tables(tables).to_pylist()}
     return Heard(texts, report["engine_s"], whole - report["engine_s"])
 
 
@@ -202,35 +202,30 @@ def _converted(folder: Path) -> None:
     converters.TransformersConverter(speech.WHISPER, copy_files=files).convert(str(folder), quantization="float32")
 
 
-def _measured(name: str, folder: Path, languages: Sequence[str], send: Any) -> None:
-    send.send(CONTENDERS[name](folder, languages))
-
-
 def measure(name: str, folder: Path, languages: Sequence[str]) -> tuple[Heard, float]:
-    """A contender in a process of its own, and the peak of its memory in bytes.
+    """A contender in a process of its own, and the peak of its memory in bytes."""
+    peak, over = 0, threading.Event()
 
-    Raises:
-        EOFError: it broke down.
-    """
-    context = multiprocessing.get_context("spawn")
-    mine, its = context.Pipe()
-    process = context.Process(target=_measured, args=(name, folder, languages, its))
-    process.start()
-    its.close()
-    peak = 0
-    while not mine.poll(LOOK_EVERY_S):
-        peak = max(peak, _bytes(psutil.Process(process.pid)))
-    heard = mine.recv()
-    process.join()
-    return heard, peak
+    def watch() -> None:
+        nonlocal peak
+        while not over.wait(LOOK_EVERY_S):
+            peak = max(peak, _bytes())
+
+    watching = threading.Thread(target=watch, daemon=True)
+    watching.start()
+    try:
+        return in_own_process(CONTENDERS[name], folder, languages), peak
+    finally:
+        over.set()
+        watching.join()
 
 
-def _bytes(root: psutil.Process) -> int:
+def _bytes() -> int:
+    """Of all that descends from this process."""
     total = 0
-    with suppress(psutil.Error):
-        for process in [root, *root.children(recursive=True)]:
-            with suppress(psutil.Error):
-                total += process.memory_full_info().pss
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            total += process.memory_full_info().pss
     return total
 
 
@@ -259,7 +254,8 @@ def main() -> None:
         for name in wanted.only.split(";"):
             try:
                 heard, peak = measure(name, folder, languages)
-            except EOFError:
+            except Exception as error:  # the others go on
+                print(f"{name}: {error}", file=sys.stderr, flush=True)
                 table.add_row(name, "failed")
                 continue
             rates = [jiwer.wer(references[one], heard.texts[one], WORDS, WORDS) for one in languages]
