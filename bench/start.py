@@ -24,19 +24,18 @@ from rich.table import Table
 from bench.speech import DEMO
 from demo.run import LANGUAGES, MODEL
 
+APART = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}  # what vLLM does by itself
 BARE = """
-import json, os, sys
 from bench.contenders import settings_for
 from pathlib import Path
 from pipeline.models.checkpoint import inspect
 from pipeline.models.demand import of_windows
-from pipeline.models.runtimes import vllm as runtime, vllm_cpu
+from pipeline.models.runtimes import vllm as runtime
 
 if __name__ == "__main__":
     settings = settings_for(Path("none"), "text")
     checkpoint = inspect(settings.engine)
     given = runtime.arguments(settings, checkpoint, of_windows(settings, checkpoint))
-    os.environ.pop("VLLM_ENABLE_V1_MULTIPROCESSING", None)
     import vllm
     engine = vllm.LLM(**given)
     print("ready", flush=True)
@@ -51,7 +50,7 @@ def bare(folder: Path) -> dict[str, float]:
     began = time.monotonic()
     with subprocess.Popen(
         [sys.executable, script],
-        env=os.environ | {"PYTHONPATH": str(DEMO.parent)},
+        env=os.environ | APART | {"PYTHONPATH": str(DEMO.parent)},
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
@@ -75,7 +74,7 @@ def job(folder: Path, **environment: str) -> dict[str, float]:
     return {"planned": planned_s, "first rows": planned_s + report["first_rows_s"], "end": took_s}
 
 
-CONTENDERS = {"bare": bare, "job": job, "job, apart": partial(job, VLLM_ENABLE_V1_MULTIPROCESSING="1")}
+CONTENDERS = {"bare": bare, "job": job, "job, apart": partial(job, **APART)}
 
 
 def main() -> None:
