@@ -23,7 +23,8 @@ from rich.table import Table
 from bench.harness import NO_RETRIES
 from bench.peaks import Peaks
 from bench.speech import DEMO, clips, write
-from pipeline import flow
+from pipeline.flow.cluster import cluster
+from pipeline.flow.stream import answers
 from pipeline.models.checkpoint import fit, inspect
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Settings
@@ -69,8 +70,8 @@ def measure(engines: int, service_s: float, seconds: float, folder: Path) -> tup
     times: list[float] = []
     cpus: list[float] = []
     peaks = Peaks()
-    with flow.cluster(settings, checkpoint) as decided:
-        for table in flow.answers(Transcription(settings), recordings, decided, checkpoint):
+    with cluster(settings, checkpoint) as decided:
+        for table in answers(Transcription(settings), recordings, decided, checkpoint):
             times += [float(text.split()[0]) for text in table["text"].to_pylist() if text]
             if len(cpus) < 2 and len(times) > count * WINDOWS * (0.5, 0.9)[len(cpus)]:
                 cpus.append(psutil.cpu_percent())  # since the last time

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import __version__, estimate, flow, identity, models, store, tasks
+from pipeline import __version__, estimate, identity, models, store, tasks
 from pipeline.audio import confined
 from pipeline.errors import ConfigurationError
+from pipeline.flow.device import device
 from pipeline.ledger import access, done, parts, starts
 from pipeline.ledger.done import Status
 from pipeline.ledger.parts import Output
@@ -87,7 +88,7 @@ def plan(settings: Settings, own_only: bool = False, tell: Callable[[str], objec
     tell(f"looking at the model {settings.engine.model}")
     task, checkpoint = tasks.load(settings), inspect(settings.engine)
     models.require(task.name, task.requires, checkpoint)
-    resolved = {"device": flow.device(settings.engine)}
+    resolved = {"device": device(settings.engine)}
     if settings.engine.server:
         resolved["model"] = checkpoint.model  # a server's only one need not be named
     engine = settings.engine.model_copy(update=resolved)

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipeline import estimate
-from pipeline.flow import EngineStates
+from pipeline.flow.tracker import EngineStates
 from pipeline.log import Log, duration
 from pipeline.planning import Plan
 from pipeline.schema import Outcome

@@ -8,8 +8,11 @@ from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
-from pipeline import flow, planning, progress, store
+from pipeline import planning, progress, store
 from pipeline.errors import JobError
+from pipeline.flow.background import ticking
+from pipeline.flow.cluster import cluster
+from pipeline.flow.stream import answers
 from pipeline.ledger.done import Status
 from pipeline.ledger.parts import Output
 from pipeline.log import Log
@@ -60,15 +63,15 @@ def _execute(plan: Plan, writer: Writer, log: Log) -> Row:
         with (
             _storage_trouble(output),
             at.shown(log),
-            flow.cluster(plan.settings, plan.checkpoint, log.say) as decided,
+            cluster(plan.settings, plan.checkpoint, log.say) as decided,
         ):
             at.engines = engines = decided.engine.count or 1
             at.phase = progress.STARTING_ENGINES
             try:
-                answers = flow.answers(
+                found = answers(
                     plan.task, plan.listing.recordings, decided, plan.checkpoint, facts=served, tell=at.hear
                 )
-                with closing(flow.ticking(answers, TICK_S)) as tables:
+                with closing(ticking(found, TICK_S)) as tables:
                     for table in tables:
                         if table is not None:
                             first_rows_s = first_rows_s or time.monotonic() - clock

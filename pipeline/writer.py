@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import flow
 from pipeline.digests import DigestTable, digests
+from pipeline.flow import metrics
 from pipeline.ledger.parts import AlreadyPublished
 from pipeline.planning import Plan
 from pipeline.redaction import redacted
@@ -165,4 +165,4 @@ class Writer:
         # Before it is counted: an interruption between the two must not say "saved".
         self._finished[recording["recording_id"]] = rows
         whole = self._tally.add(rows)
-        flow.count_recording(whole["outcome"], whole["failure_code"], whole["duration_s"] or 0.0)
+        metrics.count_recording(whole["outcome"], whole["failure_code"], whole["duration_s"] or 0.0)

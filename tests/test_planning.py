@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import flow, planning, run
+from pipeline import planning, run
+from pipeline.flow import metrics
 from pipeline.ledger.parts import reports
 from pipeline.log import Log
 from pipeline.settings import Settings
@@ -19,7 +20,7 @@ def test_a_run_counts_before_those_that_began_by_a_clock_that_was_ahead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its rows are newer, and a stopped one is resumed. No engine runs: recordings have no answers."""
-    monkeypatch.setattr(flow, "count_recording", lambda *_: None)
+    monkeypatch.setattr(metrics, "count_recording", lambda *_: None)
     engine = {"family": "scripted", "model": "none", "device": "cpu"}
     wanted = Settings.model_validate({"input": str(DEMO / "held_out"), "limit": 2, "output": str(tmp_path)})
     wanted = wanted.model_copy(update={"engine": wanted.engine.model_copy(update=engine)})

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline import planning, progress
-from pipeline.flow import EngineStates
+from pipeline.flow.tracker import EngineStates
 from pipeline.log import Log
 from pipeline.progress import LEAST_RECORDINGS, LEAST_S, PACE_WINDOW_S, Now, Pace, Progress
 from pipeline.settings import Settings

@@ -34,7 +34,7 @@ def test_it_would_without_the_variable(tmp_path: Path) -> None:
 
 
 def test_ray_is_told(tmp_path: Path) -> None:
-    code = "import pipeline.flow; from ray._common.usage import usage_lib; print(usage_lib.usage_stats_enabled())"
+    code = "import pipeline; from ray._common.usage import usage_lib; print(usage_lib.usage_stats_enabled())"
     assert run(code, tmp_path) == "False\n"
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import flow
+from pipeline.flow import metrics
 from pipeline.schema import ANSWERED, RECORDING
 from pipeline.sources.columns import no_columns
 from pipeline.writer import Assembly, Writer
@@ -87,7 +87,7 @@ def writer(output: Shared, *chunks: str) -> Writer:
 
 
 def test_every_recording_is_written_once_with_its_own_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow, "count_recording", lambda *_: None)
+    monkeypatch.setattr(metrics, "count_recording", lambda *_: None)
     output = Shared()
     own = writer(output, "ab", "c", "de")
     for name in ("d", "a", "d", "unknown"):  # a stage that Ray ran twice
@@ -103,7 +103,7 @@ def test_every_recording_is_written_once_with_its_own_row(monkeypatch: pytest.Mo
 
 
 def test_what_another_driver_has_committed_is_not_written_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow, "count_recording", lambda *_: None)
+    monkeypatch.setattr(metrics, "count_recording", lambda *_: None)
     output = Shared("a", "c", "z")
     own = writer(output, "ab", "cd")
     own.add(pa.Table.from_pylist([answer("a", 0, 1), answer("b", 0, 1)], ANSWERED))

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import ConfigurationError, JobError
-from pipeline.flow import device, gpus, metrics
+from pipeline.flow import gpus, metrics
 from pipeline.flow.cluster import decide as decided
 from pipeline.flow.cluster import kept_signals
+from pipeline.flow.device import device
 from pipeline.flow.tracker import DECODE_KILLS, ENGINE_KILLS, DecodeTracker, EngineTracker
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.settings import Engine, Settings
@@ -244,13 +245,13 @@ def test_decode_workers_that_only_crash_end_the_job() -> None:
 
 
 JOIN = """
-from pipeline import flow
+from pipeline.flow.cluster import cluster
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.errors import ConfigurationError
 from pipeline.command_line import load
 try:
     wanted = load(["--input", "/in", "--output", "/out", "--engine.model", "none", "--engine.device", "cpu"])
-    with flow.cluster(wanted, Checkpoint("m", "scripted", "r", 30.0, "scripted")):
+    with cluster(wanted, Checkpoint("m", "scripted", "r", 30.0, "scripted")):
         print("joined")
 except ConfigurationError as error:
     print(error)
