@@ -83,25 +83,45 @@ class Network:
 
     def _searched(self, prompt: Prompt) -> Continuation:
         """The likeliest continuation that a beam search finds."""
-        inputs = self._inputs([prompt])
+        inputs, start = self._inputs([prompt]), len(prompt.ids)
         encoded = self._model.get_encoder()(inputs["input_features"]).last_hidden_state if self.encodes else None
+        # `generate` would give the beams of a recording of several chunks the first chunk several times.
+        heard = None if self.encodes else self._embedded(inputs)
 
-        def over(ids: Tensor) -> dict[str, Any]:
-            if encoded is not None:  # in an object of its own: `generate` puts one for each beam in
-                return {"encoder_outputs": BaseModelOutput(encoded), "decoder_input_ids": ids}
-            return inputs | {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        def over(chosen: Tensor) -> dict[str, Any]:
+            if heard is not None:
+                return {"inputs_embeds": torch.cat([heard, self._model.get_input_embeddings()(chosen)], dim=1)}
+            ids = torch.cat([inputs["decoder_input_ids"], chosen], dim=1)
+            # in an object of its own: `generate` puts one for each beam in
+            return {"encoder_outputs": BaseModelOutput(encoded), "decoder_input_ids": ids}
 
-        config = GenerationConfig(max_new_tokens=prompt.max_tokens, num_beams=prompt.beams, do_sample=False)
+        nothing = torch.zeros((1, 0), dtype=torch.long, device=self._device)
         tokens = GenerationMixin.generate(  # pyright: ignore[reportAttributeAccessIssue]
-            self._model, **over(torch.tensor([list(prompt.ids)], device=self._device)), generation_config=config
+            self._model,
+            **over(nothing),
+            generation_config=GenerationConfig(
+                max_new_tokens=prompt.max_tokens, num_beams=prompt.beams, do_sample=False
+            ),
+            stopping_criteria=[_Loops(start if self.encodes else 0)],  # pyright: ignore[reportArgumentType]
         )
         assert isinstance(tokens, Tensor)
-        chosen = tokens[0, len(prompt.ids) :]
-        ids, reason = self._ended(chosen.tolist(), _repeats(chosen))
+        chosen = tokens[:, start if self.encodes else 0 :]
+        ids, reason = self._ended(chosen[0].tolist(), loops=False)
+        if _repeats(torch.tensor(ids[:-1] if reason == "stop" else ids)):
+            reason = "repetition"
         # The search keeps the probabilities of all that it has looked at, or none: the chosen ones are computed again.
-        logits = self._model(**over(tokens)).logits[0, len(prompt.ids) - 1 : -1]
-        logprobs = logits.float().log_softmax(dim=-1).gather(1, chosen[:, None])[:, 0].tolist()
+        more = {"use_cache": False} if self.encodes else {"use_cache": False, "logits_to_keep": chosen.shape[1] + 1}
+        logits = self._model(**over(chosen), **more).logits[0, -chosen.shape[1] - 1 : -1]
+        logprobs = logits.float().log_softmax(dim=-1).gather(1, chosen[0][:, None])[:, 0].tolist()
         return Continuation(ids, logprobs[: len(ids)], reason, {})
+
+    def _embedded(self, inputs: dict[str, Any]) -> Tensor:
+        """(1, length, width): a prompt as the decoder takes it, with audio in the place of tokens."""
+        core, ids = self._model.model, inputs["input_ids"]
+        embedded: Tensor = core.get_input_embeddings()(ids)
+        audio = core.get_audio_features(inputs["input_features"], return_dict=True).pooler_output
+        places = core.get_placeholder_mask(ids, inputs_embeds=embedded, audio_features=audio)
+        return embedded.masked_scatter(places, audio.to(embedded.dtype))
 
     def _ended(self, ids: list[int], loops: bool) -> tuple[list[int], str]:
         """The ids of a row without what fills it up, and why they end."""
@@ -183,6 +203,17 @@ class _Ends(StoppingCriteria):
                 self._limits[at] = chosen.shape[1]
                 self.loops.add(at)
         return (chosen.shape[1] >= self._limits).to(input_ids.device)
+
+
+class _Loops(StoppingCriteria):
+    """Ends beams that repeat themselves. `start` is where the chosen ids begin."""
+
+    def __init__(self, start: int) -> None:
+        self._start = start
+
+    def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        loops = [_repeats(row) for row in input_ids[:, self._start :].cpu()]
+        return torch.tensor(loops, device=input_ids.device)
 
 
 def _either(own: Any, other: Any) -> Any:
