@@ -32,6 +32,7 @@ from pipeline.models.checkpoint import inspect
 from pipeline.models.demand import max_tokens, of_windows
 from pipeline.models.families.voxtral import Voxtral
 from pipeline.models.protocol import Request
+from pipeline.models.runtimes import vllm_cpu
 from pipeline.models.runtimes.vllm import VllmModel, arguments
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Settings
@@ -62,14 +63,15 @@ def limit(samples: np.ndarray) -> int:
 
 def bare(folder: Path) -> Times:
     """LLM.generate, all windows in one call."""
-    import vllm
-
     settings = settings_for(folder, "text")
     checkpoint = inspect(settings.engine)
     # Its statistics say when each window was done: `generate` hands them over together.
     given = arguments(settings, checkpoint, of_windows(settings, checkpoint))
     given["disable_log_stats"] = False
-    llm = vllm.LLM(**given)
+    with vllm_cpu.environment(given):
+        import vllm
+
+        llm = vllm.LLM(**given)
     prompts = Voxtral(llm.get_tokenizer())
     requests, params = [], []
     for at, samples in enumerate(windows_of(folder)):
@@ -174,10 +176,10 @@ def processed(
 
     checkpoint = inspect(settings.engine)
     given = arguments(settings, checkpoint, of_windows(settings, checkpoint))
-    model, off = given.pop("model"), {"enabled": False}
+    off = {"enabled": False}
     config = vLLMEngineProcessorConfig(
-        model_source=model,
-        engine_kwargs={name: value for name, value in given.items() if value is not None},
+        model_source=checkpoint.model,
+        engine_kwargs={name: value for name, value in given.items() if name != "model" and value is not None},
         batch_size=settings.engine.max_num_seqs // 4,
         max_concurrent_batches=8,
         concurrency=1,
@@ -189,20 +191,21 @@ def processed(
         tokenize_stage=off,
         detokenize_stage=off,
     )
-    ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
-    kept = [name for name in windows.column_names if name != "samples"]
-    processor = build_processor(
-        config,
-        preprocess=request,
-        postprocess=lambda row: {name: row[name] for name in ("generated_text", *kept)},
-    )
-    batches = processor(ray.data.from_arrow(windows).repartition(64)).iter_batches(
-        batch_size=None, batch_format="pyarrow"
-    )
-    for batch in batches:
-        yield batch.to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
-    ray.shutdown()
+    with vllm_cpu.environment(given):
+        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
+        ray.data.DataContext.get_current().enable_progress_bars = False
+        kept = [name for name in windows.column_names if name != "samples"]
+        processor = build_processor(
+            config,
+            preprocess=request,
+            postprocess=lambda row: {name: row[name] for name in ("generated_text", *kept)},
+        )
+        batches = processor(ray.data.from_arrow(windows).repartition(64)).iter_batches(
+            batch_size=None, batch_format="pyarrow"
+        )
+        for batch in batches:
+            yield batch.to_pylist()  # pyright: ignore[reportAttributeAccessIssue]
+        ray.shutdown()
 
 
 def server(folder: Path) -> Times:
@@ -229,7 +232,8 @@ def _at_once(settings: Settings) -> int:
 def served(settings: Settings) -> Generator[str]:
     """vLLM's server with the arguments of our engine; its address."""
     checkpoint, flags = inspect(settings.engine), list[str]()
-    for name, value in arguments(settings, checkpoint, of_windows(settings, checkpoint)).items():
+    given = arguments(settings, checkpoint, of_windows(settings, checkpoint))
+    for name, value in given.items():
         if isinstance(value, bool):
             flags.append(f"--{'' if value else 'no-'}{name.replace('_', '-')}")
         elif value is not None:
@@ -238,7 +242,8 @@ def served(settings: Settings) -> Generator[str]:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
     port = address.rpartition(":")[2]
-    with _quiet([sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--port", port, *flags]) as process:
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--port", port, *flags]
+    with vllm_cpu.environment(given), _quiet(command) as process:
         while not _answers(f"{address}/health"):
             assert process.poll() is None, "the server did not start"
             time.sleep(0.5)

@@ -31,13 +31,15 @@ from pathlib import Path
 from pipeline.models.checkpoint import inspect
 from pipeline.models.demand import of_windows
 from pipeline.models.runtimes import vllm as runtime
+from pipeline.models.runtimes import vllm_cpu
 
 if __name__ == "__main__":
     settings = settings_for(Path("none"), "text")
     checkpoint = inspect(settings.engine)
     given = runtime.arguments(settings, checkpoint, of_windows(settings, checkpoint))
-    import vllm
-    engine = vllm.LLM(**given)
+    with vllm_cpu.environment(given):
+        import vllm
+        engine = vllm.LLM(**given)
     print("ready", flush=True)
     engine.llm_engine.engine_core.shutdown()
 """

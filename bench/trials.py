@@ -8,6 +8,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from pipeline.models.checkpoint import Checkpoint, inspect
 from pipeline.models.demand import of_windows
 from pipeline.models.families.voxtral import Voxtral
 from pipeline.models.protocol import Chat, Clip, LanguageScorer, Message, Request
+from pipeline.models.runtimes import vllm_cpu
 from pipeline.models.runtimes.vllm import VllmModel, arguments
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Settings
@@ -158,14 +160,15 @@ def _speed(done: Done, window_s: float) -> tuple[float, float]:
 
 def _bare(trial: Trial, windows: Sequence[np.ndarray]) -> Speed:
     """vLLM's own LLM.generate with our settings: all windows in one call, texts of forced length."""
-    import vllm
-
     started = time.monotonic()
     settings = fitted(Engine(**trial.engine), demo_language("score"))
     found = inspect(settings.engine)
     given = arguments(settings, found, of_windows(settings, found)) | dict(trial.overrides)
     given["disable_log_stats"] = False  # its statistics say when each window was done
-    llm = vllm.LLM(**given)
+    with vllm_cpu.environment(given) if settings.engine.device == "cpu" else nullcontext():
+        import vllm
+
+        llm = vllm.LLM(**given)
     start_s = time.monotonic() - started
     prompts = Voxtral(llm.get_tokenizer())
     asked, params = list[Any](), list[Any]()

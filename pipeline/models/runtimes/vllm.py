@@ -55,7 +55,8 @@ def prompts_of(checkpoint: Checkpoint) -> type[Prompts]:
 
 
 def arguments(settings: Settings, checkpoint: Checkpoint, demand: Demand) -> dict[str, Any]:
-    """What vLLM is started with, by its own names. What it reads from the environment is set there.
+    """What vLLM is started with, by its own names. What it says, and that it ends with this process, is set in the
+    environment.
 
     Raises:
         ConfigurationError: max_model_len is less than the demand's audio needs, or an argument that the user passes is
@@ -66,8 +67,6 @@ def arguments(settings: Settings, checkpoint: Checkpoint, demand: Demand) -> dic
     os.environ[END_WITH_PARENT] = "1"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
     on_cpu, ranks = engine.device == "cpu", engine.tensor_parallel_size or 1
-    if on_cpu:
-        vllm_cpu.prepare(ranks)
     padded_s = math.ceil(demand.audio_s / checkpoint.chunk_s) * checkpoint.chunk_s
     # Memory profiling assumes one recording of this length: no longer than a request needs.
     needed = math.ceil((prompts.context(padded_s) + demand.text_tokens) / 128) * 128
@@ -130,7 +129,7 @@ class VllmModel:
             from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
             loggers = [RayPrometheusStatLogger]
-        with vllm_cpu.threads() if settings.engine.device == "cpu" else nullcontext():
+        with vllm_cpu.environment(given) if settings.engine.device == "cpu" else nullcontext():
             self._llm = AsyncLLM.from_engine_args(vllm.AsyncEngineArgs(**given), stat_loggers=loggers)
         assert self._llm.model_config is not None
         self._context = self._llm.model_config.max_model_len

@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
-BOUND = "VLLM_CPU_OMP_THREADS_BIND"
-
-
-def prepare(ranks: int) -> None:
-    """Set what vLLM reads from the environment of this process. What the user has set stays.
-
-    Left alone, vLLM computes in a third process, behind this one and that of its scheduler, so that it can bind its
-    threads to CPUs. On one rank the scheduler's process can compute itself: it starts 7 s sooner, since each process
-    imports vLLM anew, and is no slower (docs/performance.md). Several ranks must be told their CPUs: vLLM wants a NUMA
-    node for each, and leaves one of two CPUs to its scheduler.
-    """
-    # vLLM's sampler compiles a function even when eager, which takes a C++ compiler and its time
-    os.environ.setdefault("TORCH_COMPILE_DISABLE", "1")
-    if ranks > 1:
-        os.environ.setdefault(BOUND, shares(sorted(os.sched_getaffinity(0)), ranks))
-    elif BOUND not in os.environ:
-        os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+BOUND, PROCESSES = "VLLM_CPU_OMP_THREADS_BIND", "VLLM_ENABLE_V1_MULTIPROCESSING"
 
 
 @contextmanager
-def threads() -> Iterator[None]:
-    """Processes that start meanwhile compute with a thread for each CPU. Ray tells its actors to have one; where
-    threads are bound, vLLM counts them itself."""
-    kept = os.environ.get("OMP_NUM_THREADS")
-    os.environ["OMP_NUM_THREADS"] = str(len(_computing(sorted(os.sched_getaffinity(0)), 1)))
+def environment(arguments: Mapping[str, Any]) -> Iterator[None]:
+    """The environment for an engine with these arguments of vLLM's, while its processes start. What the user has set
+    stays, but for OMP_NUM_THREADS, which Ray sets for its actors.
+
+    Left alone, vLLM computes in a third process, behind this one and that of its scheduler, so that it can bind its
+    threads to CPUs. On one rank the scheduler's process can compute itself: it starts 7 s sooner, since each process
+    imports vLLM anew, and is no slower (docs/performance.md). Processes of their own must be told their CPUs: vLLM
+    wants a NUMA node for each rank, and leaves one of two CPUs to its scheduler.
+    """
+    cpus, ranks = sorted(os.sched_getaffinity(0)), arguments["tensor_parallel_size"]
+    # vLLM's sampler compiles a function even when eager, which takes a C++ compiler and its time
+    wanted = {"TORCH_COMPILE_DISABLE": os.environ.get("TORCH_COMPILE_DISABLE", "1")}
+    apart = os.environ.get(PROCESSES, "0") != "0" or arguments.get("distributed_executor_backend") == "mp"
+    if apart or BOUND in os.environ:
+        wanted[BOUND] = os.environ.get(BOUND) or shares(cpus, ranks)
+    else:
+        wanted |= {PROCESSES: "0", "OMP_NUM_THREADS": str(len(_computing(cpus, 1)))}
+    kept = {name: os.environ.get(name) for name in wanted}
+    os.environ |= wanted
     try:
         yield
     finally:
-        if kept is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
-            os.environ["OMP_NUM_THREADS"] = kept
+        for name, value in kept.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def shares(cpus: Sequence[int], ranks: int) -> str:
