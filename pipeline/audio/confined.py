@@ -95,9 +95,9 @@ def started(command: Sequence[str], limits: Audio, folder: Path) -> Iterator[sub
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that leads a session, and what it has started, unless it has ended."""
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
+    """Kill a process that leads a session, and what it has started, even where it has ended itself."""
+    if process.returncode is None:  # nobody has waited for it, so that its number is still its own
+        with suppress(ProcessLookupError, PermissionError):  # macOS's answer where there is none but itself
             os.killpg(process.pid, signal.SIGKILL)
     process.wait()
 

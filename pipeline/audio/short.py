@@ -10,6 +10,7 @@ goes the way of long recordings: what is said of such files comes from one place
 from __future__ import annotations
 
 import json
+import math
 import os
 import resource
 import select
@@ -33,7 +34,7 @@ MAX_BYTES = 16 << 20  # of the file: a minute of CD quality has 10 MB
 MAX_ANSWER_BYTES = 2 * SAMPLE_RATE_HZ * (int(MAX_S) + 2) + (1 << 20)
 CPU_LIMIT_S, PATIENCE_S = 10, 10.0  # a minute of audio takes a tenth of a second
 START_S = 60.0  # loading the libraries takes 0.4 s where nothing else runs
-MAX_SILENT = 3  # times in a row that it does not answer, after which this process does without it
+MAX_SILENT, REST_S = 3, 300.0  # times in a row that it does not answer, after which it is not asked for so long
 PROGRAM = Path(__file__).with_name("short_decoder.py")  # not imported here: PyAV is for that process alone
 
 
@@ -61,8 +62,10 @@ def decode(path: Path, limits: Audio) -> Short | None:
         return None
     facts, samples = answer
     # It is no more to be trusted than the recording.
-    with suppress(RecordingError, ValueError, KeyError, TypeError, AttributeError):
-        return Short(media.told(facts, path), np.frombuffer(samples, dtype="<i2"))
+    with suppress(RecordingError, ValueError, KeyError, TypeError, AttributeError, ArithmeticError):
+        told = media.told(facts, path)
+        if math.isfinite(told.duration_s or 0.0):
+            return Short(told, np.frombuffer(samples, dtype="<i2"))
     return None
 
 
@@ -72,7 +75,7 @@ class _Process:
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
-        self._silent = 0
+        self._silent, self._rests_until = 0, 0.0
 
     def answer(self, path: Path, limits: Audio) -> tuple[dict[str, object], bytes] | None:
         """What it says of a file, and the samples; None: nothing."""
@@ -89,7 +92,7 @@ class _Process:
                 (resource.RLIMIT_FSIZE, 0),
             ],
         }
-        if self._silent >= MAX_SILENT:
+        if time.monotonic() < self._rests_until:
             return None
         answers, sink = os.pipe()
         with os.fdopen(answers, "rb", 0) as pipe:
@@ -98,7 +101,7 @@ class _Process:
                     return None
             said = self._read(pipe.fileno())
         line, _, samples = said.partition(b"\n")
-        with suppress(ValueError, KeyError, TypeError):
+        with suppress(ValueError, KeyError, TypeError, RecursionError):
             facts = json.loads(line)
             return (facts, samples) if facts["bytes"] == len(samples) else None
         return None
@@ -111,9 +114,12 @@ class _Process:
                 self._end()
             else:
                 return True
-        self._silent = MAX_SILENT
-        print("short recordings are decoded by ffmpeg: short_decoder does not start", file=sys.stderr, flush=True)
+        self._rest("does not start")
         return False
+
+    def _rest(self, reason: str) -> None:
+        self._silent, self._rests_until = 0, time.monotonic() + REST_S
+        print(f"short recordings are decoded by ffmpeg: short_decoder {reason}", file=sys.stderr, flush=True)
 
     def _started(self) -> socket.socket:
         """Where it takes messages.
@@ -151,6 +157,8 @@ class _Process:
             said += part
         self._end()
         self._silent += 1
+        if self._silent == MAX_SILENT:
+            self._rest(f"has not answered {MAX_SILENT} times")
         return b""
 
     def _end(self) -> None:
