@@ -27,6 +27,7 @@ def test_a_detector_keeps_nothing_to_report(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.rglob("*") if "onnxruntime" in path.name]
 
 
+@pytest.mark.slow  # it does report, where there is a network
 def test_it_would_without_the_variable(tmp_path: Path) -> None:
     """Else the test above shows nothing; a release of onnxruntime without reports may end it."""
     run(HEAR, tmp_path, ORT_DISABLE_TELEMETRY="0")
