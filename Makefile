@@ -76,7 +76,7 @@ bench: setup ## measure, in minutes: preparation, the job beside bare vLLM, pack
 	$(BIN)/python -m bench.memory 1
 	$(BIN)/python -m bench.roofline
 
-bench-full: setup ## measure all that docs/performance.md and docs/quality.md show: about an hour and a half
+bench-full: setup ## measure most of what docs/performance.md and docs/quality.md show: about an hour and a half
 	$(BIN)/python -m bench.preparation
 	$(BIN)/python -m bench.corridor
 	$(BIN)/python -m bench.start

@@ -2,7 +2,7 @@
 
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 # What these libraries report to their makers of every process, unless they are told not to. They are told here, before
 # any of them is imported; what the user has set stays. See SECURITY.md.

@@ -156,7 +156,7 @@ class Pace:
 
 
 class Progress:
-    """What a run is at. Set `phase` as it goes on, and `engines`, how many are wanted, once that is known."""
+    """Progress of a run. Set `phase` as it goes on, and `engines`, how many are wanted, once that is known."""
 
     def __init__(self, plan: Plan, left: Callable[[], np.ndarray]) -> None:
         """`left` tells which of the recordings that were to do still are: bool (N,)."""

@@ -40,7 +40,8 @@ class Export(JobSettings):
     """Write transcripts as subtitles, text, JSON, pages, and the formats of scoring and training tools: one file for
     each recording, in the folders of the input, or one for all.
 
-    The newest published transcript of each recording counts. Failed recordings have a JSON file and a page alone.
+    The newest published transcript of each recording counts. Failed recordings get only a JSON file, and a page with
+    html.
 
     Examples:
 
@@ -71,7 +72,7 @@ class Export(JobSettings):
     """html: link recordings in object storage with signed URLs that are valid for so long; anyone who has the page can
     open them. Temporary credentials end them earlier. [hours]"""
     copy_audio: Literal["opus"] | None = None
-    """html: write a compressed copy of each recording beside the pages, about 15 MB per hour. It plays what the model
+    """html: write a compressed copy of each recording beside the pages, 8 to 15 MB per hour. It plays what the model
     heard, whatever the recording's format."""
     sample_for_review: int | None = Field(default=None, ge=2)
     """html: draw so many segments at random, in proportion to languages and flags, and lead people through these; with

@@ -70,7 +70,7 @@ class Engine(Section):
     """The model's family (docs/models.md). `auto` reads it from the checkpoint; `scripted` computes nothing and
     serves tests: the model is a file that says how it behaves (pipeline/models/runtimes/scripted.py), or `none`."""
     runtime: RuntimeName = "auto"
-    """What runs the model. `auto`: vLLM, or `transformers` (Hugging Face's) for a Voxtral that is in its format alone.
+    """What runs the model. `auto`: vLLM, or `transformers` (Hugging Face's) for a Voxtral that is only in its format.
     See docs/operations.md."""
     device: Literal["auto", "gpu", "cpu"] = "auto"
     """`auto`: gpu where the cluster has any, else cpu."""
@@ -96,13 +96,13 @@ class Engine(Section):
     max_tokens_per_s: float = Field(default=16.0, gt=0)
     """Longest text that a window may have; reaching it is reported as finish_reason `length`. [tokens per second]"""
     beams: int = Field(default=1, ge=1, le=32)
-    """Texts of a window that are followed at once, of which the likeliest is kept (beam search): with --engine.runtime
-    transformers alone. Five lower Whisper base's word errors by a tenth, and are slow; see docs/quality.md."""
+    """Texts of a window that are followed at once, of which the likeliest is kept (beam search): only with
+    --engine.runtime transformers. Five lower Whisper base's word errors by a tenth, and are slow: docs/quality.md."""
     vllm: Annotated[tuple[str, ...], TEXTS] = ()
     """Another argument of vLLM's engine, by its own name: quantization=fp8, kv_cache_dtype=fp8 or
     speculative_config={"method": "ngram", ...}; the value is JSON or a word. Repeatable; in YAML a mapping."""
     stall_timeout_s: float = Field(default=600.0, gt=0)
-    """An engine that has windows and finishes none for this long is replaced; so long, servers may answer nothing.
+    """An engine that has windows and finishes none for this long is replaced; servers may stay silent for as long.
     [seconds]"""
     start_timeout_s: float = Field(default=1_800.0, gt=0)
     """An engine that takes longer than this to start, once it is its turn, is started again. [seconds]"""

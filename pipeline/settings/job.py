@@ -73,14 +73,14 @@ class Settings(JobSettings):
     dry_run: bool = False
     """Say what would be done, and stop."""
     limit: int | None = Field(default=None, ge=1)
-    """Take only the first so many recordings."""
+    """Take only the first N recordings."""
     retry: tuple[Literal["failed"] | FailureCode, ...] = ()
     """Do only recordings that failed before, by failure code (truncated,decode_error), or `failed` for all of them."""
     allow: tuple[str, ...] = ()
     """A manifest may name recordings below these prefixes only (s3://bucket/calls/,/data). Default: a manifest in
     object storage may name objects but no local files; a local one may name both."""
     max_hours: float | None = Field(default=None, gt=0)
-    """Stop after so long and publish what is done; the rest is for the next run. [hours]"""
+    """Stop after this many hours and publish what is done; the rest is for the next run. [hours]"""
     price_per_engine_hour: float | None = Field(default=None, ge=0)
     """What an engine, with all its GPUs, costs for an hour: estimates name the price then."""
     engine_speed: float | None = Field(default=None, gt=0)

@@ -32,10 +32,11 @@ class Segmentation(Section):
     """Finding speech and cutting it into windows for the model."""
 
     max_window_s: float | None = Field(default=None, gt=0, le=1_800)
-    """Longest window. Default: the model's own chunk length, 30 s for Voxtral, to whose multiples it pads. [seconds]"""
+    """Longest window. Default: the model's own chunk length, 30 s for Voxtral, to whose multiples it pads; for
+    jobs.ask what one prompt holds. [seconds]"""
     max_pause_s: float | None = Field(default=None, gt=0)
-    """A pause longer than this ends a window; shorter ones may stay inside. Default: 30 s, windows are packed full; 1 s
-    for models whose own windows are shorter than 30 s. See docs/quality.md. [seconds]"""
+    """A pause longer than this ends a window; shorter ones may stay inside. Default: 30 s, windows are packed full, or
+    what the model's family takes (docs/models.md): 1 s where its own windows are shorter than 30 s. [seconds]"""
     overlap_s: float = Field(default=1.0, ge=0, le=5)
     """Speech without any pause is cut so that the next window hears this much again; the words that come twice are
     joined. [seconds]"""
@@ -49,7 +50,7 @@ class Segmentation(Section):
 
 
 class Guards(Section):
-    """When a window's text is suspicious, and what is tried then. docs/quality.md says how each was chosen."""
+    """When a window's text is suspicious, and what is tried then. docs/quality.md explains them."""
 
     min_chars_per_s: float = Field(default=8.0, ge=0)
     """Less text than this for its speech: the model stopped early. Of 300 clips in nine languages, three had less.
