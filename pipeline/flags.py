@@ -264,13 +264,14 @@ def source_of(kind: type[JobSettings], settings: Sequence[Setting]) -> CliSettin
             inside.sort(key=lambda each: COMMON.index(each.key))
         for each in inside:
             options: dict[str, Any] = {"dest": each.key, "default": argparse.SUPPRESS}
+            text = argparse.SUPPRESS if each.key in kind.refused else each.help
             if found[each.key].get("action") is argparse.BooleanOptionalAction:
-                group.add_argument(each.flag, action="store_true", help=each.help, **options)
+                group.add_argument(each.flag, action="store_true", help=text, **options)
                 off = f"--no-{each.flag.removeprefix('--')}"
                 group.add_argument(off, action="store_false", help=argparse.SUPPRESS, **options)
             else:
                 action = found[each.key].get("action", "store")
-                group.add_argument(each.flag, action=action, metavar=each.metavar, help=each.help, **options)
+                group.add_argument(each.flag, action=action, metavar=each.metavar, help=text, **options)
         if name == "common":
             group.add_argument("--version", action="version", version=f"voxtral-batch {__version__}", help="Print it.")
             group.add_argument("-h", "--help", action="help", help="Print this help.")

@@ -65,6 +65,8 @@ class Evaluation(WithTask):
 
     model_config = SettingsConfigDict(cli_prog_name="python -m jobs.evaluate")
 
+    refused = ("over",)
+
     models: tuple[str, ...] = ()
     """Evaluate several models, one after the other, and compare them: one page, with the differences to the first. In
     place of --engine.model; the other settings are those of all."""
@@ -109,6 +111,8 @@ class FleursEvaluation(Evaluation):
     """
 
     model_config = SettingsConfigDict(cli_prog_name="python -m jobs.evaluate_fleurs")
+
+    refused = ("over", "task", "dataset", "corrections")
 
     input: str = "hf://datasets/google/fleurs"
     """Where FLEURS is: on the hub, or a folder or bucket prefix with tsv and tar.gz, or Parquet."""

@@ -73,7 +73,9 @@ def prog_of(kind: type[JobSettings]) -> str:
 def test_every_setting_is_shown_once_in_a_group(kind: type[JobSettings], help_of) -> None:
     found = help_of(kind)
     shown = [flag for flags in found.groups.values() for flag in flags]
-    assert sorted(shown) == sorted([*described(kind), "--help", "--version"])
+    refused = set(map(flag_of, kind.refused))
+    assert refused <= set(described(kind))
+    assert sorted(shown) == sorted([*(set(described(kind)) - refused), "--help", "--version"])
     assert all(each.field.description for each in settings_of(kind))
 
 
@@ -136,6 +138,7 @@ def test_what_to_ask_is_common(help_of) -> None:
     found = help_of(AskSettings)
     assert list(found.groups) == ["common", "run", *NESTED]
     assert {"--question", "--preset", "--task", "--over"} <= set(found.groups["common"])
+    assert not {"--words", "--channels"} & set(found.groups["common"]), "they are about transcripts"
     assert found.metavars["--question"] == "TEXT"
     assert help_of(Nightly).groups["common"][2:4] == ["--task", "--over"]
 
@@ -160,7 +163,7 @@ def test_a_jobs_own_settings_follow_the_common_ones(
 @every_job
 def test_a_default_is_shown_once(kind: type[JobSettings], help_of) -> None:
     found = help_of(kind)
-    for each in settings_of(kind):
+    for each in (each for each in settings_of(kind) if each.key not in kind.refused):
         text, default = found.about[each.flag], each.field.default
         assert len(re.findall(r"[Dd]efault: |\(required\)", text)) <= 1, each.flag
         if each.field.is_required():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -27,6 +27,9 @@ class JobSettings(BaseSettings):
         cli_implicit_flags=True,
         cli_avoid_json=True,
     )
+
+    refused: ClassVar[tuple[str, ...]] = ()
+    """Keys of settings that it has from another job, and refuses: its help does not show them."""
 
     _lists = field_validator("*", mode="before")(as_list)
 

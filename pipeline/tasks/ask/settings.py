@@ -58,6 +58,8 @@ class AskSettings(WithTask):
 
     model_config = SettingsConfigDict(cli_prog_name="python -m jobs.ask")
 
+    refused = ("channels", "words", "speakers", "keep_texts", "engine.beams")
+
     question: Annotated[tuple[str, ...], TEXTS] = ()
     """A question; may be given more than once, for questions that have nothing to do with each other. Columns of a
     manifest may stand in it: "What does {customer} want?"; braces as such are doubled."""
