@@ -1,4 +1,4 @@
-"""The rows of tables as typed values: dataclasses inside a room, pyarrow between rooms."""
+"""The rows of tables as typed values: dataclasses inside a folder of the pipeline, pyarrow between folders."""
 
 from __future__ import annotations
 

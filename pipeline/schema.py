@@ -1,4 +1,4 @@
-"""What all rooms agree on: recordings and windows as rows of tables, outcomes, failure codes, flags.
+"""What all folders of the pipeline agree on: recordings and windows as rows of tables, outcomes, failure codes, flags.
 
 Spans are half-open `[start_s, end_s)`, in seconds of the recording's own clock. `text` is null where transcription
 failed and "" where nothing was said: a failure is never an empty transcript.
