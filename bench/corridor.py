@@ -5,7 +5,7 @@
 bare     `vllm.LLM.generate` over the windows, decoded beforehand
 engine   our engine on the same windows, without Ray
 job      jobs.transcribe without language scores: files in; decoding, finding speech, Ray, Parquet out
-asking   jobs.transcribe as it is by default: it scores the languages of each window, too
+asking   jobs.transcribe as it is by default: it also asks for the language where the text leaves doubt
 ray.llm  ray.data.llm's vLLM processor over the windows
 server   vLLM's server, and a plain asynchronous client with twice as many requests open as the engine takes
 serving  jobs.transcribe with --engine.server on such a server, with as many requests open
