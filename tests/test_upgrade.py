@@ -66,7 +66,7 @@ def test_an_output_of_0_1_is_gone_on_with(
         f"{name}.{kind}" for name in ("old", "new") for kind in ("txt", "json", "srt")
     )
     docs = (ROOT / "docs" / "tables.md").read_text("utf-8").replace("out/", f"{out}/")
-    sql, expression = re.findall(r"^```(?:sql|python)\n(.+)\n```$", docs, re.M)
+    sql, expression = re.findall(r"^```(?:sql|python)\n(.+?)\n```$", docs, re.M | re.S)
     both = sorted([str(recording), str(recording.with_name("new.wav"))])
     assert sorted(row[1] for row in duckdb.connect().execute(sql).fetchall()) == both
     assert sorted(eval(expression, {"pl": pl, "glob": glob, "json": json})["uri"]) == both

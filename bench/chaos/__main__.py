@@ -126,7 +126,7 @@ def undisturbed(name: str, arguments: list[str], output: str) -> dict[str, list[
         return gathering.add(*about)
 
     worker = plan.task.worker(ScriptedModel(NO_SCRIPT), plan.settings, gather)
-    with patch("pipeline.flow.count_recording"):  # a metric of Ray's
+    with patch("pipeline.flow.metrics.count_recording"):  # a metric of Ray's
         plan.output.start(plan.about, planning.SAME)
         writer = Writer(plan)
         for recording in plan.listing.recordings.to_batches(max_chunksize=1):

@@ -124,7 +124,7 @@ def test_readers_see_published_rows_alone(tmp_path: Path) -> None:
         if run_id != "stopped":
             finish(opened)
     docs = (ROOT / "docs" / "tables.md").read_text("utf-8").replace("out/", f"{tmp_path}/")
-    sql, expression = re.findall(r"^```(?:sql|python)\n(.+)\n```$", docs, re.M)
+    sql, expression = re.findall(r"^```(?:sql|python)\n(.+?)\n```$", docs, re.M | re.S)
     assert sorted(row[0] for row in duckdb.connect().execute(sql).fetchall()) == ["one", "two"]
     read = eval(expression, {"pl": pl, "glob": glob, "json": json})
     assert sorted(read["run_id"]) == ["one", "two"]

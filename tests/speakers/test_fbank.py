@@ -29,7 +29,8 @@ def test_the_features_are_those_of_kaldi(chirp: np.ndarray) -> None:
 
 
 def test_a_frame_depends_on_its_own_samples_alone(chirp: np.ndarray) -> None:
-    assert np.array_equal(fbank(chirp)[7:], fbank(chirp[7 * STEP :]))
+    # Products of matrices of other shapes may round otherwise, by processor.
+    assert np.allclose(fbank(chirp)[7:], fbank(chirp[7 * STEP :]), rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(0, 0), (FRAME - 1, 0), (FRAME, 1), (FRAME + STEP, 2)])
