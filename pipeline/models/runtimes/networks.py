@@ -77,13 +77,13 @@ class Network:
         logprobs = told.of(tokens)
         found = []
         for at, row in enumerate(tokens[:, ends.start :].tolist()):
-            ids, reason = self._ended(row[: ends.limit_of(at)], at in ends.loops)
+            ids, reason = self._ended(row[: ends.limit_of(at)])
             found.append(Continuation(ids, logprobs[at][: len(ids)], reason, told.following[at]))
         return found
 
     def _searched(self, prompt: Prompt) -> Continuation:
         """The likeliest continuation that a beam search finds."""
-        inputs, start = self._inputs([prompt]), len(prompt.ids)
+        inputs, start = self._inputs([prompt]), len(prompt.ids) if self.encodes else 0
         encoded = self._model.get_encoder()(inputs["input_features"]).last_hidden_state if self.encodes else None
         # `generate` would give the beams of a recording of several chunks the first chunk several times.
         heard = None if self.encodes else self._embedded(inputs)
@@ -102,13 +102,11 @@ class Network:
             generation_config=GenerationConfig(
                 max_new_tokens=prompt.max_tokens, num_beams=prompt.beams, do_sample=False
             ),
-            stopping_criteria=[_Loops(start if self.encodes else 0)],  # pyright: ignore[reportArgumentType]
+            stopping_criteria=[_Loops(start)],  # pyright: ignore[reportArgumentType]
         )
         assert isinstance(tokens, Tensor)
-        chosen = tokens[:, start if self.encodes else 0 :]
-        ids, reason = self._ended(chosen[0].tolist(), loops=False)
-        if _repeats(torch.tensor(ids[:-1] if reason == "stop" else ids)):
-            reason = "repetition"
+        chosen = tokens[:, start:]
+        ids, reason = self._ended(chosen[0].tolist())
         # The search keeps the probabilities of all that it has looked at, or none: the chosen ones are computed again.
         more = {"use_cache": False} if self.encodes else {"use_cache": False, "logits_to_keep": chosen.shape[1] + 1}
         logits = self._model(**over(chosen), **more).logits[0, -chosen.shape[1] - 1 : -1]
@@ -123,13 +121,11 @@ class Network:
         places = core.get_placeholder_mask(ids, inputs_embeds=embedded, audio_features=audio)
         return embedded.masked_scatter(places, audio.to(embedded.dtype))
 
-    def _ended(self, ids: list[int], loops: bool) -> tuple[list[int], str]:
+    def _ended(self, ids: list[int]) -> tuple[list[int], str]:
         """The ids of a row without what fills it up, and why they end."""
-        if loops:
-            return ids, "repetition"
-        if (end := next((at for at, i in enumerate(ids) if i in self._ends), None)) is not None:
-            return ids[: end + 1], "stop"
-        return ids, "length"
+        end = next((at for at, i in enumerate(ids) if i in self._ends), None)
+        reason = "repetition" if _repeats(torch.tensor(ids[:end])) else "length" if end is None else "stop"
+        return ids[: None if end is None else end + 1], reason
 
     def _inputs(self, prompts: Sequence[Prompt]) -> dict[str, Any]:
         audios = [audio for prompt in prompts for audio in prompt.audios]
@@ -184,12 +180,10 @@ class _Probabilities(LogitsProcessor):
 
 
 class _Ends(StoppingCriteria):
-    """Ends each row at its own limit, or where it repeats itself. `start` is where the chosen ids begin; `loops` holds
-    the rows that repeat themselves."""
+    """Ends each row at its own limit, or where it repeats itself. `start` is where the chosen ids begin."""
 
     def __init__(self, limits: Sequence[int], start: int, ends: Sequence[int]) -> None:
         self._limits, self.start, self._ends = torch.tensor(limits), start, torch.tensor(ends)
-        self.loops = set[int]()
 
     def limit_of(self, row: int) -> int:
         """The ids that a row has at most."""
@@ -201,7 +195,6 @@ class _Ends(StoppingCriteria):
         for at, row in enumerate(chosen):
             if going[at] and _repeats(row):
                 self._limits[at] = chosen.shape[1]
-                self.loops.add(at)
         return (chosen.shape[1] >= self._limits).to(input_ids.device)
 
 
