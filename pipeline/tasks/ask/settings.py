@@ -12,6 +12,8 @@ from pipeline.settings import TEXTS, Settings
 from pipeline.tasks.ask import questions
 from pipeline.tasks.ask.questions import Questions
 
+ABOUT_TRANSCRIPTS = ("words", "speakers", "keep_texts", "engine.beams")  # keys of settings that mean nothing to answers
+
 if TYPE_CHECKING:
     PresetName = str
 else:
@@ -58,7 +60,7 @@ class AskSettings(WithTask):
 
     model_config = SettingsConfigDict(cli_prog_name="python -m jobs.ask")
 
-    refused = ("channels", "words", "speakers", "keep_texts", "engine.beams")
+    refused = ("channels", *ABOUT_TRANSCRIPTS)
 
     question: Annotated[tuple[str, ...], TEXTS] = ()
     """A question; may be given more than once, for questions that have nothing to do with each other. Columns of a

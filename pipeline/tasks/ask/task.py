@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
 from pipeline.errors import ConfigurationError
+from pipeline.flags import settings_of
 from pipeline.models import family, vllm_arguments
 from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
@@ -28,7 +30,7 @@ from pipeline.tasks.ask import numbers as answer_numbers
 from pipeline.tasks.ask import parts, transcripts, values, worker
 from pipeline.tasks.ask.answers import rows
 from pipeline.tasks.ask.schema import ASKED, REPLIED, answer_schema
-from pipeline.tasks.ask.settings import WithTask
+from pipeline.tasks.ask.settings import ABOUT_TRANSCRIPTS, WithTask
 from pipeline.tasks.protocol import Gather
 
 ASKING_VERSION = 1  # raised when a change of ours makes other answers
@@ -74,14 +76,9 @@ class Asking:
     def fit(self, settings: Settings, checkpoint: Checkpoint) -> Settings:
         if settings.channels == "split":
             raise ConfigurationError("--channels split: questions are about the mix of a recording's channels")
-        if settings.words:
-            raise ConfigurationError("--words: is about transcripts; leave it out")
-        if settings.speakers:
-            raise ConfigurationError("--speakers: is about transcripts; leave it out")
-        if settings.engine.beams > 1:
-            raise ConfigurationError("--engine.beams: is about transcripts; leave it out")
-        if settings.keep_texts:
-            raise ConfigurationError("--keep-texts: is about transcripts; leave it out")
+        for each in settings_of(type(settings)):
+            if each.key in ABOUT_TRANSCRIPTS and attrgetter(each.key)(settings) != each.field.default:
+                raise ConfigurationError(f"{each.flag}: is about transcripts; leave it out")
         found = family.family(checkpoint.family)
         longest_s, chunk_s = found.abilities.longest_chat_s or 0.0, checkpoint.chunk_s
         self._most_audios = found.abilities.audios_per_chat
