@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import wave
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,30 @@ CLIPS = sorted(
     for path in (DEMO / folder).rglob("*.*")
     if "odd" not in path.parts and path.name not in ODD and path.suffix not in {".json", ".jsonl", ".md"}
 )
+READY = """
+import os, socket, time
+requests = socket.socket(fileno=0)
+requests.send(b"x")"""  # how a program begins that stands in for the decoder's
 ROUNDING = 8  # of 32,768: versions of ffmpeg's resampler differ
 
 
 def processes() -> list[psutil.Process]:
     return [process for process in psutil.Process().children() if "short_decoder" in " ".join(process.cmdline())]
+
+
+@pytest.fixture
+def instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], short._Process]]:
+    """Puts a program in the place of the decoder's; it is ended with the test."""
+    process = short._Process()
+
+    def put(program: str) -> short._Process:
+        (tmp_path / "program.py").write_text(program)
+        monkeypatch.setattr(short, "PROGRAM", tmp_path / "program.py")
+        monkeypatch.setattr(short, "_process", process)
+        return process
+
+    yield put
+    process._end()
 
 
 def held(sound: Path) -> list[str]:
@@ -114,13 +134,10 @@ def test_a_process_that_ends_or_hangs_is_replaced(tmp_path: Path, monkeypatch: p
 
 
 def test_one_that_does_not_start_is_not_tried_for_every_recording(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, instead: Callable[[str], short._Process], capfd: pytest.CaptureFixture[str]
 ) -> None:
     sound, started = write_wav(tmp_path / "sound.wav", tone(1.0)), tmp_path / "started"
-    program = tmp_path / "program.py"
-    program.write_text(f"open({str(started)!r}, 'a').write('x')")
-    monkeypatch.setattr(short, "PROGRAM", program)
-    monkeypatch.setattr(short, "_process", short._Process())
+    instead(f"open({str(started)!r}, 'a').write('x')")
     assert [short.decode(sound, LIMITS) for _ in range(3)] == [None] * 3
     assert started.read_text() == "xx"
     assert capfd.readouterr().err.count("short recordings are decoded by ffmpeg") == 1
@@ -143,41 +160,31 @@ ODD_ANSWERS = [
 
 
 @pytest.mark.parametrize("answer", ODD_ANSWERS)
-def test_an_odd_answer_is_none(answer: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_odd_answer_is_none(answer: bytes, tmp_path: Path, instead: Callable[[str], short._Process]) -> None:
     (tmp_path / "answer").write_bytes(answer)
-    program = tmp_path / "program.py"
-    program.write_text(f"""
-import os, socket
-requests = socket.socket(fileno=0)
-requests.send(b"x")
+    instead(f"""{READY}
 while True:
     _, descriptors, _, _ = socket.recv_fds(requests, 1 << 16, 2)
     with os.fdopen(descriptors[1], "wb") as pipe:
         pipe.write(open({str(tmp_path / "answer")!r}, "rb").read())
     os.close(descriptors[0])
 """)
-    monkeypatch.setattr(short, "PROGRAM", program)
-    monkeypatch.setattr(short, "_process", process := short._Process())
     assert short.decode(write_wav(tmp_path / "sound.wav", tone(1.0)), LIMITS) is None
-    process._end()
 
 
 def test_one_that_does_not_answer_is_asked_again_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    instead: Callable[[str], short._Process],
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     sound, asked = write_wav(tmp_path / "sound.wav", tone(1.0)), tmp_path / "asked"
-    program = tmp_path / "program.py"
-    program.write_text(f"""
-import socket, time
-requests = socket.socket(fileno=0)
-requests.send(b"x")
+    process = instead(f"""{READY}
 socket.recv_fds(requests, 1 << 16, 2)
 open({str(asked)!r}, "a").write("x")
 time.sleep(60)
 """)
-    monkeypatch.setattr(short, "PROGRAM", program)
     monkeypatch.setattr(short, "PATIENCE_S", 1.0)
-    monkeypatch.setattr(short, "_process", process := short._Process())
     assert [short.decode(sound, LIMITS) for _ in range(4)] == [None] * 4
     assert asked.read_text() == "xxx"
     assert capfd.readouterr().err.count("short_decoder has not answered 3 times") == 1
@@ -186,22 +193,18 @@ time.sleep(60)
     assert asked.read_text() == "xxxx"
 
 
-def test_forks_end_where_their_process_has_ended_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_forks_end_where_their_process_has_ended_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instead: Callable[[str], short._Process]
+) -> None:
     sound, fork = write_wav(tmp_path / "sound.wav", tone(1.0)), tmp_path / "fork"
-    program = tmp_path / "program.py"
-    program.write_text(f"""
-import os, socket, time
-requests = socket.socket(fileno=0)
-requests.send(b"x")
+    instead(f"""{READY}
 socket.recv_fds(requests, 1 << 16, 2)
 if pid := os.fork():
     open({str(fork)!r}, "w").write(str(pid))
     os._exit(1)
 time.sleep(60)
 """)
-    monkeypatch.setattr(short, "PROGRAM", program)
     monkeypatch.setattr(short, "PATIENCE_S", 1.0)
-    monkeypatch.setattr(short, "_process", short._Process())
     assert short.decode(sound, LIMITS) is None
     wait_for(lambda: not psutil.pid_exists(int(fork.read_text())), 10.0)
 
