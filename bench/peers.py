@@ -1,6 +1,6 @@
 """Word errors, speed and memory of those that one would use instead, with the same weights on real speech.
 
-    pip install --no-deps --target build/peers faster-whisper==1.2.1 ctranslate2==4.8.5
+    pip install --no-deps --target build/peers faster-whisper==1.2.1 ctranslate2==4.8.5  # for its contenders
     [SPEECH_CORPUS=folder WHISPER_MODEL=folder] python -m bench.peers [--seconds 300] [--languages en,de,es,fr,pt]
 
 For each language one recording of real clips, with 0.2 to 3 s of faint noise between them. All are told the language,
@@ -97,12 +97,11 @@ def ours(folder: Path, languages: Sequence[str], **engine: Any) -> Heard:
 
 def faster_whisper(folder: Path, languages: Sequence[str], batched: bool, beam: int) -> Heard:
     """Its own defaults but for what is named."""
-    began = time.monotonic()
     sys.path.append(str(PACKAGES.resolve()))
+    weights = _converted(folder.parent / "ctranslate2")
+    began = time.monotonic()
     library = importlib.import_module("faster_whisper")
-    model = library.WhisperModel(
-        str(folder.parent / "ctranslate2"), device="cpu", compute_type="float32", cpu_threads=os.cpu_count()
-    )
+    model = library.WhisperModel(weights, device="cpu", compute_type="float32", cpu_threads=os.cpu_count())
     asking = library.BatchedInferencePipeline(model) if batched else model
     more = {"batch_size": 16} if batched else {"vad_filter": True}
     ready = time.monotonic()
@@ -194,12 +193,13 @@ CONTENDERS: dict[str, Contender] = {
 }
 
 
-def _converted(folder: Path) -> None:
-    """The checkpoint in faster-whisper's format, with the same weights."""
-    sys.path.append(str(PACKAGES.resolve()))
-    converters = importlib.import_module("ctranslate2.converters")
-    files = ["tokenizer.json", "preprocessor_config.json"]
-    converters.TransformersConverter(speech.WHISPER, copy_files=files).convert(str(folder), quantization="float32")
+def _converted(folder: Path) -> str:
+    """The checkpoint in faster-whisper's format, with the same weights; made once."""
+    if not folder.exists():
+        converters = importlib.import_module("ctranslate2.converters")
+        files = ["tokenizer.json", "preprocessor_config.json"]
+        converters.TransformersConverter(speech.WHISPER, copy_files=files).convert(str(folder), quantization="float32")
+    return str(folder)
 
 
 def measure(name: str, folder: Path, languages: Sequence[str]) -> tuple[Heard, float]:
@@ -245,7 +245,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place, "recordings")
         folder.mkdir()
-        _converted(folder.parent / "ctranslate2")
         references, length_s = dict[str, str](), 0.0
         for language in languages:
             own = [clip for clip in clips if clip.language == language]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import regex
 
-# Letters of scripts that are written without spaces between words.
-UNSPACED = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}--\p{M}--\p{Nd}--\p{P}]"
-FOLLOWING = r"[\p{M}\p{Cf}ーｰ]*"  # marks, joiners, and the sign that makes a kana's vowel long
-RUN = rf"(?:(?!{UNSPACED})\P{{P}})+"
-CORE = rf"(?:{UNSPACED}{FOLLOWING}|{RUN}(?:\p{{P}}+{RUN})*)"
+from pipeline.unspaced import LONG_VOWEL, UNSPACED
+
+LETTER = rf"[{UNSPACED}--\p{{M}}--\p{{Nd}}--\p{{P}}]"
+FOLLOWING = rf"[\p{{M}}\p{{Cf}}{LONG_VOWEL}ｰ]*"  # marks, joiners, and the long vowel sign, in half width too
+RUN = rf"(?:(?!{LETTER})\P{{P}})+"
+CORE = rf"(?:{LETTER}{FOLLOWING}|{RUN}(?:\p{{P}}+{RUN})*)"
 CLOSING = r"[\p{P}--\p{Ps}--\p{Pi}]*"
 _WORD = regex.compile(rf"\p{{P}}*{CORE}{CLOSING}(?:\p{{P}}+\Z)?|\p{{P}}+", regex.V1)
 

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Iterable, Sequence
+
+import regex
+
+from pipeline.unspaced import LONG_VOWEL, UNSPACED
 
 WORDS_PER_S = 6.0  # nobody speaks faster for long: how many words the overlap may hold
 SLACK_WORDS = 2  # the words that a cut breaks, on either side
 MATCH, MISMATCH, GAP = 2, -1, -1
-# A word with the space before it; scripts that put no spaces between words (Thai, Lao, Burmese, Khmer, kana, CJK) are
-# taken letter by letter.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff"
-_WIDE = "\u3000-\u303f\uff00-\uff65"  # punctuation of kana and CJK, which holds its own space
-_UNSPACED_END, _UNSPACED_START = re.compile(rf"[{_UNSPACED}{_WIDE}]$"), re.compile(rf"[{_UNSPACED}{_WIDE}]")
-_WIDE_END, _WIDE_START = re.compile(rf"[{_WIDE}]$"), re.compile(rf"[{_WIDE}]")
-WORD = re.compile(rf"\s*(?:[{_UNSPACED}]|[^\s{_UNSPACED}]+)")
+_UNSPACED = f"{UNSPACED}{LONG_VOWEL}"
+_WIDE = "\u3000-\u303f\u30fb\uff00-\uff65"  # punctuation of kana and CJK, which holds its own space
+_IS_UNSPACED, _IS_WIDE = regex.compile(f"[{_UNSPACED}{_WIDE}]"), regex.compile(f"[{_WIDE}]")
+# A word with the space before it; scripts without spaces are taken letter by letter.
+WORD = regex.compile(rf"\s*(?:[{_UNSPACED}]|[^\s{_UNSPACED}]+)")
 
 
 def join(before: str, after: str, overlap_s: float) -> tuple[str, str]:
@@ -46,9 +47,8 @@ def concatenate(texts: Iterable[str]) -> str:
     their punctuation."""
     whole = ""
     for text in texts:
-        close = (_UNSPACED_END.search(whole) and _UNSPACED_START.match(text)) or (
-            _WIDE_END.search(whole) or _WIDE_START.match(text)
-        )
+        ends = whole[-1:], text[:1]
+        close = all(map(_IS_UNSPACED.match, ends)) or any(map(_IS_WIDE.match, ends))
         whole += text if close or not whole or not text else f" {text}"
     return whole
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.tasks.transcribe.overlaps import WORDS_PER_S, join
+from pipeline.tasks.transcribe.overlaps import WORDS_PER_S, concatenate, join
 
 # Every word another: where words repeat, no one can tell where an overlap ends.
 SENTENCE = st.lists(st.sampled_from([f"w{number}" for number in range(80)]), min_size=2, max_size=40, unique=True)
@@ -30,6 +30,25 @@ SENTENCE = st.lists(st.sampled_from([f"w{number}" for number in range(80)]), min
 )
 def test_doubled_words_are_kept_once(before: str, after: str, expected: str) -> None:
     assert " ".join(part for part in join(before, after, 1.0) if part) == expected
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (["good morning", "everyone"], "good morning everyone"),
+        (["", "one", "", "two"], "one two"),
+        (["今天天气很好", "我们去公园"], "今天天气很好我们去公园"),
+        (["大きなデータ", "ーを読む"], "大きなデーターを読む"),
+        (["これは", "test です"], "これは test です"),
+        (["これは。", "test です"], "これは。test です"),
+        (["山田・", "Smith"], "山田・Smith"),
+        (["ที่นี่", "ดี"], "ที่นี่ดี"),
+        (["𠮷野家", "𠮷田"], "𠮷野家𠮷田"),
+        (["우리는", "간다"], "우리는 간다"),
+    ],
+)
+def test_spaces_stand_where_the_scripts_have_any(texts: list[str], expected: str) -> None:
+    assert concatenate(texts) == expected
 
 
 def test_without_overlap_nothing_is_removed() -> None:
