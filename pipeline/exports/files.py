@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -102,12 +102,10 @@ def export(settings: Export) -> Exported:
         JobError: a file cannot be written.
     """
     _check_options(settings)
-    try:
+    with _reading("--input", settings.input):
         found = parts.of_task(parts.reports(settings.input), Transcription.name)
         reports = [report for report in found if settings.run_id in (None, report["run_id"])]
         newest = Newest(settings.input, reports)
-    except store.READ_ERRORS as error:
-        raise ConfigurationError(f"--input {settings.input}: {store.explain(error)}") from error
     if not newest.parts:
         run = f" of a run {settings.run_id}" if settings.run_id else ""
         raise ConfigurationError(f"--input {settings.input}: no published transcripts{run}")
@@ -139,7 +137,9 @@ def export(settings: Export) -> Exported:
             all_in_one = {kind: opened.enter_context(NamedTemporaryFile()) for kind in per_export}
             site = opened.enter_context(_site(settings, inputs, pool, sample)) if "html" in kinds else None
             for name, counts in newest.parts.items():
-                table = parts.read_recordings(settings.input, name)
+                with _reading("--input", settings.input):
+                    table = parts.read_recordings(settings.input, name)
+                    segments = _segments(settings.input, table) if site else []
                 rows = table.filter(pa.array(counts)).to_pylist()
                 rows = [row | {"segments": speakers.of_segments(row["segments"], row.get("turns"))} for row in rows]
                 for written in pool.map(write, rows):
@@ -148,7 +148,7 @@ def export(settings: Export) -> Exported:
                 failed += sum(row["outcome"] == Outcome.FAILED for row in whole)
                 if site:
                     named = [(row, names.of(row)) for row in whole]
-                    silent += site.add(named, _segments(settings.input, table), of_part[name])
+                    silent += site.add(named, segments, of_part[name])
                     files["html"] += len(whole)
                 for kind, file in all_in_one.items():
                     made = [line for row in whole for line in PER_EXPORT[kind].lines(row, root)]
@@ -165,10 +165,8 @@ def export(settings: Export) -> Exported:
 def _sample(settings: Export, newest: Newest, names: FileNames) -> Sample | None:
     if not settings.sample_for_review:
         return None
-    try:
+    with _reading("--input", settings.input):
         return Sample(_whole(settings.input, newest), names.of, settings.sample_for_review)
-    except store.READ_ERRORS as error:
-        raise ConfigurationError(f"--input {settings.input}: {store.explain(error)}") from error
 
 
 def _whole(source: str, newest: Newest) -> Iterator[Row]:
@@ -182,10 +180,16 @@ def _whole(source: str, newest: Newest) -> Iterator[Row]:
 def _site(settings: Export, inputs: Sequence[str], pool: ThreadPoolExecutor, sample: Sample | None) -> Site:
     audio = (settings.audio_base, settings.sign_hours, settings.copy_audio)
     answers = settings.answers or settings.input
-    try:
+    with _reading("--answers", answers):
         return Site(Places(settings.output, roots(inputs), *audio), answers, pool, sample)
+
+
+@contextmanager
+def _reading(flag: str, source: str) -> Iterator[None]:
+    try:
+        yield
     except store.READ_ERRORS as error:
-        raise ConfigurationError(f"--answers {answers}: {store.explain(error)}") from error
+        raise ConfigurationError(f"{flag} {source}: {store.explain(error)}") from error
 
 
 def _segments(source: str, transcripts: pa.Table) -> list[Row]:

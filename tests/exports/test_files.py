@@ -132,6 +132,17 @@ def test_a_damaged_report_is_one_clear_line(tmp_path: Path, capsys: pytest.Captu
     assert "JSONDecodeError" in capsys.readouterr().err
 
 
+def test_a_damaged_table_is_a_fault_of_the_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    publish(tmp_path, "1", [row(SAID, uri="s3://b/in/b.wav", recording_id="b")])
+    (part,) = tmp_path.rglob("transcripts/*/*.parquet")
+    data = bytearray(part.read_bytes())
+    data[4:40] = bytes(36)  # of the first column, which tells not which rows count
+    part.write_bytes(data)
+    for formats in ("txt", "nemo"):
+        assert job.main(["--input", str(tmp_path), "--output", f"{tmp_path}/files", "--formats", formats]) == 2
+        assert f"--input {tmp_path}: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import regex
 
-from pipeline.unspaced import LONG_VOWEL, UNSPACED
+from pipeline.unspaced import LONG_VOWEL, SCRIPTS
 
 MAX_TERM_CHARS = 40
 SPILL_BYTES = 128 << 20
@@ -26,7 +26,7 @@ TERM_BYTES = 250  # what a term takes in memory beside its rows
 _ACCENTS = regex.compile(
     r"[\u0300-\u036f\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670]"
 )
-_UNSPACED = rf"{UNSPACED}{LONG_VOWEL}\u3099\u309a"  # the latter: voicing marks, which NFKD sets apart from kana
+_UNSPACED = rf"{SCRIPTS}{LONG_VOWEL}\u3099\u309a"  # the latter: voicing marks, which NFKD sets apart from kana
 _RUN = regex.compile(rf"([{_UNSPACED}]+)|[\p{{L}}\p{{M}}\p{{N}}--[{_UNSPACED}]]+", regex.V1)
 _ASCII_WORD = re.compile("[a-z0-9]+")  # as _RUN finds them, several times as fast
 _DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
