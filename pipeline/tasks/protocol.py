@@ -29,7 +29,8 @@ class Left(Exception):
 
 
 class Worker(Protocol):
-    """A task at work beside a model, in the engine's process. `finished` counts the windows that it has answered."""
+    """A task at work beside a model, in the engine's process. `finished` counts what the model has done for it: windows
+    or replies. An engine that has work and where it does not grow for stall_timeout_s is taken for hung."""
 
     finished: int
 

@@ -20,25 +20,24 @@ Failure = tuple[str | None, str | None]  # code and detail
 
 
 def rows(
-    recording: Row, replied: Sequence[Row], questions: Questions, value: pa.DataType, complete: bool
+    recording: Row, parts: Sequence[Row], questions: Questions, value: pa.DataType, complete: bool
 ) -> dict[str, list[Row]]:
-    """The rows of a recording or group, from its REPLIED rows in order: its parts, and what was made of them all.
+    """The rows of a recording or group, from its REPLIED rows in order.
 
     A question is answered, partly where the recording could not be read to its end; or it failed. A recording is ok
     when all questions are, failed when none has an answer, else partial; its failure is one that passes, if a question
     has no answer because of one.
     """
-    parts = [row for row in replied if not row["whole"]]
-    only_part = parts if [row["segment_count"] for row in parts] == [1] else []
-    whole = next(iter([row for row in replied if row["whole"]] or only_part), None)
+    is_one = [row["segment_count"] for row in parts] == [1]
+    whole = next((row["replies" if is_one else "whole"] for row in parts if is_one or row["whole"]), None)
     asked = [row for row in parts if row["replies"] is not None]
-    failure = _failure(parts, complete)
+    failure = _failure(parts, complete and whole is not None)
     durations = (row["duration_s"] for row in parts if row["segment_count"] is not None)
     known = recording | {"duration_s": next(durations, recording.get("duration_s"))}
     found = []
     filled = questions.filled(json.loads(recording.get("columns") or "{}"))
     for at, turn in enumerate(turn for turns in filled for turn in turns):
-        reply = whole["replies"][at] if whole and whole["replies"] else None
+        reply = whole[at] if whole else None
         own = [row["replies"][at] for row in asked]
         found.append(known | _answer(turn, reply, own, failure) | {"value": _value(turn, reply, questions, value)})
         if len(asked) > 1:

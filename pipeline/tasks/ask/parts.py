@@ -73,7 +73,7 @@ def pieces(text: str, most_bytes: int | None) -> list[str]:
 
 
 def numbered(parts: Iterable[Part], row: Row) -> Iterator[Part]:
-    """Give each part its number and its recording's facts; the last one says how many rows will come of them."""
+    """Give each part its number and its recording's facts; the last one says how many there are."""
     of_recording = {name: row.get(name) for name in ("recording_id", "language", "columns")}
     held, count = None, 0
     for part in parts:
@@ -82,7 +82,7 @@ def numbered(parts: Iterable[Part], row: Row) -> Iterator[Part]:
         held, count = replace(part, segment_index=count, **of_recording), count + 1
     assert held is not None, "every recording has at least one part"
     version = held.content_version and held.content_version.removesuffix(columns_version(row)) + columns_version(row)
-    yield replace(held, segment_count=count if count == 1 else count + 1, content_version=version)
+    yield replace(held, segment_count=count, content_version=version)
 
 
 @dataclass

@@ -12,8 +12,7 @@ from pipeline.tasks.ask.values import TOOL_CALLS
 
 # One row per prompt's worth of a recording or group, on its way to an engine. `samples` are those of its recordings,
 # `lengths` samples each; empty where the prompt holds `text` alone. `columns` is JSON: what stands in the questions.
-# With `samples` a failure is one of the rest of the recording. A recording that takes more than one part has a row more
-# than it has parts, which its last part counts in segment_count: their answers, put together.
+# With `samples` a failure is one of the rest of the recording.
 PART = pa.schema(
     [
         *WINDOW,
@@ -67,15 +66,15 @@ class Reply:
     failure_detail: str | None = None
 
 
-# A part, back from an engine, with a reply to each question; or, `whole`, those for all parts of a recording together.
-# The columns between are sums over the replies, for the metrics.
+# A part, back from an engine, with a reply to each question. Of a recording's several parts the one that was answered
+# last has the replies about all of them, too: `whole`. The columns between are sums over both, for the metrics.
 REPLIED = pa.schema(
     [
         *ANSWERED,
-        pa.field("whole", pa.bool_(), nullable=False),
         pa.field("token_count", pa.int32()),
         pa.field("padded_s", pa.float64()),
         pa.field("replies", pa.list_(REPLY)),
+        pa.field("whole", pa.list_(REPLY)),
     ]
 )
 

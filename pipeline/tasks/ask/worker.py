@@ -29,8 +29,7 @@ Row = dict[str, Any]
 
 
 class Ask:
-    """PART rows -> REPLIED rows, one for each, and one more where all parts of a recording are answered. `finished`
-    counts the former."""
+    """PART rows -> REPLIED rows, one for each. `finished` counts replies."""
 
     def __init__(self, model: Model, questions: Questions, gather: Gather) -> None:
         self._model, self._questions, self._gather, self.finished = model, questions, gather, 0
@@ -41,12 +40,11 @@ class Ask:
 
     async def __call__(self, windows: pa.Table) -> pa.Table:
         """All parts of the batch go to the model at once; it batches them as it sees fit."""
-        found = await asyncio.gather(*map(self._one, rows.read(windows, Part)))
-        return pa.Table.from_pylist([row for some in found for row in some], REPLIED)
+        return pa.Table.from_pylist(await asyncio.gather(*map(self._one, rows.read(windows, Part))), REPLIED)
 
-    async def _one(self, part: Part) -> list[Row]:
+    async def _one(self, part: Part) -> Row:
         if part.samples is None:
-            return [replied(part, None)]
+            return replied(part, None)
         asked = self._questions.filled(json.loads(part.columns or "{}"))
         clips, at = [], 0
         samples = np.frombuffer(part.samples, dtype="<i2")
@@ -55,17 +53,15 @@ class Ask:
             at += length
         found = await asyncio.gather(*(self._converse(turns, part, clips) for turns in asked))
         replies = [reply for some in found for reply in some]
-        self.finished += 1
-        own = replied(part, replies)
         if (part.segment_index, part.segment_count) == (0, 1):
-            return [own]
-        count = part.segment_count and part.segment_count - 1
-        every = await self._gather(part.recording_id, part.segment_index, count, [asdict(reply) for reply in replies])
+            return replied(part, replies)
+        given = [asdict(reply) for reply in replies]
+        every = await self._gather(part.recording_id, part.segment_index, part.segment_count, given)
         if every is None:
-            return [own]
-        whole = await self._put_together(asked, [[Reply(**reply) for reply in some] for some in every])
-        last = replied(Part(recording_id=part.recording_id, segment_index=len(every), start_s=0.0, end_s=0.0), whole)
-        return [own, last | {"whole": True}]
+            return replied(part, replies)
+        return replied(
+            part, replies, await self._put_together(asked, [[Reply(**one) for one in some] for some in every])
+        )
 
     async def _converse(self, turns: Conversation, part: Part, clips: Sequence[Clip]) -> list[Reply]:
         """The replies to turns that follow one another: what fails takes those behind it along."""
@@ -140,6 +136,8 @@ class Ask:
             return Reply(**_failure(FailureCode.CONTEXT_LIMIT, str(error)))
         except RequestError as error:
             return Reply(**_failure(FailureCode.ENGINE_ERROR, str(error)))
+        finally:
+            self.finished += 1
         cost: Row = {"token_count": said.token_count, "prompt_tokens": said.prompt_tokens, "padded_s": said.padded_s}
         cost["finish_reason"] = said.finish_reason
         try:
@@ -167,11 +165,13 @@ def engine_died(parts: pa.Table, deaths: int) -> pa.Table:
     return pa.Table.from_pylist([replied(part, None) | failure for part in rows.read(parts, Part)], REPLIED)
 
 
-def replied(part: Part, replies: Sequence[Reply] | None) -> Row:
+def replied(part: Part, replies: Sequence[Reply] | None, whole: Sequence[Reply] | None = None) -> Row:
     """A REPLIED row."""
     own = {name: getattr(part, name) for name in ANSWERED.names}
-    sums = {name: sum(getattr(reply, name) or 0 for reply in replies or []) for name in ("token_count", "padded_s")}
-    return own | sums | {"whole": False, "replies": None if replies is None else list(map(asdict, replies))}
+    made = [*(replies or []), *(whole or [])]
+    sums = {name: sum(getattr(reply, name) or 0 for reply in made) for name in ("token_count", "padded_s")}
+    lists = {"replies": replies, "whole": whole}
+    return own | sums | {name: some and [asdict(reply) for reply in some] for name, some in lists.items()}
 
 
 def _failure(code: str, detail: str | None) -> Row:

@@ -81,7 +81,7 @@ def part(index: int = 0, count: int | None = 1, **more: Any) -> Part:
 
 
 def ask(model: Plain, asked: Questions, parts: Sequence[Part], gathering: GatheringActor | None = None) -> list[Row]:
-    held = gathering or GatheringActor()
+    held, before = gathering or GatheringActor(), len(model.asked)
 
     async def gather(*given: Any) -> Any:
         await asyncio.sleep(0)
@@ -90,12 +90,12 @@ def ask(model: Plain, asked: Questions, parts: Sequence[Part], gathering: Gather
     work = worker.Ask(model, asked, gather)
     table = asyncio.run(work(rows.table(parts, PART)))
     assert table.schema == REPLIED
-    assert work.finished == sum(one.samples is not None for one in parts)
+    assert work.finished == len(model.asked) - before
     return table.to_pylist()
 
 
 def parted(count: int, **more: Any) -> list[Part]:
-    return [part(at, count + 1 if at == count - 1 else None, **samples(at + 1), **more) for at in range(count)]
+    return [part(at, count if at == count - 1 else None, **samples(at + 1), **more) for at in range(count)]
 
 
 class Random(Plain):

@@ -39,10 +39,10 @@ def made(replied: Sequence[Row], asked: Questions, complete: bool = True, **reco
 
 
 def back(replies: Sequence[Reply] | None, index: int = 0, count: int | None = 1, **more: Any) -> Row:
-    """A row from an engine: of a part, or of the whole."""
-    is_whole = more.pop("whole", False)
+    """A row from an engine; `whole` are the replies about all parts."""
+    whole = more.pop("whole", None)
     of_part = part(index, count, **({"duration_s": 9.0, "speech_s": 1.5} | more))
-    return worker.replied(of_part, replies) | {"whole": is_whole}
+    return worker.replied(of_part, replies, whole)
 
 
 OK = Reply(answer="yes", finish_reason="stop", token_count=2, prompt_tokens=10, padded_s=30.0)
@@ -103,9 +103,8 @@ def test_the_whole_answers_for_its_parts() -> None:
     whole = Reply(answer="both", finish_reason="stop", token_count=1, prompt_tokens=1, padded_s=0.0)
     own = [Reply(answer=text, token_count=2, prompt_tokens=10, padded_s=30.0) for text in "ab"]
     replied = [
-        back([own[0]], 0, None, duration_s=None, end_s=5.0),
-        back([own[1]], 1, 3, start_s=5.0, end_s=9.0),
-        back([whole], 2, None, whole=True, duration_s=None, speech_s=0.0),
+        back([own[0]], 0, None, duration_s=None, end_s=5.0, whole=[whole]),
+        back([own[1]], 1, 2, start_s=5.0, end_s=9.0),
     ]
     (answer,), row = made(replied, questions("Who?"))
     assert answer["answer"] == "both"
@@ -118,12 +117,12 @@ def test_the_whole_answers_for_its_parts() -> None:
 
 
 def test_what_did_not_come_back_passes_and_what_killed_does_not() -> None:
-    some = [back([OK], 0, None), back([OK], 2, 4, failure_code="truncated", failure_detail="x")]
+    some = [back([OK], 0, None), back([OK], 2, 3, failure_code="truncated", failure_detail="x")]
     (answer,), row = made(some, questions("Who?"), complete=False)
     assert (answer["outcome"], answer["failure_code"], row["failure_code"]) == ("failed", "incomplete", "incomplete")
     assert [one["answer"] for one in answer["parts"]] == ["yes", "yes"]
     died = back(None, 1, None, failure_code="engine_died", failure_detail="2 engines died of it")
-    (answer,), row = made([some[0], died, some[1]], questions("Who?"), complete=False)
+    (answer,), row = made([some[0], died, some[1]], questions("Who?"))
     assert (row["outcome"], row["failure_code"], answer["failure_code"]) == ("failed", "engine_died", "engine_died")
     (answer,), row = made([], questions("Who?"), complete=False)
     assert (row["failure_code"], row["part_count"], answer["failure_code"]) == ("incomplete", 0, "incomplete")
@@ -160,10 +159,9 @@ def test_whatever_fails_a_recording_has_one_row_and_each_question_has_one(
     if data.draw(st.booleans()):
         given[-1] = replace(given[-1], failure_code="truncated")
     if data.draw(st.integers(0, 5)) == 0:  # decode workers died behind the first parts
-        last = part(
-            len(given), len(given) + 1, failure_code="decode_died", failure_detail="3 decode workers died of it"
-        )
-        given.append(last)
+        failure = {"failure_code": "decode_died", "failure_detail": "3 decode workers died of it"}
+        given[-1] = replace(given[-1], segment_count=None)
+        given.append(part(len(given), len(given) + 1, **failure))
     died = [one for one in given if one.samples is not None and data.draw(st.integers(0, 7)) == 0]
     lost = [one for one in given if data.draw(st.integers(0, 9)) == 0]
     gathering, model, found = GatheringActor(), Random(seed), list[Row]()
@@ -181,6 +179,7 @@ def test_whatever_fails_a_recording_has_one_row_and_each_question_has_one(
         done += [(own, True) for _, own in assembly.add(pa.Table.from_pylist([row], REPLIED))]
     done += [(own, False) for _, own in assembly.unfinished()]
     replied, complete = done[0] if done else ([], False)
+    assert complete or lost, "what has come back is not waited for"
     answered, row = made(replied, asked, complete)
     assert [answer["question_name"] for answer in answered] == ["Who?", "Why?", "When?"]
     assert (row["questions"], row["answered"]) == (3, sum(answer["outcome"] != "failed" for answer in answered))

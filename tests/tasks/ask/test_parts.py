@@ -117,7 +117,7 @@ def test_the_last_part_alone_says_what_is_known_of_the_whole(windows: list[Windo
     assert [part.segment_index for part in found] == list(range(len(found)))
     assert {(part.recording_id, part.language) for part in found} == {("r", "de")}
     assert all(part.segment_count is None and part.failure_code is None and part.samples for part in before)
-    assert last.segment_count == (1 if len(found) == 1 else len(found) + 1)
+    assert last.segment_count == len(found)
     assert (last.duration_s, last.content_version, last.recording_flags) == (9.0, "v1", ["long_gaps"])
     has_failed, has_samples = FAILED in windows, any(one.samples for one in windows)
     assert last.failure_code == ("decode_error" if has_failed else None if has_samples else "no_speech")
@@ -233,7 +233,7 @@ def test_texts_become_parts() -> None:
     found = [p for table in parts.of_texts(recordings, [text for _, text in given], 8) for p in rows.read(table, Part)]
     assert [(part.text, part.failure_code, part.segment_index, part.segment_count) for part in found] == [
         ("one two", None, 0, None),
-        ("three", None, 1, 3),
+        ("three", None, 1, 2),
         (None, "no_speech", 0, 1),
         (None, "truncated", 0, 1),
         (None, "storage_error", 0, 1),

@@ -44,7 +44,7 @@ def test_every_part_has_one_row_with_a_reply_to_each_question() -> None:
     given = [part(recording_id="a", **samples(5, 3)), part(recording_id="b", failure_code="not_found")]
     one, two = ask(model, questions("Who?", "Why?"), given)
     assert [reply["answer"] for reply in one["replies"]] == ["[5, 3] Who?", "[5, 3] Why?"]
-    assert (one["whole"], two["whole"], two["replies"], two["failure_code"]) == (False, False, None, "not_found")
+    assert (one["whole"], two["whole"], two["replies"], two["failure_code"]) == (None, None, None, "not_found")
     assert [clip.samples.tolist() for clip in model.asked[0].clips] == [[0] * 5, [1] * 3]
     ids = {tuple(clip.audio_id for clip in chat.clips) for chat in model.asked}
     assert len(ids) == 1, "questions about the same audio share it"
@@ -146,14 +146,20 @@ def test_parts_are_put_together_once_all_are_answered() -> None:
     model, gathering = Plain(), GatheringActor()
     asked = questions("Who?", "Why?")
     given = parted(3)
-    assert [row["segment_index"] for row in ask(model, asked, given[1:], gathering)] == [1, 2]
-    first, whole = ask(model, asked, given[:1], gathering)
-    assert (first["segment_index"], first["whole"], whole["segment_index"], whole["whole"]) == (0, False, 3, True)
+    assert [row["whole"] for row in ask(model, asked, given[1:], gathering)] == [None, None]
+    (first,) = ask(model, asked, given[:1], gathering)
     (who,) = [
         chat for chat in model.asked if "Answers, in order" in chat.messages[0].text and "Who" in chat.messages[0].text
     ]
     assert "1. [1] Who?\n2. [2] Who?\n3. [3] Who?\n" in who.messages[0].text
-    assert not who.clips and len(whole["replies"]) == 2
+    assert not who.clips and (len(first["replies"]), len(first["whole"])) == (2, 2)
+    assert first["token_count"] == 12
+
+
+def whole(replied: list[Row]) -> list[Row]:
+    """The replies about all parts of a recording."""
+    (found,) = [row["whole"] for row in replied if row["whole"]]
+    return found
 
 
 class Holds(Plain):
@@ -176,23 +182,23 @@ class Holds(Plain):
 
 @pytest.mark.parametrize("breaks_off", [True, False])
 def test_answers_that_one_prompt_does_not_hold_are_put_together_by_halves(breaks_off: bool) -> None:
-    *own, whole = ask(Holds(3, breaks_off), questions("Who?"), parted(11))
-    (reply,) = whole["replies"]
+    replied = ask(Holds(3, breaks_off), questions("Who?"), parted(11))
+    (reply,) = whole(replied)
     assert reply["answer"] == "+".join(f"a{at + 1}" for at in range(11))
-    assert (reply["finish_reason"], reply["failure_code"], len(own)) == ("stop", None, 11)
+    assert (reply["finish_reason"], reply["failure_code"], len(replied)) == ("stop", None, 11)
     assert reply["token_count"] > 3
 
 
 def test_answers_of_which_a_prompt_does_not_hold_two_fail() -> None:
-    *_, whole = ask(Holds(1, False), questions("Who?"), parted(9))
-    assert whole["replies"][0]["failure_code"] == "context_limit"
+    (reply,) = whole(ask(Holds(1, False), questions("Who?"), parted(9)))
+    assert reply["failure_code"] == "context_limit"
 
 
 def test_calls_of_parts_are_calls_of_the_whole() -> None:
     model = Says("I call.", '[{"name": "call", "arguments": {}}]')
-    *_, whole = ask(model, questions("Who?", tools=TOOLS), parted(2))
-    assert whole["replies"][0]["tool_calls"] == [{"name": "call", "arguments": "{}"}] * 2
-    assert (whole["replies"][0]["answer"], len(model.asked)) == ("I call.\nI call.", 2)
+    (reply,) = whole(ask(model, questions("Who?", tools=TOOLS), parted(2)))
+    assert reply["tool_calls"] == [{"name": "call", "arguments": "{}"}] * 2
+    assert (reply["answer"], len(model.asked)) == ("I call.\nI call.", 2)
 
 
 def test_a_part_that_failed_fails_the_whole_question() -> None:
@@ -202,8 +208,7 @@ def test_a_part_that_failed_fails_the_whole_question() -> None:
                 raise ContextError("too long")
             return super().answer(chat)
 
-    *_, whole = ask(Fails(), questions("Who?", "Why?"), parted(3))
-    who, why = whole["replies"]
+    who, why = whole(ask(Fails(), questions("Who?", "Why?"), parted(3)))
     assert who["failure_code"] is None
     assert (why["failure_code"], why["failure_detail"]) == ("context_limit", "part 2 of 3: too long")
 
@@ -232,9 +237,11 @@ def test_whatever_a_model_does_every_part_comes_back(seed: int, counts: list[int
     found = ask(Random(seed), asked, given)
     for at, count in enumerate(counts):
         own = [row for row in found if row["recording_id"] == f"{at}"]
-        assert sorted(row["segment_index"] for row in own) == list(range(count if count == 1 else count + 1))
+        assert sorted(row["segment_index"] for row in own) == list(range(count))
         assert [row["segment_count"] for row in own if row["segment_count"]] == [len(own)]
-        assert all(len(row["replies"]) == 3 for row in own)
-        for reply in (reply for row in own for reply in row["replies"]):
+        given_replies = [row["replies"] for row in own] + [row["whole"] for row in own if row["whole"]]
+        assert len(given_replies) == (1 if count == 1 else count + 1)
+        assert all(len(replies) == 3 for replies in given_replies)
+        for reply in (reply for replies in given_replies for reply in replies):
             assert (reply["answer"] is None) == (reply["failure_code"] is not None)
     assert pa.Table.from_pylist(found, REPLIED)
