@@ -19,7 +19,7 @@ from pipeline.tasks.ask.settings import AskSettings
 @dataclass(frozen=True)
 class Result:
     """What a job of one task has written below `output`. `report` is that of the run, None where there was nothing to
-    do."""
+    do, or after a dry run."""
 
     output: str
     report: dict[str, Any] | None
@@ -69,8 +69,8 @@ def transcribe(settings: Settings | None = None, log: Log | None = None, **facts
 
         transcribe(input="s3://bucket/calls/", output="s3://bucket/transcripts", engine={"model": "..."})
 
-    What is done already is not done again. Settings that are not given come from the environment (VOXTRAL_...).
-    Recordings that fail are rows; they raise nothing.
+    What is done already is not done again; with `dry_run` nothing is. Settings that are not given come from the
+    environment (VOXTRAL_...). Recordings that fail are rows; they raise nothing.
 
     Raises:
         ConfigurationError: a setting, the model, the input or the output is not as it should be.
@@ -92,4 +92,5 @@ def ask(settings: AskSettings | None = None, log: Log | None = None, **facts: An
 
 def _done(settings: Settings, log: Log | None) -> Result:
     plan = planning.plan(settings)
-    return Result(plan.output.uri, None if plan.is_settled else run.execute(plan, log or Log()), plan.task.name)
+    is_over = plan.is_settled or settings.dry_run
+    return Result(plan.output.uri, None if is_over else run.execute(plan, log or Log()), plan.task.name)

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.api import Result, ask, transcribe
 from pipeline.errors import ConfigurationError
-from tests.conftest import DEMO, ROOT
+from tests.conftest import DEMO, ROOT, tone, write_wav
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text("utf-8"), re.S)
 
@@ -45,6 +45,14 @@ def test_the_examples_of_the_docs_run(
     assert len(more.answers()) == 6  # those of both runs
     changed = ask(input=f"{tmp_path}/calls", output=f"{tmp_path}/answers", question=tuple(question[:1]))
     assert len(changed.answers()) == 3  # what the last run says of each recording
+
+
+def test_a_dry_run_does_nothing(tmp_path: Path) -> None:
+    write_wav(tmp_path / "in" / "a.wav", tone(0.1))
+    given: dict[str, Any] = {"input": f"{tmp_path}/in", "output": f"{tmp_path}/out", "dry_run": True}
+    engine = {"family": "scripted", "model": "none", "device": "cpu"}
+    assert transcribe(**given, engine=engine).report is None
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_wrong_is_an_exception(tmp_path: Path) -> None:
