@@ -61,9 +61,9 @@ def _execute(plan: Plan, writer: Writer, log: Log) -> Row:
         at = Progress(plan, lambda: writer.left)
         deadline = clock + 3600 * (plan.settings.max_hours or float("inf"))
         with (
-            _storage_trouble(output),
             at.shown(log),
             cluster(plan.settings, plan.checkpoint, log.say) as decided,
+            _storage_trouble(output),
         ):
             at.engines = engines = decided.engine.count or 1
             at.phase = progress.STARTING_ENGINES

@@ -60,7 +60,7 @@ def cluster(
         except ConnectionError as error:  # Ray says no more where the token is wrong, or was not sent
             reason = f"no Ray cluster: {error}".splitlines()[0]
             raise ConfigurationError(f"{reason}; should it run and ask for a token: {AUTHENTICATION}") from error
-        except (RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise ConfigurationError(f"no Ray cluster: {error}".splitlines()[0]) from error
     through_root("ray.data", "ray", level=level)
     with nullcontext() if settings.verbose else logged():
