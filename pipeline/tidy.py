@@ -85,6 +85,7 @@ def find(settings: Tidy) -> Found:
     try:
         reports = {report["run_id"]: report for report in parts.reports(output)}
         begun = {start["run_id"]: start for start in starts.begun(output, reports)}
+        claims = starts.claims(output) if begun else {}
         tables = TABLES.union(*(parts.tables_of(report) for report in reports.values()))
         files = [file for table in sorted(tables) for file in _files(f"{output}/{table}")]
     except store.READ_ERRORS as error:
@@ -119,6 +120,9 @@ def find(settings: Tidy) -> Found:
             ordered = sorted(own, key=lambda file: (file.commits, file.uri), reverse=True)
             left_over += [LeftOver(file.uri, run_id, file.size_bytes, why) for file in ordered]
             left_over.append(LeftOver(f"{output}/started/{run_id}.json", run_id, 0, why))
+    whys = {file.run_id: file.why for file in left_over}
+    # Whoever claims the next run with the same facts would join one that is gone.
+    left_over[:0] = [LeftOver(uri, run_id, 0, whys[run_id]) for uri, run_id in claims.items() if run_id in whys]
     for run_id, report in reports.items():
         listed = {f"{output}/{name}" for table in parts.tables_of(report) for name in report[table]}
         left_over += [

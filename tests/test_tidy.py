@@ -6,9 +6,9 @@ from jobs import tidy as job
 from pipeline import store, tidy
 from pipeline.command_line import load
 from pipeline.errors import ConfigurationError
-from pipeline.ledger import parts
+from pipeline.ledger import parts, starts
 from pipeline.sources.walk import walk
-from tests.ledger.test_parts import TABLES, begin, finish, part, published
+from tests.ledger.test_parts import BEGUN, TABLES, begin, finish, part, published
 
 LATER = "2026-11-02T00:00:00+00:00"
 EARLIER = "2026-11-01T00:00:00+00:00"
@@ -57,15 +57,18 @@ def test_what_nobody_should_read_goes(place: str) -> None:
 
 
 def test_a_stopped_run_is_given_up_by_name_alone(place: str) -> None:
+    assert starts.claim(place, 0, BEGUN, "waiting") == "waiting"
     waiting = begin(place, "waiting", started_at=EARLIER)
     waiting.write(part("c"))
     waiting.write(part("d"))
     assert not tidy.find(wanted(place)).left_over
     named = [file.uri.rpartition("/")[2] for file in tidy.find(wanted(place, "--run-id", "waiting")).left_over]
-    assert named[:2] == ["part-000001.parquet", "part-000000.parquet"], "what is left is of one piece"
+    assert named[0].endswith(".0.claim"), "nobody joins it any more"
+    assert named[1:3] == ["part-000001.parquet", "part-000000.parquet"], "what is left is of one piece"
     assert named[-1] == "waiting.json"
     assert job.main(["--output", place, "--min-age-hours", "0", "--run-id", "waiting"]) == 0
     assert not below(place)
+    assert starts.claim(place, 0, BEGUN, "anew") == "anew"
 
 
 def test_runs_that_cannot_be_given_up_are_named(place: str) -> None:

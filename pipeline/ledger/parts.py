@@ -55,11 +55,16 @@ def facts_of(uris: Iterable[str]) -> list[Row]:
 
 def names_in(output: str, folder: str) -> dict[str, str]:
     """URIs of the JSON files in one of our folders, by run_id."""
+    return {Path(uri).stem: uri for uri in files_in(output, folder, ".json")}
+
+
+def files_in(output: str, folder: str, ending: str) -> list[str]:
+    """URIs of the files in one of our folders whose names end so, in order."""
     scheme, path = store.split(f"{output.rstrip('/')}/{folder}")
     with suppress(FileNotFoundError, NotADirectoryError):
         files = sorted(store.filesystem(scheme).ls(path, detail=False))
-        return {Path(name).stem: store.join(scheme, name) for name in files if name.endswith(".json")}
-    return {}
+        return [store.join(scheme, name) for name in files if name.endswith(ending)]
+    return []
 
 
 def read_part(output: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:

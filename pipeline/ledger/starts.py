@@ -45,6 +45,11 @@ def stopped(output: str, found: Sequence[Row], facts: Row) -> str | None:
     return run_id if newest > last else None
 
 
+def claims(output: str) -> dict[str, str]:
+    """The run_id that each claim names, by the claim's URI."""
+    return {uri: store.read(uri).decode() for uri in parts.files_in(output, "started", ".claim")}
+
+
 def claim(output: str, before: int, facts: Row, run_id: str) -> str:
     """Name the next run with just these facts, of which so many were published `before`: `run_id`, or the one that
     another driver has claimed.
