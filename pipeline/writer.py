@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from pipeline.digests import DigestTable, digests
 from pipeline.flow import metrics
+from pipeline.ledger import done
 from pipeline.ledger.parts import AlreadyPublished
 from pipeline.planning import Plan
 from pipeline.redaction import redacted
@@ -132,10 +133,8 @@ class Writer:
         for tables in self._plan.output.catch_up():
             recordings = tables[self._of_recordings]
             theirs = set(recordings["recording_id"].to_pylist())
-            ours = theirs & self._finished.keys()  # counted already
-            counted = pc.is_in(recordings["recording_id"], value_set=pa.array(ours, pa.string()))
-            others = {name: table.slice(0, 0) if ours else table for name, table in tables.items()}
-            self._tally.add_part(others | {self._of_recordings: recordings.filter(pc.invert(counted))})
+            ours = self._finished.keys() & theirs  # counted already
+            self._tally.add_part({name: _without(table, ours) for name, table in tables.items()})
             self._finished = {key: rows for key, rows in self._finished.items() if key not in ours}
             known, at = self._positions.find(digests(recordings["recording_id"]))
             self._is_waiting[at[known]] = False
@@ -166,3 +165,8 @@ class Writer:
         self._finished[recording["recording_id"]] = rows
         whole = self._tally.add(rows)
         metrics.count_recording(whole["outcome"], whole["failure_code"], whole["duration_s"] or 0.0)
+
+
+def _without(rows: pa.Table, ids: Collection[str]) -> pa.Table:
+    """The rows that are about other recordings, or their channels."""
+    return rows.filter(pc.invert(pc.is_in(done.whole_ids(rows), pa.array(ids, pa.string()))))

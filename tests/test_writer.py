@@ -50,11 +50,15 @@ def test_a_repeated_answer_is_kept_once_and_a_lost_one_is_noticed() -> None:
 ROW = pa.schema([("recording_id", pa.string()), ("uri", pa.string()), ("complete", pa.bool_())])
 
 
+CHANNELS = pa.schema([("recording_id", pa.string()), ("channel", pa.int32())])
+
+
 class Shared:
     """An output that another driver of the run writes to; `theirs` is what it commits before our next part."""
 
     def __init__(self, *theirs: str) -> None:
         self.theirs, self.rows = list(theirs), list[dict[str, Any]]()
+        self.counted: list[Mapping[str, pa.Table]] = []  # of theirs
 
     def write(self, tables: Mapping[str, pa.Table]) -> None:
         if self.theirs:
@@ -63,7 +67,12 @@ class Shared:
 
     def catch_up(self) -> Iterator[dict[str, pa.Table]]:
         theirs, self.theirs = self.theirs, []
-        yield {"recordings": pa.Table.from_pylist([{"recording_id": name} for name in theirs], ROW)}
+        recordings = pa.Table.from_pylist([{"recording_id": name} for name in theirs], ROW)
+        segments = [{"recording_id": name, "channel": at} for name in theirs for at in (None, 0)]
+        segments = [
+            row | {"recording_id": f"{row['recording_id']}#0"} if row["channel"] == 0 else row for row in segments
+        ]
+        yield {"segments": pa.Table.from_pylist(segments, CHANNELS), "recordings": recordings}
 
 
 def writer(output: Shared, *chunks: str) -> Writer:
@@ -78,7 +87,7 @@ def writer(output: Shared, *chunks: str) -> Writer:
     plan: Any = SimpleNamespace(
         listing=SimpleNamespace(recordings=recordings, extra=no_columns(len(recordings))),
         task=SimpleNamespace(tables={"recordings": ROW}, carrying=["recordings"], rows=rows),
-        tally=SimpleNamespace(add=lambda _: whole, add_part=lambda _: None),
+        tally=SimpleNamespace(add=lambda _: whole, add_part=output.counted.append),
         settings=SimpleNamespace(flush_interval_s=0.0),
         about={},
         output=output,
@@ -111,3 +120,6 @@ def test_what_another_driver_has_committed_is_not_written_again(monkeypatch: pyt
     own.add(pa.Table.from_pylist([answer("c", 0, 1)], ANSWERED))
     own.finish()
     assert [row["recording_id"] for row in output.rows] == ["b", "d"]
+    (counted,) = output.counted
+    assert counted["recordings"]["recording_id"].to_pylist() == ["c", "z"], "ours are counted already"
+    assert counted["segments"]["recording_id"].to_pylist() == ["c", "c#0", "z", "z#0"]

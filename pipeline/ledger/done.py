@@ -56,6 +56,14 @@ def with_keys(rows: pa.Table) -> pa.Table:
     return rows.append_column(KEYS.field("place"), pa.array(places, pa.string()))
 
 
+def whole_ids(rows: pa.Table) -> pa.ChunkedArray:
+    """The recording_id of each row, of a channel's row that of its recording."""
+    if "channel" not in rows.column_names:
+        return rows["recording_id"]
+    stripped = pc.replace_substring_regex(rows["recording_id"], "#[0-9]+$", "")
+    return pc.if_else(pc.is_null(rows["channel"]), rows["recording_id"], stripped)
+
+
 @dataclass(frozen=True)
 class Found:
     """What the rows that count say of N recordings, row by row."""

@@ -115,8 +115,7 @@ def read(output: str, recordings: pa.Table) -> Texts:
     for part in pc.unique(recordings[PART]).to_pylist():
         own = recordings.filter(pc.equal(recordings[PART], part))["recording_id"]
         rows = _part(output, part)
-        stripped = pc.replace_substring_regex(rows["recording_id"], "#[0-9]+$", "")
-        ids = pc.if_else(pc.is_null(rows["channel"]), rows["recording_id"], stripped)
+        ids = done.whole_ids(rows)
         wanted = pc.is_in(ids, value_set=own)
         for name, row in zip(ids.filter(wanted).to_pylist(), rows.filter(wanted).to_pylist(), strict=True):
             found[name][row["segment_index"]] = row
