@@ -40,8 +40,10 @@ NOT_RECORDINGS = (
 LOOKUPS_AT_ONCE, LOOKUPS_KEPT = 32, 1_024
 UNLISTED_NAMED = 20  # of the files that could not be looked at
 NAMED_BY = ("uri", "range_start_s", "range_end_s")
-WRITTEN = ("started/", "runs/", "datasets/", "evaluations/")  # below an output; and <table>/run_id=<id>/
-_TABLE = re.compile(r"[^/]+/run_id=")
+# What jobs write below an output: tables, reports, pages; and the clips that an evaluation has unpacked.
+_WRITTEN = re.compile(
+    r"[^/]+/run_id=|(started|runs|evaluations|comparisons)/.*\.(json|claim|lock|html|parquet)$|datasets/(fleurs|common-voice|mls)/"
+)
 
 Info = Mapping[str, Any]  # of an object, as fsspec has it
 
@@ -109,7 +111,7 @@ def _from_folder(source: str, output: str, limit: int | None, kept: Kept) -> Lis
     unlisted: list[str] = []
     rows: list[Recording] = []
     for name, info in found:
-        if beside and name.startswith(beside) and _written_by_us(name.removeprefix(beside)):
+        if beside and name.startswith(beside) and _WRITTEN.match(name.removeprefix(beside)):
             continue
         if isinstance(info, str):
             skipped[info] += 1
@@ -135,11 +137,6 @@ def _from_folder(source: str, output: str, limit: int | None, kept: Kept) -> Lis
         kinds = ", ".join(f"{count} {kind}" for kind, count in skipped.most_common())
         raise ConfigurationError(f"--input {source}: no recordings there ({f'only {kinds}' if kinds else 'nothing'})")
     return Listing(*kept.tables, skipped, unlisted)
-
-
-def _written_by_us(name: str) -> bool:
-    """Whether a path below an output is one of a run's or an evaluation's."""
-    return name.startswith(WRITTEN) or bool(_TABLE.match(name))
 
 
 def _from_manifest(source: str, limit: int | None, allow: Sequence[str], taken: Collection[str], kept: Kept) -> Listing:
@@ -202,7 +199,7 @@ def _looked_up(entry: Entry, source: str, base: str, allow: Sequence[str], info_
         _check_allowed(uri, source, allow)
         info = info_of(uri)
         if info["type"] != "file":
-            raise FileNotFoundError(f"a {info['type']}, not a file")
+            return _recording(uri, {}, entry, failure=(FailureCode.NOT_FOUND, f"a {info['type']}, not a file"))
         return _recording(uri, info, entry)
     except NoCredentialsError:
         raise  # of the job, not of this recording

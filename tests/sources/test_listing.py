@@ -48,6 +48,23 @@ def test_a_folder(folder: Path) -> None:
     assert all(row["content_version"] and row["size_bytes"] for row in rows(listed))
 
 
+def test_what_jobs_wrote_beside_recordings_is_left_out_and_nothing_else(tmp_path: Path) -> None:
+    ours = """transcripts/run_id=x/part-000000.parquet started/x.json started/5e.0.claim started/nightly.lock
+        runs/x.json evaluations/1/report.html comparisons/1/report.json datasets/fleurs/de/1.wav""".split()
+    recordings = ["evaluations/call.wav", "datasets/mine/2.wav", "runs/2026/jog.wav", "started/engine.wav"]
+    for name in [*ours, *recordings]:
+        write_wav(tmp_path / name, tone(0.1))
+    listed = listing.read(str(tmp_path), str(tmp_path))
+    assert sorted(str(Path(row["uri"]).relative_to(tmp_path)) for row in rows(listed)) == sorted(recordings)
+    assert not listed.skipped
+
+
+def test_a_row_that_names_a_folder_says_so(folder: Path) -> None:
+    (folder / "list.jsonl").write_text('{"uri": "sub dir"}\n')
+    (row,) = rows(listing.read(str(folder / "list.jsonl"), "out"))
+    assert (row["failure_code"], row["failure_detail"]) == ("not_found", "a directory, not a file")
+
+
 def test_a_bucket_lists_as_the_folder_does(folder: Path, s3: str) -> None:
     for path in folder.rglob("*"):
         if path.is_file():
