@@ -78,7 +78,7 @@ class Prompts(Protocol):
         """Token ids that ask for a transcript of padded audio.
 
         Raises:
-            RequestError: the model does not know the language.
+            LanguageError: the model does not know the language.
         """
         ...
 
@@ -112,7 +112,7 @@ class Translations(Prompts, Protocol):
         """Token ids that ask for an English text of padded audio in a language.
 
         Raises:
-            RequestError: the model does not know the language.
+            LanguageError: the model does not know the language.
         """
         ...
 
@@ -122,7 +122,7 @@ def asking(prompts: Prompts, request: Request, audio: np.ndarray) -> list[int]:
     Ability.TRANSLATE, an English text.
 
     Raises:
-        RequestError: the model does not know the language.
+        LanguageError: the model does not know the language.
     """
     if request.translate:
         return cast(Translations, prompts).translation(audio, request.language)

@@ -176,6 +176,10 @@ class RequestError(Exception):
     """The model refused or failed one request; others are not affected."""
 
 
+class LanguageError(RequestError):
+    """The model does not know the language that a request names."""
+
+
 class ContextError(RequestError):
     """A prompt leaves no room for an answer."""
 

@@ -12,7 +12,7 @@ from pipeline.models import padding
 from pipeline.models.abilities import Abilities
 from pipeline.models.candidates import Candidates
 from pipeline.models.family import Family, Files, LanguageQuestion, Limits
-from pipeline.models.protocol import RequestError
+from pipeline.models.protocol import LanguageError
 from pipeline.schema import SAMPLE_RATE_HZ
 
 CHUNK_S = 30.0
@@ -45,7 +45,7 @@ class Whisper:
 
     def _asking(self, language: str | None, task: str) -> list[int]:
         if (token := self._vocabulary.get(f"<|{language}|>")) is None:
-            raise RequestError(f"this Whisper does not know the language {language}")
+            raise LanguageError(f"this Whisper does not know the language {language}")
         return [self._start, token, self._vocabulary[task], self._no_times]
 
     def language_questions(self, languages: Sequence[str]) -> Mapping[str, LanguageQuestion]:

@@ -75,8 +75,10 @@ class Replicas(Generic[Client]):
 
     async def _ask(self, send: Callable[[Client], Awaitable[Answer]]) -> Answer:
         failed: list[_Replica[Client]] = []
+        pause_s = 0.0
         while True:
-            replica = await self._free(failed)
+            await asyncio.sleep(pause_s)  # outside of any server: one that is tried again takes one request
+            replica, pause_s = await self._free(failed), 0.0
             replica.inside += 1
             began = time.monotonic()
             try:
@@ -92,7 +94,7 @@ class Replicas(Generic[Client]):
                     self._pause(replica, began, None)
                 if len(failed) == TRIES:
                     raise RequestError(f"failed {TRIES} times: {error}") from error
-                await asyncio.sleep(_jitter(FIRST_PAUSE_S * 2 ** (len(failed) - 1)))
+                pause_s = _jitter(FIRST_PAUSE_S * 2 ** (len(failed) - 1))
             except RequestError:
                 self._answered(replica)
                 raise

@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.errors import ConfigurationError
 from pipeline.models.candidates import Candidates, common
 from pipeline.models.family import LanguageQuestion
-from pipeline.models.protocol import RequestError
+from pipeline.models.protocol import LanguageError
 from pipeline.schema import SAMPLE_RATE_HZ
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class SpeechToText:
         try:
             prompt = self._ask(audio, self._model.validate_language(language))
         except ValueError as error:
-            raise RequestError(f"no prompt for the language {language}: {error}") from error
+            raise LanguageError(f"no prompt for the language {language}: {error}") from error
         # An encoder's prompt is the audio alone.
         asked = prompt.get("decoder_prompt", prompt)
         if isinstance(asked, str):
@@ -86,7 +86,7 @@ class SpeechToText:
         silence = self.padded(np.zeros(0, np.int16))
         try:
             asked = {language: self.transcription(silence, language) for language in languages}
-        except RequestError as error:
+        except LanguageError as error:
             raise ConfigurationError(f"--language.expected: {error}") from error
         others = [language for language in self._model.supported_languages if language not in asked]
         prompts = [*asked.values(), *(self.transcription(silence, language) for language in others[:1])]
@@ -105,7 +105,7 @@ class SpeechToText:
         """The prompt without a language; None of a model that has to be told it."""
         try:
             return None if self._model.validate_language(None) else self.transcription(audio, None)
-        except RequestError:
+        except LanguageError:
             return None
 
     def prompt(self, ids: Sequence[int], audio: np.ndarray, audio_id: int) -> dict[str, Any]:

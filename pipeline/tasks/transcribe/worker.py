@@ -17,7 +17,7 @@ import pyarrow as pa
 from pipeline import rows
 from pipeline.alignment.protocol import Aligner
 from pipeline.audio import segment
-from pipeline.models.protocol import Hypothesis, LanguageScores, Model, Request, RequestError
+from pipeline.models.protocol import Hypothesis, LanguageError, LanguageScores, Model, Request, RequestError
 from pipeline.rows import Window
 from pipeline.schema import FailureCode, Flag
 from pipeline.settings import Settings
@@ -65,7 +65,9 @@ class Transcribe:
         try:
             return await self._transcribe(speech(window, window.samples), window.language)
         except RequestError as error:
-            return _failed(window.language, FailureCode.ENGINE_ERROR, str(error))
+            is_declared = isinstance(error, LanguageError) and window.language is not None
+            code = FailureCode.INVALID_ROW if is_declared else FailureCode.ENGINE_ERROR
+            return _failed(window.language, code, str(error))
         finally:
             self.finished += 1
 

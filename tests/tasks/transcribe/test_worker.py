@@ -10,7 +10,16 @@ import pyarrow as pa
 import pytest
 
 from pipeline.models.abilities import Abilities
-from pipeline.models.protocol import Chat, Hypothesis, LanguageScorer, LanguageScores, Reply, Request, RequestError
+from pipeline.models.protocol import (
+    Chat,
+    Hypothesis,
+    LanguageError,
+    LanguageScorer,
+    LanguageScores,
+    Reply,
+    Request,
+    RequestError,
+)
 from pipeline.schema import WINDOW
 from pipeline.settings import Language, Segmentation, Settings
 from pipeline.tasks.transcribe import worker
@@ -283,6 +292,16 @@ def test_a_model_that_needs_a_language_and_scores_none_takes_declared_ones_alone
     rows = transcribe(Told(), [spoken(1.5, [(0.2, 1.4)]), spoken(1.5, [(0.2, 1.4)], language="de")])
     assert [row["failure_code"] for row in rows] == ["engine_error", None]
     assert rows[1]["language"] == "de"
+
+
+def test_a_declared_language_that_the_model_does_not_know_is_the_rows_fault() -> None:
+    class Some(Plain):
+        def answer(self, request: Request) -> Hypothesis:
+            raise LanguageError(f"this model does not know {request.language}")
+
+    rows = transcribe(Some(), [spoken(1.5, [(0.2, 1.4)], language="zu"), spoken(1.5, [(0.2, 1.4)])])
+    assert [row["failure_code"] for row in rows] == ["invalid_row", "engine_error"]
+    assert rows[0]["failure_detail"] == "this model does not know zu"
 
 
 def test_a_text_in_a_language_that_nobody_expected_is_flagged() -> None:
