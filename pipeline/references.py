@@ -16,7 +16,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.flags import flag_of
 from pipeline.ledger import access
 from pipeline.planning import Plan
-from pipeline.scoring.error_rate import UNSPACED, NormalizerName
+from pipeline.scoring.error_rate import CHARACTER_LANGUAGES, NormalizerName
 from pipeline.sources.columns import RENAMED
 from pipeline.sources.datasets import CORPORA, Sampling, write_manifest
 from pipeline.tasks.ask.settings import WithTask
@@ -93,7 +93,7 @@ class Evaluation(WithTask):
     normalizers: tuple[NormalizerName, ...] = Field(default=("whisper", "marks"), min_length=1)
     """How texts are made comparable, the first for the charts. `whisper`: Whisper's normaliser; `marks`: its basic one
     with vowel signs kept; `none`."""
-    cer_languages: tuple[str, ...] = UNSPACED
+    cer_languages: tuple[str, ...] = CHARACTER_LANGUAGES
     """Languages that are scored by characters, since they do not space words."""
     baseline: str | None = None
     """An earlier evaluation to compare with: its id, or the place of its folder in another output."""

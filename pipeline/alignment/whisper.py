@@ -19,8 +19,8 @@ import transformers
 from pipeline.alignment import viterbi
 from pipeline.alignment.loading import LONGEST_S
 from pipeline.alignment.protocol import Word
-from pipeline.alignment.words import UNSPACED
 from pipeline.schema import SAMPLE_RATE_HZ
+from pipeline.unspaced import LETTER
 
 FRAME_SAMPLES = 320  # of the encoder: two mel frames of 10 ms
 START, TRANSCRIBE, NO_TIMES, END = "<|startoftranscript|>", "<|transcribe|>", "<|notimestamps|>", "<|endoftext|>"
@@ -153,7 +153,7 @@ def _laid_out(words: Sequence[str]) -> tuple[str, list[tuple[int, int] | None]]:
     where it is nothing else."""
     text, places = "", []
     for word in words:
-        has_space = not regex.match(rf"\p{{P}}*{UNSPACED}", word, regex.V1)
+        has_space = not regex.match(rf"\p{{P}}*{LETTER}", word, regex.V1)
         begin = len(text) + has_space
         text += " " * has_space + word
         core = regex.search(r"[^\p{P}](?:.*[^\p{P}])?", word, regex.DOTALL)

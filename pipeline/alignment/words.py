@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import regex
 
-from pipeline.unspaced import LONG_VOWEL, UNSPACED
+from pipeline.unspaced import FOLLOWING, LETTER
 
-LETTER = rf"[{UNSPACED}--\p{{M}}--\p{{Nd}}--\p{{P}}]"
-FOLLOWING = rf"[\p{{M}}\p{{Cf}}{LONG_VOWEL}ｰ]*"  # marks, joiners, and the long vowel sign, in half width too
 RUN = rf"(?:(?!{LETTER})\P{{P}})+"
 CORE = rf"(?:{LETTER}{FOLLOWING}|{RUN}(?:\p{{P}}+{RUN})*)"
 CLOSING = r"[\p{P}--\p{Ps}--\p{Pi}]*"

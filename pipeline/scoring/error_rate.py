@@ -14,7 +14,7 @@ from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
 
 # Words are not spaced in them: scored by characters. Radford et al., arXiv 2212.04356, section 4.
-UNSPACED = ("zh", "ja", "th", "lo", "my")
+CHARACTER_LANGUAGES = ("zh", "ja", "th", "lo", "my")
 NormalizerName = Literal["whisper", "marks", "none"]
 
 

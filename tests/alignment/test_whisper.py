@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import pre_tokenizers
 
+from pipeline.alignment import whisper
 from pipeline.alignment.protocol import Word
 from pipeline.alignment.whisper import WhisperAligner
 from pipeline.alignment.words import words_of
@@ -91,6 +92,14 @@ def test_the_score_is_what_the_decoder_gives_the_words_tokens(aligner: WhisperAl
     probabilities = logits.softmax(-1)[[3, 4], text]
     (word,) = aligner.align(samples, ["f"], "de")
     assert word.score == pytest.approx(float(probabilities[1]), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [(["so", "“well”"], " so “well”"), (["日", "本。", "ok", "の"], "日本。 okの"), (["「", "ที่", "นี่"], " 「ที่นี่")],
+)
+def test_words_are_laid_out_as_whisper_writes_them(words: list[str], text: str) -> None:
+    assert whisper._laid_out(words)[0] == text
 
 
 def test_a_language_that_is_not_known_is_found(aligner: WhisperAligner) -> None:

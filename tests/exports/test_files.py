@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pysubs2
 import pytest
 
@@ -135,8 +136,10 @@ def test_a_damaged_report_is_one_clear_line(tmp_path: Path, capsys: pytest.Captu
 def test_a_damaged_table_is_a_fault_of_the_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     publish(tmp_path, "1", [row(SAID, uri="s3://b/in/b.wav", recording_id="b")])
     (part,) = tmp_path.rglob("transcripts/*/*.parquet")
+    columns = pq.ParquetFile(part).metadata.row_group(0)
+    (text,) = (c for c in map(columns.column, range(columns.num_columns)) if c.path_in_schema == "text")
     data = bytearray(part.read_bytes())
-    data[4:40] = bytes(36)  # of the first column, which tells not which rows count
+    data[text.data_page_offset : text.data_page_offset + 20] = bytes(20)  # which rows count can still be read
     part.write_bytes(data)
     for formats in ("txt", "nemo"):
         assert job.main(["--input", str(tmp_path), "--output", f"{tmp_path}/files", "--formats", formats]) == 2

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers.models.whisper import english_normalizer
 
-from pipeline.scoring.error_rate import UNSPACED, NormalizerName, normalizer, score, tokens
+from pipeline.scoring.error_rate import CHARACTER_LANGUAGES, NormalizerName, normalizer, score, tokens
 
 WHISPER, MARKS, NONE = normalizer("whisper"), normalizer("marks"), normalizer("none")
 AWKWARD = [
@@ -60,7 +60,7 @@ def test_counts_are_those_of_jiwer(language: str, reference: str, hypothesis: st
         assert (found.tokens, found.errors) == (0, len(heard.split()))
 
 
-@pytest.mark.parametrize("language", UNSPACED)
+@pytest.mark.parametrize("language", CHARACTER_LANGUAGES)
 def test_unspaced_languages_are_scored_by_characters(language: str) -> None:
     reference, hypothesis = "今日は、晴れ です。", "今日は晴れでした"
     found = score(reference, hypothesis, language, WHISPER, by_characters=True)

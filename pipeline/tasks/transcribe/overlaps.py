@@ -7,16 +7,15 @@ from collections.abc import Iterable, Sequence
 
 import regex
 
-from pipeline.unspaced import LONG_VOWEL, UNSPACED
+from pipeline.unspaced import FOLLOWING, LETTER, LONG_VOWEL, SCRIPTS
 
 WORDS_PER_S = 6.0  # nobody speaks faster for long: how many words the overlap may hold
 SLACK_WORDS = 2  # the words that a cut breaks, on either side
 MATCH, MISMATCH, GAP = 2, -1, -1
-_UNSPACED = f"{UNSPACED}{LONG_VOWEL}"
 _WIDE = "\u3000-\u303f\u30fb\uff00-\uff65"  # punctuation of kana and CJK, which holds its own space
-_IS_UNSPACED, _IS_WIDE = regex.compile(f"[{_UNSPACED}{_WIDE}]"), regex.compile(f"[{_WIDE}]")
-# A word with the space before it; scripts without spaces are taken letter by letter.
-WORD = regex.compile(rf"\s*(?:[{_UNSPACED}]|[^\s{_UNSPACED}]+)")
+_IS_WIDE, _IS_UNSPACED = regex.compile(f"[{_WIDE}]"), regex.compile(f"[{SCRIPTS}{LONG_VOWEL}{_WIDE}]")
+# A word with the space before it; scripts without spaces are taken letter by letter, each with its marks.
+WORD = regex.compile(rf"\s*(?:{LETTER}{FOLLOWING}|(?:(?!{LETTER})\S)+)", regex.V1)
 
 
 def join(before: str, after: str, overlap_s: float) -> tuple[str, str]:
