@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import planning, run
-from pipeline.ledger import done, parts
+from pipeline.ledger import parts
+from pipeline.ledger.newest import Newest
 from pipeline.log import Log
 from pipeline.settings import Settings
 from pipeline.tasks.ask.settings import AskSettings
@@ -47,21 +48,21 @@ class Result:
         return self._newest("answers")
 
     def _newest(self, table: str) -> pa.Table:
-        """Of each place, what the last run wrote that has any of it."""
-        found, last = [], dict[str, int]()
-        for run_, report in enumerate(parts.of_task(parts.reports(self.output), self.task)):
-            for name in report[table]:
-                rows = done.with_keys(parts.read_part(self.output, name))
-                found.append((run_, rows))
-                last |= dict.fromkeys(rows["place"].to_pylist(), run_)
-        if not found:
+        """The rows about each place that count."""
+        reports = parts.of_task(parts.reports(self.output), self.task)
+        newest, beside = Newest(self.output, reports), parts.beside(reports, table)
+        if not newest.parts:
             raise LookupError(f"no published {table} below {self.output}")
-        columns = [name for name in found[-1][1].column_names if all(name in rows.column_names for _, rows in found)]
-        kept = []
-        for run_, rows in found:
-            current = pa.array([last[place] == run_ for place in rows["place"].to_pylist()], pa.bool_())
-            kept.append(rows.select(columns).filter(current))
-        return pa.concat_tables(kept, promote_options="permissive")
+        found = []
+        for name, counts in newest.parts.items():
+            if beside[name] == name:
+                found.append(parts.read_recordings(self.output, name).filter(pa.array(counts)))
+                continue
+            places = parts.read_recordings(self.output, name, []).filter(pa.array(counts))["place"]
+            rows = parts.read_part(self.output, beside[name])
+            found.append(rows.filter(pc.is_in(rows["place"], value_set=places.combine_chunks())))
+        columns = [name for name in found[-1].column_names if all(name in rows.column_names for rows in found)]
+        return pa.concat_tables([rows.select(columns) for rows in found], promote_options="permissive")
 
 
 def transcribe(settings: Settings | None = None, log: Log | None = None, **facts: Any) -> Result:

@@ -121,11 +121,7 @@ def _rows(plan: Plan, by: Scored) -> tuple[list[Row], list[Row], list[Row]]:
     places = listed.recordings["place"]
     reports = parts.of_task(parts.reports(plan.output.uri), plan.task.name)
     index, found = done.Index(plan.about["fingerprint"], own_only=True), {}
-    files = {
-        whole: own
-        for report in reports
-        for whole, own in zip(report[parts.tables_of(report)[-1]], report[by.table], strict=True)
-    }
+    files = parts.beside(reports, by.table)
     for name, keys in parts.published(plan.output.uri, reports):
         about = pc.and_(pc.is_in(keys["place"], value_set=places), pc.is_null(keys["channel"]))
         about = pc.and_(about, pc.equal(keys["fingerprint"], plan.about["fingerprint"]))

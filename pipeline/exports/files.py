@@ -20,12 +20,12 @@ from pipeline.errors import ConfigurationError, JobError
 from pipeline.exports import manifests
 from pipeline.exports.formats import PER_EXPORT, PER_RECORDING, FormatName
 from pipeline.exports.names import FileNames, roots
-from pipeline.exports.newest import Newest
 from pipeline.exports.reading.answers import TASK as ASK
 from pipeline.exports.reading.audio import Places
 from pipeline.exports.reading.sample import Sample
 from pipeline.exports.reading.site import Site
 from pipeline.ledger import parts
+from pipeline.ledger.newest import Newest
 from pipeline.schema import Outcome
 from pipeline.settings import JobSettings
 from pipeline.tasks.transcribe import speakers

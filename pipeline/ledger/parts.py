@@ -93,6 +93,13 @@ def of_task(found: Sequence[Row], task: str) -> list[Row]:
     return [report for report in found if report.get("task", "transcribe") == task]
 
 
+def beside(found: Sequence[Row], table: str) -> dict[str, str]:
+    """The part of a table that belongs to each part of recordings which these reports list."""
+    return {
+        whole: own for report in found for whole, own in zip(report[tables_of(report)[-1]], report[table], strict=True)
+    }
+
+
 def read_recordings(output: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """A part of a table of recordings, of any version of ours: KEYS and the columns named, or all."""
     return done.with_keys(read_part(output, name, None if columns is None else [*columns, *KEYS.names]))

@@ -55,11 +55,7 @@ class Published:
         reports = parts.of_task(parts.reports(output), "transcribe")
         found = [report for report in reports if _of_texts(report) == fingerprint]
         self.newest_settings: Row = found[-1].get("settings", {}) if found else {}
-        segments = {
-            whole: part
-            for report in found
-            for whole, part in zip(report["transcripts"], report["segments"], strict=True)
-        }
+        segments = parts.beside(found, "segments")
         sources: dict[tuple[str | None, ...], int] = {}
         self._rows = DigestTable(np.uint64, np.uint64, np.int32)  # its content, and a position among the sources
         for name, every in parts.published(output, found, ["outcome", *PROVENANCE_OF_TEXT]):

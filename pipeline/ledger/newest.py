@@ -1,4 +1,4 @@
-"""Which rows of an output's transcripts count."""
+"""Which rows of an output count for its readers: of those with one place the newest; see ledger.done."""
 
 # pyright: reportCallIssue=false, reportArgumentType=false
 # (pyarrow's stubs know no plain values beside columns.)
@@ -6,15 +6,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.digests import DigestTable, digests
-from pipeline.exports.spoken import Row
 from pipeline.ledger import parts
 from pipeline.schema import FailureCode
+
+Row = dict[str, Any]
 
 KEYS = ["place", "channel", "uri", "failure_code"]
 
@@ -22,7 +24,8 @@ KEYS = ["place", "channel", "uri", "failure_code"]
 class Newest:
     """Of each place and channel the newest row; a recording's channels count only if its newest run split them.
 
-    `parts` are the parts with such rows, in the order of their publication: bool (rows,) by name, which of them count.
+    `parts` are the parts of recordings that have such rows, in the order of their publication: bool (rows,) by name,
+    which of them count.
     KEYS of these rows are in memory, as columns.
     """
 
