@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import sys
 
-from jobs import transcribe
+from jobs import running
 from pipeline.tasks.ask.settings import AskSettings
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the job; returns the exit status."""
-    return transcribe.start(arguments, AskSettings)
+    return running.start(arguments, AskSettings)
 
 
 if __name__ == "__main__":

@@ -11,40 +11,40 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from jobs import shell, transcribe
+from jobs import running, shell
 from pipeline import command_line, progress
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.log import Log
 
 if TYPE_CHECKING:  # what scoring needs may not be installed
-    from pipeline.evaluate import Planned
-    from pipeline.evaluations.protocol import Scored
-    from pipeline.evaluations.transcripts import Transcripts
-    from pipeline.references import Input
+    from pipeline.evaluation.evaluate import Planned
+    from pipeline.evaluation.inputs import Input
+    from pipeline.evaluation.protocol import Scored
+    from pipeline.evaluation.transcripts import Transcripts
 
 REGRESSION = 3
 Row = dict[str, Any]
 
 
 def main(arguments: list[str] | None = None, kind: str = "Evaluation") -> int:
-    """Run the job with settings of a class of pipeline.references; returns the exit status."""
+    """Run the job with settings of a class of pipeline.evaluation.settings; returns the exit status."""
 
     def job(log: Log) -> int:
         try:
-            from pipeline import evaluate, references
+            from pipeline.evaluation import evaluate, inputs, settings
             from pipeline.scoring import text
         except ModuleNotFoundError as missing:
             raise ConfigurationError(
                 f"scoring needs the package {missing.name}: pip install --no-deps -r requirements/evaluate.txt"
             ) from missing
-        wanted = command_line.load(sys.argv[1:] if arguments is None else arguments, getattr(references, kind))
+        wanted = command_line.load(sys.argv[1:] if arguments is None else arguments, getattr(settings, kind))
         log.as_json = wanted.log_format == "json"
         if "corrections" in wanted.model_fields_set:
-            references.check_corrections(wanted)
+            settings.check_corrections(wanted)
             report, by = evaluate.of_corrections(wanted)
             _show(report, by, wanted.output, log)
             return 0
-        what = references.prepare(wanted)
+        what = inputs.prepare(wanted)
         for problem in what.problems:
             log.say(f"attention: {problem}", style="yellow", level="warning")
         if wanted.models:
@@ -59,9 +59,9 @@ def main(arguments: list[str] | None = None, kind: str = "Evaluation") -> int:
 
 def _evaluate(planned: Planned, log: Log) -> tuple[Row, list[Row]] | None:
     """Carry out and score what is planned; its report and rows, None for a dry run."""
-    from pipeline import evaluate
+    from pipeline.evaluation import evaluate
 
-    transcribe.carry_out(planned.plan, log)
+    running.carry_out(planned.plan, log)
     if planned.plan.settings.dry_run:
         return None
     report, rows = evaluate.evaluate(planned)
@@ -70,19 +70,19 @@ def _evaluate(planned: Planned, log: Log) -> tuple[Row, list[Row]] | None:
 
 
 def _show(report: Row, by: Scored | Transcripts, output: str, log: Log) -> None:
-    from pipeline import references
+    from pipeline.evaluation import inputs
 
     by.show(report, log)
-    log.say(f"report       {output.rstrip('/')}/{references.FOLDER}/{report['evaluation_id']}/report.html")
+    log.say(f"report       {output.rstrip('/')}/{inputs.FOLDER}/{report['evaluation_id']}/report.html")
 
 
 def _compare(what: Input, log: Log) -> int:
     """Evaluate several models one after the other, whichever of them breaks down, and compare them; the exit status."""
-    from pipeline import compare, evaluate, references
+    from pipeline.evaluation import compare, evaluate, inputs
     from pipeline.scoring.comparison import text
 
     with progress.planning(log) as tell:
-        wanted = [evaluate.plan(each, tell) for each in references.of_models(what)]
+        wanted = [evaluate.plan(each, tell) for each in inputs.of_models(what)]
     compare.refuse_equals([planned.plan for planned in wanted])
     found, broken = [], []
     for number, planned in enumerate(wanted, 1):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from jobs import shell, transcribe
+from jobs import running, shell
 from pipeline import command_line, nightly, planning, progress, run
 from pipeline.ledger import report
 from pipeline.ledger.lease import lease
@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
             if not night.plan.is_settled:
                 facts = run.execute(night.plan, log)
                 report.print_summary(facts, night.plan.task.summary(facts["numbers"]), log)
-                transcribe.check_failures(facts, wanted)
+                running.check_failures(facts, wanted)
         return 0
 
     return shell.run(job)
@@ -37,9 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _plan(wanted: nightly.Nightly, log: Log) -> nightly.Night:
     with progress.planning(log) as tell:
         plan = planning.plan(wanted, tell=tell)
-    transcribe.print_plan(plan, log)
+    running.print_plan(plan, log)
     night = nightly.choose(plan, wanted.max_engine_hours)
-    transcribe.say_estimate(night.audio_s, night.estimate, log)
+    running.say_estimate(night.audio_s, night.estimate, log)
     if night.waiting:
         log.say(
             f"{night.waiting} recordings ({duration(night.waiting_audio_s)} of audio) wait for the next night:"

@@ -12,10 +12,10 @@ import pytest
 from infra import settings_page
 from jobs import __main__ as jobs
 from pipeline import __version__, command_line
+from pipeline.evaluation.settings import Evaluation, FleursEvaluation
 from pipeline.exports.files import Export
 from pipeline.flags import COMMON, flag_of, settings_of, similar, variable_of
 from pipeline.nightly import Nightly
-from pipeline.references import Evaluation, FleursEvaluation
 from pipeline.run_page.page import Page
 from pipeline.settings import JobSettings, Settings
 from pipeline.tasks.ask.settings import AskSettings

@@ -17,14 +17,15 @@ import pyarrow.compute as pc
 
 from pipeline import __version__, estimate, planning, store
 from pipeline.errors import ConfigurationError, JobError
-from pipeline.evaluations import corrections
-from pipeline.evaluations.answers import Answers
-from pipeline.evaluations.protocol import Scored
-from pipeline.evaluations.transcripts import Transcripts
+from pipeline.evaluation import corrections
+from pipeline.evaluation.answers import Answers
+from pipeline.evaluation.inputs import FOLDER, Input, with_references
+from pipeline.evaluation.protocol import Scored
+from pipeline.evaluation.settings import Evaluation
+from pipeline.evaluation.transcripts import Transcripts
 from pipeline.ledger import done, parts
 from pipeline.ledger.done import Status
 from pipeline.planning import Plan
-from pipeline.references import FOLDER, Evaluation, Input, with_references
 
 SCORED: dict[str, type[Scored]] = {"transcribe": Transcripts, "ask": Answers}  # by the name of the task
 FACTS = ("model", "model_revision", "fingerprint", "pipeline_version")

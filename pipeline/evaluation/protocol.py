@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Protocol
 
 import pyarrow as pa
 
+from pipeline.evaluation.inputs import Input
 from pipeline.log import Log
 from pipeline.planning import Plan
-from pipeline.references import Input
 
 Row = dict[str, Any]
 

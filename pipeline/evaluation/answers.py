@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import ConfigurationError
+from pipeline.evaluation.inputs import Input, read_baseline
 from pipeline.ledger import parts
 from pipeline.log import Log
 from pipeline.planning import Plan
-from pipeline.references import Input, read_baseline
 from pipeline.schema import PROVENANCE, Outcome
 from pipeline.scoring.answers import page, tables, text
 from pipeline.scoring.answers.right import Kind, scoring, wanted

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from pipeline.evaluation.inputs import Input, read_baseline
 from pipeline.ledger import parts
 from pipeline.log import Log
 from pipeline.planning import Plan
-from pipeline.references import Input, read_baseline
 from pipeline.schema import Outcome
 from pipeline.scoring import page, tables, text
 from pipeline.scoring.error_rate import normalizer

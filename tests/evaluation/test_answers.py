@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 
 from pipeline.errors import ConfigurationError
-from pipeline.evaluations.answers import Answers
-from pipeline.references import Evaluation, Input
+from pipeline.evaluation.answers import Answers
+from pipeline.evaluation.inputs import Input
+from pipeline.evaluation.settings import Evaluation
 from tests.test_evaluate_answers import CHOICES, SCHEMA, TOOLS
 
 

@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from pipeline import __version__, store
 from pipeline.errors import ConfigurationError, JobError
+from pipeline.evaluation.settings import Evaluation
 from pipeline.ledger import parts
 from pipeline.planning import Plan
-from pipeline.references import Evaluation
 from pipeline.scoring.comparison import page, tables
 from pipeline.scoring.comparison.tables import Evaluated
 

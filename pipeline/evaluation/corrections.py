@@ -19,9 +19,10 @@ from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from pipeline import identity, store
 from pipeline.errors import ConfigurationError
-from pipeline.evaluations.transcripts import Transcripts
+from pipeline.evaluation.inputs import Input
+from pipeline.evaluation.settings import Evaluation
+from pipeline.evaluation.transcripts import Transcripts
 from pipeline.ledger import parts
-from pipeline.references import Evaluation, Input
 from pipeline.schema import PROVENANCE, Outcome
 from pipeline.tasks.transcribe.assemble import channel_id, whole_id
 from pipeline.tasks.transcribe.task import Transcription

@@ -1,0 +1,1 @@
+"""Evaluations: what is evaluated, how it is scored (a module for each kind), and how models compare."""

@@ -1,1 +1,0 @@
-"""What evaluations score: one module for each task."""
