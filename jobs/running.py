@@ -1,4 +1,4 @@
-"""What jobs have in common that run a task over recordings: plan, say what there is to do, do it, say what came of it."""
+"""What jobs that run a task over recordings share: plan, say what there is to do, do it, say what came of it."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from typing import Any
 from jobs import shell
 from pipeline.errors import ConfigurationError
 from pipeline.exports import spoken
-from pipeline.ledger import history, lookup, printed
+from pipeline.ledger import history, lookup, text
 from pipeline.log import Log
 from pipeline.tasks.transcribe import speakers
 
@@ -48,9 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
                 )
         if wanted.recording is None:
             shown = found[: wanted.last]
-            print(
-                _json({"runs": [run.as_json() for run in shown]}) if wanted.json else printed.of_runs(shown, len(found))
-            )
+            print(_json({"runs": [run.as_json() for run in shown]}) if wanted.json else text.of_runs(shown, len(found)))
             return 0
         about = lookup.find(wanted.output, found, wanted.recording, ["answers"])
         for row in (row for one in about for row in one.rows if row.get("segments")):
@@ -60,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
         if wanted.json:
             print(_json({"found": [{"run": one.run.as_json(), "rows": one.rows, **one.others} for one in about]}))
         else:
-            print("\n\n".join(map(printed.of_recording, about)))
+            print("\n\n".join(map(text.of_recording, about)))
         return 0
 
     try:

@@ -1,4 +1,4 @@
-"""One recording as a page: a small HTML file with the data in it, which page/recording.js shows.
+"""One recording as a page: a small HTML file with the data in it, which assets/recording.js shows.
 
 Transcripts are hostile: nothing of them stands in the HTML but the title, escaped, and JSON in which no tag can begin.
 The page's policy lets no script run and nothing be loaded but the export's own files and the recording.
@@ -33,8 +33,8 @@ SegmentKey = tuple[int | None, int]  # channel and segment_index
 
 
 def asset(name: str) -> bytes:
-    """A file of pipeline/exports/page."""
-    return files("pipeline.exports").joinpath("page", name).read_bytes()
+    """A file of pipeline/exports/reading/assets; exported pages have it in page/."""
+    return files("pipeline.exports.reading").joinpath("assets", name).read_bytes()
 
 
 TEMPLATE = Template(asset("recording.html").decode())

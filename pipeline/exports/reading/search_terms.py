@@ -1,4 +1,4 @@
-"""The full-text index: for each term of the texts, the rows that have it. page/search.js cuts queries into the same
+"""The full-text index: for each term of the texts, the rows that have it. assets/search.js cuts queries into the same
 terms, and reads what `encoded` writes.
 
 Texts of a million recordings need not fit into memory: what has been gathered is written to sorted temporary files,

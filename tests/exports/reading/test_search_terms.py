@@ -17,7 +17,7 @@ LETTERS = "aàÀßİıΣς éあがガ会議เก็บ한हिन्दीש�
 
 
 def decoded(text: str) -> list[int]:
-    """The rows of gaps, as page/search.js reads them."""
+    """The rows of gaps, as assets/search.js reads them."""
     rows, row, gap, shift = [], -1, 0, 0
     for digit in map(DIGITS.index, text):
         gap += (digit & 31) << shift
