@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import random
+import re
 import unicodedata
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.exports.reading.page import asset
 from pipeline.exports.reading.search_terms import SearchTerms, encoded, terms
+from pipeline.unspaced import SCRIPTS
 from tests.exports.reading.conftest import Browser
 
 DIGITS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
@@ -27,6 +30,11 @@ def decoded(text: str) -> list[int]:
             rows.append(row)
             gap = shift = 0
     return rows
+
+
+def test_the_page_knows_the_same_scripts() -> None:
+    listed = re.search(r"SCRIPTS = (\[.*?\])", asset("search.js").decode())
+    assert listed and "".join(f"\\p{{{name}}}" for name in json.loads(listed[1])) == SCRIPTS
 
 
 @pytest.mark.parametrize(
