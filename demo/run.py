@@ -47,7 +47,8 @@ def main() -> int:
             _show(_published("transcripts", KEPT), console)
             console.print(f"\n$ python -m jobs.ask {' '.join(ASKED)}\n", highlight=False, soft_wrap=True)
             status = ask.main(ASKED)
-            _show_answers(_published("answers", KEPT / "asked"), console)
+            if status == 0:
+                _show_answers(_published("answers", KEPT / "asked"), console)
     return status
 
 

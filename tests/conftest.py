@@ -38,14 +38,19 @@ def s3() -> Iterator[str]:
         yield endpoint
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, then what shares a cluster: it is started once."""
+    """What takes longest comes first, then what shares a cluster: it is started once. Of several processes one does a
+    whole file, and all files that need `demo_run`: its engine is started once, too."""
 
     def order(item: pytest.Item) -> int:
         wanted = getattr(item, "fixturenames", ())
         return 0 if "demo_run" in wanted else 1 if "shared_ray" in wanted else 2
 
     items.sort(key=order)
+    demo = {item.path for item in items if order(item) == 0}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("demo" if item.path in demo else str(item.path)))
 
 
 def start_ray(num_cpus: int | None = None, num_gpus: int | None = None) -> None:

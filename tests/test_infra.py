@@ -121,6 +121,33 @@ def test_both_schedules_run_the_one_job() -> None:
     assert all((INFRA / "kubernetes" / name).exists() for name in kustomization["resources"])
 
 
+@pytest.mark.parametrize(("ends", "status"), [("Complete", 0), ("Failed", 1)])
+def test_the_launcher_waits_for_the_end_of_its_job(ends: str, status: int, tmp_path: Path) -> None:
+    """The API server does not answer once."""
+    (launcher,) = dict(manifests())["cronjob.yaml/CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"][
+        "containers"
+    ]
+    assert "registry.k8s.io/kubectl" not in launcher["image"], "it has no shell"
+    script = f"""#!/bin/sh
+        echo "$@" >> {tmp_path}/asked
+        case "$1" in create) echo rayjob/x; exit ;; esac
+        case $(wc -l < {tmp_path}/asked) in 2) exit 1 ;; 3) echo Running ;; *) echo {ends} ;; esac"""
+    for name, does in (("kubectl", script), ("sleep", "#!/bin/sh")):
+        (tmp_path / name).write_text(does)
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    done = subprocess.run([*launcher["command"], *launcher["args"]], check=False, env={"PATH": path}, timeout=60)
+    assert done.returncode == status
+    assert len((tmp_path / "asked").read_text().splitlines()) == 4 + status
+
+
+def test_alerts_hold_where_a_counter_has_not_begun() -> None:
+    """Prometheus has no series of a counter before its first increment, and compares nothing with nothing."""
+    (group,) = yaml.safe_load((INFRA / "alerts.yaml").read_text())["groups"]
+    for rule in group["rules"]:
+        assert not re.search(r"\band\b.*_total.*==\s*0", rule["expr"]), rule["alert"]
+
+
 def test_clusters_ask_for_a_token() -> None:
     job = dict(manifests())["rayjob.yaml/RayJob"]["spec"]
     assert job["rayClusterSpec"]["authOptions"] == {"mode": "token"}

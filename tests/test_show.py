@@ -97,6 +97,13 @@ def test_the_runs_of_an_output(place: str, said: Callable[..., str]) -> None:
     assert [run["run_id"] for run in json.loads(said(place, "--json", "--run-id", "run-1"))["runs"]] == ["run-1"]
 
 
+def test_a_recording_of_which_each_channel_has_a_row_is_one(folder: str, said: Callable[..., str]) -> None:
+    ids = [("id-c", None), ("id-c#0", 0), ("id-c#1", 1)]
+    write(folder, 1, [[row("c", "", channel=at) | {"recording_id": name} for name, at in ids]])
+    for wanted in ("c.mp3", "id-c"):
+        assert said(folder, wanted).splitlines()[1].split() == ["recording_id", "id-c"]
+
+
 def test_a_run_that_holds_the_lease_is_running(folder: str, said: Callable[..., str]) -> None:
     write(folder, 1, [[row("a", "")]], publish=False, night={"to_do": 1, "chosen": 1})
     write(folder, 3, [[row("a", "")]], publish=False)

@@ -40,12 +40,13 @@ def prepare(recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
 def decode_died(given: Iterable[pa.Table], recording: pa.Table, kills: int) -> Iterator[pa.Table]:
     """The WINDOW rows of a RECORDING row that decode workers died of: those that came before, and one that failed."""
     (row,) = rows.read(recording, Recording)
-    count, end_s = 0, row.range_start_s or 0.0
+    count, start_s = 0, row.range_start_s or 0.0
+    end_s = start_s
     for table in given:
         count, end_s = count + len(table), max(end_s, pc.max(table["end_s"]).as_py())
         yield table
     error = RecordingError(FailureCode.DECODE_DIED, f"{kills} decode workers died of it")
-    (last,) = _numbered([_failed(end_s, None, error), _Whole(end_s or None, row.content_version)], row)
+    (last,) = _numbered([_failed(end_s, None, error), _Whole(end_s - start_s or None, row.content_version)], row)
     yield rows.table([replace(last, segment_index=count, segment_count=count + 1)], WINDOW)
 
 

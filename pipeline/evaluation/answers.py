@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any, ClassVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import ConfigurationError
-from pipeline.evaluation.inputs import Input, read_baseline
+from pipeline.evaluation.inputs import Input, read_baseline, text_of
 from pipeline.ledger import parts
 from pipeline.log import Log
 from pipeline.planning import Plan
@@ -65,7 +64,7 @@ class Answers:
         )
 
     def reference(self, value: Any) -> str:
-        found = _text(value)
+        found = text_of(value)
         if not found.strip():
             raise ValueError(f"no {self.what.reference}")
         try:
@@ -122,21 +121,6 @@ class Answers:
 
     def show(self, report: Row, log: Log) -> None:
         text.show(report, log)
-
-
-def _text(value: Any) -> str:
-    """A value of a manifest as people write it; of a column with values of several types, which holds JSON, the text
-    that was meant."""
-    if value is None:
-        return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # where others have decimals
-    if isinstance(value, bool | int | float | list | dict):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    if isinstance(value, str) and value.startswith('"'):
-        with suppress(ValueError):
-            return str(json.loads(value))
-    return str(value)
 
 
 def _calls(calls: Sequence[Row] | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -138,3 +139,18 @@ def read_baseline(wanted: Evaluation) -> tuple[str, list[Row]]:
     except store.READ_ERRORS as error:
         why = store.explain(error)
         raise ConfigurationError(f"--baseline {baseline}: {folder} is no evaluation of {table} ({why})") from error
+
+
+def text_of(value: Any) -> str:
+    """A value of a manifest as people write it; of a column with values of several types, which holds JSON, the text
+    that was meant."""
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # where others have decimals
+    if isinstance(value, bool | int | float | list | dict):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, str) and value.startswith('"'):
+        with suppress(ValueError):
+            return str(json.loads(value))
+    return str(value)

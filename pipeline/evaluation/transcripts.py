@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from pipeline.evaluation.inputs import Input, read_baseline
+from pipeline.evaluation.inputs import Input, read_baseline, text_of
 from pipeline.ledger import parts
 from pipeline.log import Log
 from pipeline.planning import Plan
@@ -38,7 +38,7 @@ class Transcripts:
         self.what = what
 
     def reference(self, value: Any) -> str:
-        found = str(value or "")
+        found = text_of(value)
         if not found.strip():
             raise ValueError(f"no {self.what.reference}")
         return found
@@ -72,7 +72,8 @@ class Transcripts:
         settings, by = self.what.settings, normalizer(self.what.settings.normalizers[0])
         identity, before = read_baseline(settings)
         own = [row for row in rows if row["normalizer"] == by.name]
-        before = tables.scored_again([row for row in before if row["normalizer"] == before[0]["normalizer"]], by)
+        before = [row for row in before if row["normalizer"] == before[0]["normalizer"]]
+        before = tables.scored_alike(before, own, by)
         lines, notes = tables.compare(own, before, settings.max_regression / 100)
         return {"baseline": identity, "limit": settings.max_regression, "lines": lines, "notes": notes}
 

@@ -23,7 +23,7 @@ from pipeline.exports.names import FileNames, roots
 from pipeline.exports.reading.answers import TASK as ASK
 from pipeline.exports.reading.audio import Places
 from pipeline.exports.reading.sample import Sample
-from pipeline.exports.reading.site import Site
+from pipeline.exports.reading.site import SAMPLE, Site
 from pipeline.ledger import parts
 from pipeline.ledger.newest import Newest
 from pipeline.schema import Outcome
@@ -119,7 +119,8 @@ def export(settings: Export) -> Exported:
         else ""
     )
     output = settings.output.rstrip("/")
-    names = FileNames(newest.rows() if len(kinds) > len(per_export) else (), inputs)
+    taken = [SAMPLE.removesuffix(".json")] if settings.sample_for_review else []
+    names = FileNames(newest.rows() if len(kinds) > len(per_export) else (), inputs, taken)
 
     def write(row: Row) -> list[str]:
         written = [kind for kind in per_recording if _has_file(row, kind)]

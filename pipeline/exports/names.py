@@ -44,15 +44,16 @@ class FileNames:
     For N recordings it takes 16 bytes each while it is made, and then what the names take that are not to be used.
     """
 
-    def __init__(self, rows: Iterable[Row], inputs: Sequence[str]) -> None:
-        """`rows` are all that get files: `uri`, `channel` and `place` of each are read."""
+    def __init__(self, rows: Iterable[Row], inputs: Sequence[str], taken: Iterable[str] = ()) -> None:
+        """`rows` are all that get files: `uri`, `channel` and `place` of each are read. `taken` are names that no
+        recording may have."""
         self._roots = roots(inputs)
-        folders: set[str] = set()  # of those that are named like a file, what comes before its ending
+        folders = set(taken)  # and of folders that are named like a file, what comes before its ending
         marks = np.fromiter((mark for row in rows for mark in self._look(row, folders)), np.uint64).reshape(-1, 2)
         first, second = marks[:, 0], marks[:, 1]
-        taken = np.fromiter(map(_mark, folders), np.uint64)
-        waiting = _repeated(first) | np.isin(first, taken)
-        used = np.concatenate([taken, first[~waiting]])
+        others = np.fromiter(map(_mark, folders), np.uint64)
+        waiting = _repeated(first) | np.isin(first, others)
+        used = np.concatenate([others, first[~waiting]])
         again = second[waiting]
         self._unfit = (
             set(first[waiting].tolist()),

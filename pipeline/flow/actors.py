@@ -22,6 +22,7 @@ from filelock import FileLock
 
 from pipeline import models
 from pipeline.errors import JobError
+from pipeline.flow import exits
 from pipeline.flow.metrics import EngineMetrics
 from pipeline.flow.tracker import ENGINE_KILLS
 from pipeline.models.checkpoint import Checkpoint
@@ -44,6 +45,7 @@ class EngineActor:
     another one, which is given its windows again."""
 
     def __init__(self, task: Task, settings: Settings, checkpoint: Checkpoint, tracker: Any, gathering: Any) -> None:
+        exits.bounded()
         self._task, self._tracker, self._name = task, tracker, secrets.token_hex(8)
         self._entry, self._inside = asyncio.Lock(), 0
         self._trouble: str | None = None

@@ -17,7 +17,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from pipeline.errors import JobError
-from pipeline.flow import metrics
+from pipeline.flow import exits, metrics
 from pipeline.flow.actors import ANSWER_S, EngineActor
 from pipeline.flow.cluster import engine_cpus
 from pipeline.flow.tracker import DECODE_KILLS, DecodeTracker, EngineStates, EngineTracker, GatheringActor
@@ -155,6 +155,7 @@ def _within(ends: np.ndarray, at: int, size: float) -> int:
 
 def _prepare(recordings: pa.Table, task: Task, settings: Settings, tracker: Any) -> Iterator[pa.Table]:
     """Task.prepare, together, counted, and known to the tracker."""
+    exits.bounded()
     for windows in together(_tracked(recordings, task, settings, tracker)):
         metrics.count_windows(windows)
         yield windows

@@ -101,8 +101,13 @@ def _matches(output: str, runs: Sequence[Run], wanted: str) -> tuple[list[_Match
 def _names(output: str, runs: Sequence[Run]) -> Iterator[tuple[Run, Row, pa.Table]]:
     """The names of all recordings, part by part, the newest first; few parts are in memory."""
     units = [(run, files) for run in runs for files in reversed(run.files)]
-    found = parts.read_ahead(lambda unit: parts.read_part(output, _last(unit[1]), [*NAMES, *RANGE]), units)
-    return ((run, files, names) for (run, files), names in found)
+    found = parts.read_ahead(lambda unit: parts.read_part(output, _last(unit[1]), [*NAMES, *RANGE, "channel"]), units)
+    return ((run, files, _whole(names)) for (run, files), names in found)
+
+
+def _whole(names: pa.Table) -> pa.Table:
+    """Without the rows of channels: that of the whole recording has all segments."""
+    return names.filter(pc.is_null(names["channel"])) if "channel" in names.column_names else names
 
 
 def _last(files: Row) -> str:

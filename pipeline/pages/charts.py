@@ -12,6 +12,7 @@ WIDTH, HEIGHT = 1040, 320
 LEFT, RIGHT, TOP, BOTTOM = 62, 12, 12, 46
 PLOT_WIDTH, PLOT_HEIGHT = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
 MIN_BAR, MAX_BAR, BARS_SHARE = 5.0, 36.0, 0.76  # of a category's width, what its bars take
+LEAST = 1e-300  # below it, numbers lose their digits
 TICKS = 5  # about
 COLOURS = 7  # in layout.html
 SWITCHES = 60  # series that can be hidden
@@ -149,7 +150,7 @@ class Axis:
     @cached_property
     def ticks(self) -> list[float]:
         """Round numbers, about TICKS of them: the steps are 1, 2 or 5 times a power of ten."""
-        span = self.high - self.low if self.high > self.low else 1.0
+        span = self.high - self.low if self.high - self.low > LEAST else 1.0
         power = 10.0 ** math.floor(math.log10(span / TICKS))
         step = next(size * power for size in (1, 2, 5, 10) if size * power * TICKS >= span * (1 - 1e-9))
         return [self.low + step * at for at in range(math.ceil(span / step * (1 - 1e-9)) + 1)]

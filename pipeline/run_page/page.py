@@ -60,16 +60,14 @@ def write(settings: Page) -> str:
         ConfigurationError: there is no such run, or its tables cannot be read.
         JobError: the page cannot be written.
     """
-    output, before = settings.output.rstrip("/"), None
+    output = settings.output.rstrip("/")
     try:
         report = _report(output, settings.run_id, "--run-id")
-        if settings.against:
-            theirs, separator, name = settings.against.rpartition("/runs/")
-            other = theirs if separator else output
-            before = other, _report(other, name.removesuffix(".json") if separator else name, "--against")
+        before = _before(output, settings.against) if settings.against else None
         html = render(output, report, before, settings.price_per_engine_hour)
     except store.READ_ERRORS as error:
-        raise ConfigurationError(f"--output {output}: {store.explain(error)}") from error
+        against = f", --against {settings.against}" if settings.against else ""
+        raise ConfigurationError(f"--output {output}{against}: {store.explain(error)}") from error
     beside = f"-against-{before[1]['run_id']}" if before else ""
     uri = f"{output}/runs/{report['run_id']}{beside}.html"
     try:
@@ -77,6 +75,16 @@ def write(settings: Page) -> str:
     except store.STORAGE_ERRORS as error:
         raise JobError(f"--output {output}: {store.explain(error)}") from error
     return uri
+
+
+def _before(output: str, against: str) -> tuple[str, Row]:
+    theirs, separator, name = against.rpartition("/runs/")
+    try:
+        if not separator:
+            return output, _report(output, name, "--against")
+        return theirs, _report(theirs, name.removesuffix(".json"), "--against")
+    except store.READ_ERRORS as error:
+        raise ConfigurationError(f"--against {against}: {store.explain(error)}") from error
 
 
 def _report(output: str, run_id: str | None, flag: str) -> Row:

@@ -67,9 +67,11 @@ def stratified_rate(errors: np.ndarray, tokens: np.ndarray, weights: np.ndarray,
 
 
 def mean(rates: list[Rate]) -> Rate:
-    """The mean of independent rates, each counting alike: the macro average over languages."""
-    value = float(np.mean([rate.value for rate in rates]))
-    if any(len(rate.resampled) == 0 for rate in rates):
+    """The mean of independent rates, each counting alike: the macro average over languages. Those that are NaN, since
+    they have no tokens, are left out."""
+    rates = [rate for rate in rates if not np.isnan(rate.value)]
+    value = float(np.mean([rate.value for rate in rates])) if rates else np.nan
+    if not rates or any(len(rate.resampled) == 0 for rate in rates):
         return Rate(value, np.nan, np.nan, np.empty(0))
     count = min(len(rate.resampled) for rate in rates)
     rng = np.random.default_rng(SEED)  # rates of equally many recordings were drawn alike

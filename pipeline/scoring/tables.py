@@ -13,6 +13,7 @@ from pipeline.schema import Outcome
 from pipeline.scoring import bootstrap
 from pipeline.scoring.bootstrap import Rate
 from pipeline.scoring.error_rate import Normalizer, Score, score
+from pipeline.settings.languages import primary_language
 
 MACRO = "macro"  # the mean over languages, each counting alike
 UNKNOWN = "unknown"  # the language of an utterance where nothing tells it
@@ -81,7 +82,7 @@ def utterances(
     """
     rows = []
     for row in transcripts:
-        known = row.get("reference_language") or row["declared_language"]
+        known = _language_code(row.get("reference_language")) or row["declared_language"]
         language = known or row["language"] or UNKNOWN
         asked = known and not row["declared_language"] and row["outcome"] != Outcome.FAILED
         detected = (row["language"] or "none") if asked else None
@@ -107,6 +108,14 @@ def utterances(
     return rows
 
 
+def _language_code(value: Any) -> str | None:
+    """ISO 639-1 of a language tag; what is none stands for itself."""
+    try:
+        return str(primary_language(value)) if value else None
+    except ValueError:
+        return str(value)
+
+
 def errors(row: Row) -> int:
     """Errors of an UTTERANCE row, in tokens."""
     return row["substitutions"] + row["deletions"] + row["insertions"]
@@ -115,6 +124,13 @@ def errors(row: Row) -> int:
 def again(row: Row, by: Normalizer) -> Score:
     """The Score of an UTTERANCE row, with its alignment."""
     return score(row["reference"], row["hypothesis"], row["language"], by, row["metric"] == "cer")
+
+
+def scored_alike(baseline: Sequence[Row], rows: Sequence[Row], by: Normalizer) -> list[Row]:
+    """The UTTERANCE rows of a baseline with the counts that this normaliser gives, each as its utterance is scored
+    among these rows: in that language, by words or characters."""
+    now = {row["utterance_id"]: {name: row[name] for name in ("language", "metric")} for row in rows}
+    return scored_again([row | now.get(row["utterance_id"], {}) for row in baseline], by)
 
 
 def scored_again(rows: Sequence[Row], by: Normalizer) -> list[Row]:
@@ -176,20 +192,26 @@ def compare(
     if len(shared) < len(rows) or len(shared) < len(before):
         alone, gone = len(rows) - len(shared), len(before) - len(shared)
         notes.append(f"{alone} utterances are not in the baseline and {gone} of the baseline are not here: left out")
-    if changed := [row for row in shared if row["reference"] != before[row[key]]["reference"]]:
-        notes.append(f"{len(changed)} utterances have another reference in the baseline: left out")
-        shared = [row for row in shared if row not in changed]
-    lines, gaps = [], []
+    same = [row for row in shared if row["reference"] == before[row[key]]["reference"]]
+    if changed := len(shared) - len(same):
+        notes.append(f"{changed} utterances have another reference in the baseline: left out")
+        shared = same
+    lines: list[Row] = []
+    gaps: dict[str, Rate] = {}
     for language, group in _by_language(shared).items():
         wrong, tokens = _counts(group)
         then, _ = _counts([before[row[key]] for row in group])
         gap, p_value = bootstrap.difference(wrong, then, tokens)
-        gaps.append(gap)
+        gaps[language] = gap
         lines.append(_gap(language, len(group), wrong.sum() / max(1, tokens.sum()), gap, p_value))
-    if gaps:
-        gap = bootstrap.mean(gaps)
-        now = float(np.mean([line["error_rate"] for line in lines]))
-        lines.append(_gap(MACRO, len(shared), now, gap, bootstrap.p_value(gap)))
+    # Of a single utterance nothing tells whether its difference is an accident, nor of a mean that it is in.
+    own = [line for line in lines if len(gaps[line["language"]].resampled)] or lines
+    if few := [line["language"] for line in lines if line not in own]:
+        notes.append(f"the mean is without {', '.join(few)}: too few utterances to compare")
+    if own:
+        gap = bootstrap.mean([gaps[line["language"]] for line in own])
+        count, now = sum(line["utterances"] for line in own), float(np.mean([line["error_rate"] for line in own]))
+        lines.append(_gap(MACRO, count, now, gap, bootstrap.p_value(gap)))
     return [line | {"is_regression": _is_regression(line, limit)} for line in lines], notes
 
 

@@ -44,6 +44,14 @@ def test_a_recording_becomes_windows() -> None:
     assert rows[-1]["end_s"] <= rows[-1]["duration_s"]
 
 
+@pytest.mark.parametrize(("end_s", "duration_s"), [(None, None), (630.0, 30.0)])
+def test_workers_that_die_of_a_part_of_a_file_leave_its_duration(end_s: float | None, duration_s: float | None) -> None:
+    row = {"recording_id": "a", "uri": "none", "range_start_s": 600.0}
+    given = [pa.table({"end_s": [end_s]})] if end_s else []
+    *_, last = preparing.decode_died(given, pa.Table.from_pylist([row], RECORDING), 3)
+    assert (last["duration_s"][0].as_py(), last["start_s"][0].as_py()) == (duration_s, end_s or 600.0)
+
+
 def test_a_time_range_keeps_the_recordings_clock() -> None:
     path = str(DEMO / "recordings/lectures/cours magistral.mp3")
     rows = prepare(uri=path, range_start_s=30.0, range_end_s=60.0)

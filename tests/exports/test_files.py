@@ -96,6 +96,14 @@ def test_files_of_words_and_turns_are_of_recordings_that_have_them(tmp_path: Pat
     assert found["a b.rttm"] == "SPEAKER x_1 1 1.000 1.000 <NA> <NA> SPEAKER_00 <NA> <NA>\n"
 
 
+def test_a_recording_called_sample_does_not_make_room_for_the_sample(tmp_path: Path) -> None:
+    publish(tmp_path, "1", [row(SAID, uri=f"s3://b/in/{one}.wav", recording_id=one) for one in ("sample", "other")])
+    arguments = ["--input", str(tmp_path), "--output", f"{tmp_path}/files", "--formats", "json,html"]
+    assert job.main([*arguments, "--sample-for-review", "2"]) == 0
+    assert json.loads((tmp_path / "files/sample.wav.json").read_text())["text"] == "Yes, Köln."
+    assert "strata" in json.loads((tmp_path / "files/sample.json").read_text())
+
+
 def test_no_file_replaces_another(tmp_path: Path) -> None:
     names = ("call.wav", "call.words.wav")
     publish(tmp_path, "1", [row(SAID, uri=f"s3://b/in/{one}", recording_id=one, words=TIMED) for one in names])

@@ -169,6 +169,10 @@ def test_two_runs_side_by_side(output: Path, capsys: pytest.CaptureFixture[str])
     assert job.main(["--output", str(output), "--run-id", "old", "--against", f"{output}/runs/new.json"]) == 0
     assert job.main(["--output", str(output), "--against", "neither"]) == 2
     assert "--against neither: no finished run of this name" in capsys.readouterr().err
+    (output / "elsewhere/runs").mkdir(parents=True)
+    (output / "elsewhere/runs/x.json").write_text("{")
+    assert job.main(["--output", str(output), "--against", f"{output}/elsewhere/runs/x.json"]) == 2
+    assert f"error: --against {output}/elsewhere/runs/x.json: " in capsys.readouterr().err
 
 
 def test_hostile_texts_stay_texts(output: Path) -> None:

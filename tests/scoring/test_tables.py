@@ -68,6 +68,21 @@ def test_rates_are_those_of_the_corpus_not_means_of_utterances() -> None:
     assert tables.scores(rows)[0]["error_rate"] == jiwer.wer([x for x, _ in said], [y for _, y in said])
 
 
+def test_a_tag_tells_the_language_of_a_reference() -> None:
+    rows = [transcript(0, "今日は", "今日は。", "zh", reference_language="zh-CN")]
+    rows += [transcript(1, "a", "a", "en", reference_language="en-US"), transcript(2, "a", "a", reference_language="?")]
+    found = utterances(rows, cer=("zh",))
+    assert [(row["language"], row["metric"]) for row in found] == [("zh", "cer"), ("en", "wer"), ("?", "wer")]
+    assert [line["language_right"] for line in tables.scores(found)[1:3]] == [1.0, 1.0]
+
+
+def test_a_language_without_tokens_leaves_the_mean_as_it_is() -> None:
+    empty = [transcript(at, "", "x", "ko") | {"utterance_id": f"ko{at}"} for at in range(2)]
+    by = {line["language"]: line for line in tables.scores(utterances([*noisy(20, 0.2, 1), *empty]))}
+    assert by["ko"]["error_rate"] is None
+    assert by["macro"]["error_rate"] == by["en"]["error_rate"]
+
+
 def test_languages_count_alike_in_the_mean() -> None:
     rows = utterances([*noisy(90, 0.0, 1, "en"), *noisy(10, 1.0, 2, "de")])
     by = {line["language"]: line for line in tables.scores(rows)}
@@ -128,6 +143,35 @@ def test_a_regression_is_large_and_no_accident() -> None:
     few = tables.compare(rows[:3], base[:3], 0.0)[0]
     assert not any(line["is_regression"] for line in few), "three utterances prove nothing"
     assert not any(line["is_regression"] for line in tables.compare(base, rows, 0.01)[0]), "better is not worse"
+
+
+def test_a_stray_language_hides_no_regression() -> None:
+    stray = [transcript(0, "a", "a", "cy") | {"utterance_id": "cy"}]
+    base, rows = (utterances([*noisy(200, share, 1), *stray]) for share in (0.10, 0.16))
+    lines, notes = tables.compare(rows, base, 0.01)
+    assert [(line["language"], line["is_regression"]) for line in lines] == [
+        ("cy", False),
+        ("en", True),
+        ("macro", True),
+    ]
+    assert notes == ["the mean is without cy: too few utterances to compare"]
+
+
+def test_a_baseline_is_scored_as_its_utterances_are_now() -> None:
+    rows = [transcript(at, "우리는 학교에 간다", "우리는 학교로 간다", "ko") for at in range(3)]
+    base = utterances(rows, WHISPER)
+    now = utterances(rows, NONE, cer=("ko",))
+    lines, _ = tables.compare(now, tables.scored_alike(base, now, NONE), 0.0)
+    assert {line["difference"] for line in lines} == {0.0}
+
+
+def test_references_that_all_changed_are_soon_left_out() -> None:
+    base = utterances([transcript(at, "a", "a") for at in range(20_000)])
+    rows = [row | {"reference": "b"} for row in base]
+    assert tables.compare(rows, base, 0.0) == (
+        [],
+        ["20000 utterances have another reference in the baseline: left out"],
+    )
 
 
 def test_what_cannot_be_compared_is_said() -> None:

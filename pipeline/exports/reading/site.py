@@ -21,6 +21,7 @@ from pipeline.exports.reading.sample import Sample
 from pipeline.ledger import parts
 from pipeline.tasks.transcribe.assemble import whole_id
 
+SAMPLE = "sample.json"  # beside the index: the strata, and the segments to review
 FOLDER = "recordings"  # of the pages
 TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -63,7 +64,7 @@ class Site:
             if kind is None:
                 self._index.close(self._sample and self._sample.size)
                 if self._sample:
-                    self._write("sample.json", parts.to_json(self._sample.facts()))
+                    self._write(SAMPLE, parts.to_json(self._sample.facts()))
                 for name in ASSETS:
                     self._write(f"page/{name}", asset(name))
                 self._write("index.html", asset("index.html"))

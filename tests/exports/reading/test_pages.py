@@ -233,6 +233,30 @@ def test_corrections_are_kept_and_saved(clean: Browser, site: Path, downloads: P
     assert saved(downloads) == lines
 
 
+def test_two_pages_of_a_recording_keep_what_the_other_has_corrected(clean: Browser, site: Path) -> None:
+    def mark_as_right(at: int) -> None:
+        clean.driver.find_elements(By.CSS_SELECTOR, ".edit")[at].click()
+        clean.driver.find_element(By.XPATH, "//button[text()='Mark as right']").click()
+
+    def drafts() -> str:
+        return clean.driver.find_element(By.ID, "drafts").text
+
+    first = clean.driver.current_window_handle
+    clean.open(page_of(site))
+    clean.driver.switch_to.new_window("tab")
+    clean.open(page_of(site))
+    mark_as_right(1)
+    clean.driver.switch_to.window(first)
+    wait_for(lambda: drafts() == "1 corrected", 10)
+    assert clean.driver.find_elements(By.CSS_SELECTOR, ".segment")[1].find_elements(By.CSS_SELECTOR, ".chip.corrected")
+    mark_as_right(0)
+    assert drafts() == "2 corrected"
+    clean.driver.switch_to.window(clean.driver.window_handles[1])
+    wait_for(lambda: drafts() == "2 corrected", 10)
+    clean.driver.close()
+    clean.driver.switch_to.window(first)
+
+
 def saved(folder: Path) -> list[dict[str, Any]]:
     """The lines of the one file there, which is removed."""
     (path,) = wait_for(lambda: list(folder.glob("*.jsonl")), 10)

@@ -15,6 +15,8 @@ const corrections = (() => {
     }
   })();
 
+  let isKept = true; // whether the storage has all that this page has
+
   const keyOf = (recording) => `${PREFIX}${recording.run_id}:${recording.recording_id}`;
 
   /** A line of the file: what jobs.evaluate needs to tell which text of which run is corrected. */
@@ -48,16 +50,29 @@ const corrections = (() => {
     return found;
   };
 
+  /** Take over what other pages have kept of a recording since; returns the keys of the lines that are others now. */
+  const refresh = (recording, lines) => {
+    if (!storage || !isKept) return [];
+    const found = of(recording);
+    const keys = new Set([...lines.keys(), ...found.keys()]);
+    const changed = [...keys].filter((key) => JSON.stringify(lines.get(key)) !== JSON.stringify(found.get(key)));
+    for (const key of changed) {
+      if (found.has(key)) lines.set(key, found.get(key));
+      else lines.delete(key);
+    }
+    return changed;
+  };
+
   /** Keep the lines of a recording; returns whether the browser's storage has them. */
   const keep = (recording, lines) => {
     try {
-      if (!storage) return false;
       if (lines.size) storage.setItem(keyOf(recording), JSON.stringify([...lines.values()]));
       else storage.removeItem(keyOf(recording));
-      return true;
+      isKept = true;
     } catch {
-      return false; // it is full
+      isKept = false; // there is none, or it is full
     }
+    return isKept;
   };
 
   /** The lines of all recordings that this browser has. */
@@ -81,5 +96,5 @@ const corrections = (() => {
     download(`corrections-${stamp}.jsonl`, text, "application/jsonl");
   };
 
-  return { line, of, keep, all, save };
+  return { line, of, refresh, keep, all, save };
 })();

@@ -201,6 +201,17 @@
     byId("list").scrollIntoView({ block: "nearest" });
   };
 
+  const drafts = () => {
+    const lines = corrections.all();
+    if (about.sample) {
+      const done = lines.filter((one) => one.sample?.sample_id === about.sample.sample_id).length;
+      byId("reviewed").textContent =
+        `${done.toLocaleString("en")} of ${about.sample.drawn.toLocaleString("en")} segments reviewed`;
+    }
+    byId("save").hidden = lines.length === 0;
+    byId("save").textContent = `Save all corrections (${lines.length})`;
+  };
+
   const listen = () => {
     let timer;
     const again = (delay_ms) => {
@@ -238,14 +249,9 @@
       else return;
       event.preventDefault();
     });
-    const lines = corrections.all();
-    if (about.sample) {
-      const done = lines.filter((one) => one.sample?.sample_id === about.sample.sample_id).length;
-      byId("reviewed").textContent =
-        `${done.toLocaleString("en")} of ${about.sample.drawn.toLocaleString("en")} segments reviewed`;
-    }
-    byId("save").hidden = lines.length === 0;
-    byId("save").textContent = `Save all corrections (${lines.length})`;
+    drafts();
+    addEventListener("storage", drafts);
+    addEventListener("pageshow", drafts); // where the browser goes back, it may show this page as it was
     byId("save").onclick = () => corrections.save(corrections.all());
   };
 

@@ -218,6 +218,12 @@
     if (at >= 0) reveal(transcript.elements[at]);
   };
 
+  const others = () => {
+    transcript.refresh();
+    count();
+  };
+  addEventListener("storage", others);
+  addEventListener("pageshow", (event) => event.persisted && others());
   addEventListener("hashchange", () => toAddress(true));
   for (const kind of ["wheel", "touchmove"])
     addEventListener(kind, () => (scrolledAt = performance.now()), { passive: true });

@@ -128,8 +128,18 @@ class Transcript {
     return this.lines.get(`${segment.channel}:${segment.segment_index}`);
   }
 
+  /** Show what other pages have kept since. */
+  refresh() {
+    const changed = new Set(corrections.refresh(this.recording, this.lines));
+    this.recording.segments.forEach((segment, at) => {
+      const isOther = changed.has(`${segment.channel}:${segment.segment_index}`);
+      if (isOther && !this.elements[at].querySelector("textarea")) this.#redraw(at);
+    });
+  }
+
   #correct(segment, text) {
     const key = `${segment.channel}:${segment.segment_index}`;
+    this.refresh(); // or what is kept below would undo what another page has kept
     if (text === null) this.lines.delete(key);
     else this.lines.set(key, corrections.line(this.recording, segment, text));
     this.actions.changed();
