@@ -55,7 +55,7 @@ def test_a_model_does_not_differ_from_itself(said: list[tuple[str, str | None, s
     for each in lines:
         if each["model"] == "b":
             assert each["p_value"] == 1.0 and each["difference"] in (0.0, None)
-            assert each["shared"] == each["utterances"] or each["language"] == tables.MACRO and notes
+            assert each["shared"] == each["utterances"] or (each["language"] == tables.MACRO and notes)
         else:
             assert each["p_value"] is each["difference"] is each["beside"] is None
 
