@@ -60,7 +60,7 @@ check: setup ## lint, formatting, types, and who may import whom
 	$(BIN)/lint-imports
 
 test: check browser ## check, and the tests
-	$(BIN)/pytest -m "not slow" -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder
 
 test-all: check browser ## check, and the tests with the slow ones
 	$(BIN)/pytest

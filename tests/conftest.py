@@ -6,6 +6,7 @@ import time
 import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 from ray._private import state
+from xdist.scheduler import LoadFileScheduling
 
 from demo.run import ENGINE as DEMO_ENGINE
 from demo.s3 import embedded_s3, upload
@@ -38,19 +40,31 @@ def s3() -> Iterator[str]:
         yield endpoint
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at the groups
+class ByFile(LoadFileScheduling):
+    """Of several processes one does a whole file, and one all files that need `demo_run`: it is done once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _scope(super()._split_scope(nodeid))
+
+
+@cache
+def _scope(file: str) -> str:
+    return "demo_run" if "demo_run:" in (ROOT / file).read_text("utf-8") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile | None:
+    return ByFile(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, then what shares a cluster: it is started once. Of several processes one does a
-    whole file, and all files that need `demo_run`: its engine is started once, too."""
+    """What takes longest comes first, then what shares a cluster: it is started once."""
 
     def order(item: pytest.Item) -> int:
         wanted = getattr(item, "fixturenames", ())
         return 0 if "demo_run" in wanted else 1 if "shared_ray" in wanted else 2
 
     items.sort(key=order)
-    demo = {item.path for item in items if order(item) == 0}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("demo" if item.path in demo else str(item.path)))
 
 
 def start_ray(num_cpus: int | None = None, num_gpus: int | None = None) -> None:

@@ -98,6 +98,8 @@ def test_files_of_words_and_turns_are_of_recordings_that_have_them(tmp_path: Pat
 
 def test_a_recording_called_sample_does_not_make_room_for_the_sample(tmp_path: Path) -> None:
     publish(tmp_path, "1", [row(SAID, uri=f"s3://b/in/{one}.wav", recording_id=one) for one in ("sample", "other")])
+    report = json.loads((tmp_path / "runs/1.json").read_text()) | {"finished_at": "2026-11-01T00:00:00+00:00"}
+    (tmp_path / "runs/1.json").write_text(json.dumps(report))
     arguments = ["--input", str(tmp_path), "--output", f"{tmp_path}/files", "--formats", "json,html"]
     assert job.main([*arguments, "--sample-for-review", "2"]) == 0
     assert json.loads((tmp_path / "files/sample.wav.json").read_text())["text"] == "Yes, Köln."
