@@ -58,14 +58,20 @@ def main(arguments: list[str] | None = None, kind: str = "Evaluation") -> int:
 
 
 def _evaluate(planned: Planned, log: Log) -> tuple[Row, list[Row]] | None:
-    """Carry out and score what is planned; its report and rows, None for a dry run."""
+    """Carry out and score what is planned; its report and rows, None for a dry run.
+
+    Raises:
+        JobError: it broke down, or more recordings failed than may.
+    """
     from pipeline.evaluation import evaluate
 
-    running.carry_out(planned.plan, log)
+    facts = running.carry_out(planned.plan, log)
     if planned.plan.settings.dry_run:
         return None
     report, rows = evaluate.evaluate(planned)
     _show(report, planned.by, planned.plan.output.uri, log)
+    if facts:
+        running.check_failures(facts, planned.plan.settings)
     return report, rows
 
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import planning, run
+from pipeline.errors import ConfigurationError
 from pipeline.ledger import parts
 from pipeline.ledger.newest import Newest
 from pipeline.log import Log
@@ -92,6 +93,8 @@ def ask(settings: AskSettings | None = None, log: Log | None = None, **facts: An
 
 
 def _done(settings: Settings, log: Log | None) -> Result:
+    if settings.config:
+        raise ConfigurationError(f"config {settings.config}: only the command line reads a file; give what it has")
     plan = planning.plan(settings)
     is_over = plan.is_settled or settings.dry_run
     return Result(plan.output.uri, None if is_over else run.execute(plan, log or Log()), plan.task.name)

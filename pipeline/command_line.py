@@ -18,6 +18,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.flags import SIMILAR, Setting, did_you_mean, flag_of, settings_of, similar, source_of, variable_of
 from pipeline.redaction import redacted
 from pipeline.settings import JobSettings, Settings
+from pipeline.settings.job import OF_FILE
 
 # Of the environment variables of all jobs.
 JOB_PREFIXES = ("VOXTRAL_", "VOXTRAL_EXPORT_", "VOXTRAL_TIDY_", "VOXTRAL_REPORT_")
@@ -66,10 +67,13 @@ def load(arguments: Sequence[str], kind: type[Job] = Settings) -> Job:
     problems += _unknown_variables(kind, settings)
     if problems:
         raise ConfigurationError("; ".join(problems))
+    of_file = OF_FILE.set(content)
     try:
-        return kind(_cli_settings_source=source, **content)  # pyright: ignore[reportCallIssue]
+        return kind(_cli_settings_source=source)  # pyright: ignore[reportCallIssue]
     except ValidationError as error:
         raise ConfigurationError("; ".join(_explain(error, kind, settings, source.env_vars, str(path)))) from error
+    finally:
+        OF_FILE.reset(of_file)
 
 
 def _content(path: Path) -> dict[str, Any]:

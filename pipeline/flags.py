@@ -165,7 +165,8 @@ class _Parser(argparse.ArgumentParser):
                 meant = similar(name.lstrip("-"), self._known)
                 problems.append(f"there is no {name} ({did_you_mean(meant and flag_of(meant))})")
             elif not is_value:
-                problems.append(f"unexpected argument {word} (did you mean --input {word}?)")
+                meant = "input" if "input" in self._known else "output"
+                problems.append(f"unexpected argument {word} (did you mean --{meant} {word}?)")
             is_value = word.startswith("-") and "=" not in word
         if problems:
             raise ConfigurationError("; ".join(problems))

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from pipeline.api import Result, ask, transcribe
+from pipeline.command_line import load
 from pipeline.errors import ConfigurationError
+from pipeline.settings import Settings
 from tests.conftest import DEMO, ROOT, tone, write_wav
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text("utf-8"), re.S)
@@ -53,6 +55,18 @@ def test_a_dry_run_does_nothing(tmp_path: Path) -> None:
     engine = {"family": "scripted", "model": "none", "device": "cpu"}
     assert transcribe(**given, engine=engine).report is None
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_given_counts_before_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"OUTPUT": "elsewhere", "LIMIT": "3", "ENGINE__MODEL": "other", "ENGINE__DEVICE": "cpu"}.items():
+        monkeypatch.setenv(f"VOXTRAL_{name}", value)
+    found = Settings(input="in", output="out", engine={"model": "mine"})  # pyright: ignore[reportArgumentType]
+    assert (found.output, found.limit, found.engine.model, found.engine.device) == ("out", 3, "mine", "cpu")
+    (tmp_path / "job.yaml").write_text("limit: 5\nrun_id: named\n")
+    loaded = load(["--input", "in", "--output", "out", "--config", f"{tmp_path}/job.yaml"])
+    assert (loaded.output, loaded.limit, loaded.run_id) == ("out", 3, "named"), "flags, environment, file"
+    with pytest.raises(ConfigurationError, match="only the command line reads a file"):
+        transcribe(input="in", output="out", config=f"{tmp_path}/job.yaml")
 
 
 def test_what_is_wrong_is_an_exception(tmp_path: Path) -> None:

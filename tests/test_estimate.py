@@ -58,6 +58,11 @@ def bucket(prefix: str, *files: Path) -> pa.Table:
     return listing.read(prefix, "elsewhere").recordings
 
 
+def test_transcripts_have_their_length() -> None:
+    recordings = pa.table({"uri": ["a", "b"], "failure_code": pa.nulls(2, pa.string()), "duration_s": [60.0, None]})
+    assert estimate.seconds_each(recordings, Audio()).tolist() == [60.0, 0.0]
+
+
 def test_large_objects_are_estimated_by_their_ends(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every object is larger than what is fetched of it."""
     monkeypatch.setattr(fetch, "END_BYTES", 16_384)

@@ -75,5 +75,7 @@ def test_runs_that_cannot_be_given_up_are_named(place: str) -> None:
     finish(begin(place, "done", started_at=EARLIER))
     with pytest.raises(ConfigurationError, match="published"):
         tidy.find(wanted(place, "--run-id", "done"))
+    with pytest.raises(ConfigurationError, match=r"unexpected argument out/ \(did you mean --output out/\?\)"):
+        load(["out/"], tidy.Tidy)
     with pytest.raises(ConfigurationError, match="no such run"):
         tidy.find(wanted(place, "--run-id", "never"))

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import re
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from pipeline.schema import FailureCode
 from pipeline.settings.engine import Engine
 from pipeline.settings.fields import as_list
 from pipeline.settings.sections import Alignment, Audio, Diarization, Guards, Language, Segmentation
+
+# What the YAML file has, while command_line.load makes settings.
+OF_FILE: ContextVar[dict[str, Any]] = ContextVar("OF_FILE", default={})  # noqa: B039
 
 
 class JobSettings(BaseSettings):
@@ -42,8 +51,8 @@ class JobSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        # `load` passes the YAML file's content as arguments: it comes last. Flags come first by themselves.
-        return env_settings, init_settings
+        # Flags come first by themselves.
+        return init_settings, env_settings, InitSettingsSource(settings_cls, OF_FILE.get())
 
 
 class Settings(JobSettings):

@@ -31,7 +31,7 @@ class Audio(Section):
 class Segmentation(Section):
     """Finding speech and cutting it into windows for the model."""
 
-    max_window_s: float | None = Field(default=None, gt=0, le=1_800)
+    max_window_s: float | None = Field(default=None, gt=0, le=2_400)
     """Longest window. Default: the model's own chunk length, 30 s for Voxtral, to whose multiples it pads; for
     jobs.ask what one prompt holds. [seconds]"""
     max_pause_s: float | None = Field(default=None, gt=0)
