@@ -35,7 +35,7 @@ from pipeline.sources.walk import walk
 NOT_RECORDINGS = (
     ".txt .json .jsonl .ndjson .csv .tsv .parquet .xml .yaml .yml .toml .log .md .html .pdf .srt .vtt .lrc .textgrid "
     ".rttm .ctm .trn .jpg .jpeg .png .gif .webp .svg .zip .gz .tar .py .sh .md5 .sha256 "
-    ".safetensors .onnx .pt .npy .ipynb"
+    ".safetensors .onnx .pt .npy .ipynb .claim .lock"
 ).split()
 LOOKUPS_AT_ONCE, LOOKUPS_KEPT = 32, 1_024
 UNLISTED_NAMED = 20  # of the files that could not be looked at

@@ -57,6 +57,10 @@ def test_what_jobs_wrote_beside_recordings_is_left_out_and_nothing_else(tmp_path
     listed = listing.read(str(tmp_path), str(tmp_path))
     assert sorted(str(Path(row["uri"]).relative_to(tmp_path)) for row in rows(listed)) == sorted(recordings)
     assert not listed.skipped
+    elsewhere = listing.read(str(tmp_path), str(tmp_path / "elsewhere"))  # what another job wrote
+    assert sorted(Path(row["uri"]).name for row in rows(elsewhere)) == sorted(
+        ["1.wav", *(Path(x).name for x in recordings)]
+    )
 
 
 def test_a_row_that_names_a_folder_says_so(folder: Path) -> None:
