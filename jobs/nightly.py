@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
             if not night.plan.is_settled:
                 facts = run.execute(night.plan, log)
                 report.print_summary(facts, night.plan.task.summary(facts["numbers"]), log)
-                running.check_failures(facts, wanted)
+                running.check_failures(facts["numbers"]["failed"], facts["numbers"]["recordings"], wanted)
         return 0
 
     return shell.run(job)

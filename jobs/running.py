@@ -29,19 +29,18 @@ def start(arguments: list[str] | None, kind: type[Settings]) -> int:
             plan = planning.plan(wanted, tell=tell)
         facts = carry_out(plan, log)
         if facts:
-            check_failures(facts, wanted)
+            check_failures(facts["numbers"]["failed"], facts["numbers"]["recordings"], wanted)
         return 0
 
     return shell.run(job)
 
 
-def check_failures(facts: dict[str, Any], wanted: Settings) -> None:
-    """Raise JobError where more of a run's recordings failed than may."""
-    numbers = facts["numbers"]
-    failed = numbers["failed"] / max(1, numbers["recordings"])
-    if failed >= wanted.max_failed_share:
+def check_failures(failed: int, recordings: int, wanted: Settings) -> None:
+    """Raise JobError where more of so many recordings failed than may."""
+    share = failed / max(1, recordings)
+    if share >= wanted.max_failed_share:
         limit = f"--max-failed-share {wanted.max_failed_share:g}"
-        raise JobError(f"{failed:.0%} of the recordings failed, {limit} is reached")
+        raise JobError(f"{share:.0%} of the recordings failed, {limit} is reached")
 
 
 def carry_out(plan: planning.Plan, log: Log) -> dict[str, Any] | None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,6 +16,8 @@ from pipeline.ledger.newest import Newest
 from pipeline.log import Log
 from pipeline.settings import Settings
 from pipeline.tasks.ask.settings import AskSettings
+
+Made = TypeVar("Made", bound=Settings)
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def transcribe(settings: Settings | None = None, log: Log | None = None, **facts
         JobError: the engines, the cluster or the output broke down. What was finished is kept, and the same call
             resumes it.
     """
-    return _done(settings or Settings(**facts), log)
+    return _done(settings or _made(Settings, facts), log)
 
 
 def ask(settings: AskSettings | None = None, log: Log | None = None, **facts: Any) -> Result:
@@ -89,12 +91,17 @@ def ask(settings: AskSettings | None = None, log: Log | None = None, **facts: An
 
     For the rest, and what is raised, see `transcribe`.
     """
-    return _done(settings or AskSettings(**facts), log)
+    return _done(settings or _made(AskSettings, facts), log)
+
+
+def _made(kind: type[Made], facts: Mapping[str, Any]) -> Made:
+    settings = kind(**facts)
+    if settings.config:
+        raise ConfigurationError(f"config {settings.config}: only the command line reads a file; give what it has")
+    return settings
 
 
 def _done(settings: Settings, log: Log | None) -> Result:
-    if settings.config:
-        raise ConfigurationError(f"config {settings.config}: only the command line reads a file; give what it has")
     plan = planning.plan(settings)
     is_over = plan.is_settled or settings.dry_run
     return Result(plan.output.uri, None if is_over else run.execute(plan, log or Log()), plan.task.name)

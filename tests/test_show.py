@@ -102,6 +102,8 @@ def test_a_recording_of_which_each_channel_has_a_row_is_one(folder: str, said: C
     write(folder, 1, [[row("c", "", channel=at) | {"recording_id": name} for name, at in ids]])
     for wanted in ("c.mp3", "id-c"):
         assert said(folder, wanted).splitlines()[1].split() == ["recording_id", "id-c"]
+    assert said(folder, "id-c#1").splitlines()[1].split() == ["recording_id", "id-c#1"]
+    assert "no recording c#" in said(folder, "c#", status=2)
 
 
 def test_a_run_that_holds_the_lease_is_running(folder: str, said: Callable[..., str]) -> None:

@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 
 class Answers:
-    """An evaluations.protocol.Scored."""
+    """An evaluation.protocol.Scored."""
 
     table: ClassVar[str] = "answers"
     lacking: ClassVar[str] = "not asked"

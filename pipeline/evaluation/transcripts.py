@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 
 class Transcripts:
-    """An evaluations.protocol.Scored."""
+    """An evaluation.protocol.Scored."""
 
     table: ClassVar[str] = "transcripts"
     lacking: ClassVar[str] = "not transcribed"

@@ -89,7 +89,14 @@ def _matches(output: str, runs: Sequence[Run], wanted: str) -> tuple[list[_Match
         is_partial = pc.or_(*(pc.match_substring(names[column], wanted) for column in NAMES))
         if not pc.any(is_partial).as_py():
             continue
-        rows = names.filter(is_partial).to_pylist()
+        # The row of the whole recording has the segments of its channels.
+        rows = [
+            row
+            for row in names.filter(is_partial).to_pylist()
+            if row.get("channel") is None or row["recording_id"] == wanted
+        ]
+        if not rows:
+            continue
         ids = {row["recording_id"]: (row["uri"], *(row.get(name) for name in RANGE)) for row in rows}
         own = {name: what for name, what in ids.items() if wanted in (name, what[0])}
         if own:
@@ -102,12 +109,7 @@ def _names(output: str, runs: Sequence[Run]) -> Iterator[tuple[Run, Row, pa.Tabl
     """The names of all recordings, part by part, the newest first; few parts are in memory."""
     units = [(run, files) for run in runs for files in reversed(run.files)]
     found = parts.read_ahead(lambda unit: parts.read_part(output, _last(unit[1]), [*NAMES, *RANGE, "channel"]), units)
-    return ((run, files, _whole(names)) for (run, files), names in found)
-
-
-def _whole(names: pa.Table) -> pa.Table:
-    """Without the rows of channels: that of the whole recording has all segments."""
-    return names.filter(pc.is_null(names["channel"])) if "channel" in names.column_names else names
+    return ((run, files, names) for (run, files), names in found)
 
 
 def _last(files: Row) -> str:

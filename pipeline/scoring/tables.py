@@ -80,14 +80,14 @@ def utterances(
 
     The language is that of the column reference_language, else the declared one, else the one that was detected.
     """
-    rows = []
+    rows, by_characters = [], {str(_language_code(one)) for one in cer_languages}
     for row in transcripts:
         known = _language_code(row.get("reference_language")) or row["declared_language"]
         language = known or row["language"] or UNKNOWN
         asked = known and not row["declared_language"] and row["outcome"] != Outcome.FAILED
         detected = (row["language"] or "none") if asked else None
         for by in normalizers:
-            metric = "cer" if language in cer_languages else "wer"
+            metric = "cer" if language in by_characters else "wer"
             found = score(row[reference], row["text"], language, by, metric == "cer")
             rows.append(
                 {name: row[name] for name in ("recording_id", "duration_s", "outcome", "failure_code", "flags")}

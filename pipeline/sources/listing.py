@@ -42,7 +42,8 @@ UNLISTED_NAMED = 20  # of the files that could not be looked at
 NAMED_BY = ("uri", "range_start_s", "range_end_s")
 # What jobs write below an output: tables, reports, pages; and the clips that an evaluation has unpacked.
 _WRITTEN = re.compile(
-    r"[^/]+/run_id=|(started|runs|evaluations|comparisons)/.*\.(json|claim|lock|html|parquet)$|datasets/(fleurs|common-voice|mls)/"
+    r"[^/]+/run_id=|(started|runs|evaluations|comparisons)/.*\.(json|claim|lock|html|parquet)$|started/probe$"
+    r"|datasets/(fleurs|common-voice|mls)/"
 )
 
 Info = Mapping[str, Any]  # of an object, as fsspec has it

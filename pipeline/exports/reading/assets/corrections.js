@@ -17,6 +17,8 @@ const corrections = (() => {
 
   let isKept = true; // whether the storage has all that this page has
 
+  const kept = () => storage !== null && isKept;
+
   const keyOf = (recording) => `${PREFIX}${recording.run_id}:${recording.recording_id}`;
 
   /** A line of the file: what jobs.evaluate needs to tell which text of which run is corrected. */
@@ -96,5 +98,5 @@ const corrections = (() => {
     download(`corrections-${stamp}.jsonl`, text, "application/jsonl");
   };
 
-  return { line, of, refresh, keep, all, save };
+  return { line, of, kept, refresh, keep, all, save };
 })();

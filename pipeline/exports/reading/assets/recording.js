@@ -220,7 +220,7 @@
 
   const others = () => {
     transcript.refresh();
-    count();
+    count(corrections.kept());
   };
   addEventListener("storage", others);
   addEventListener("pageshow", (event) => event.persisted && others());
