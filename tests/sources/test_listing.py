@@ -50,7 +50,8 @@ def test_a_folder(folder: Path) -> None:
 
 def test_what_jobs_wrote_beside_recordings_is_left_out_and_nothing_else(tmp_path: Path) -> None:
     ours = """transcripts/run_id=x/part-000000.parquet started/x.json started/5e.0.claim started/nightly.lock
-        started/probe runs/x.json evaluations/1/report.html comparisons/1/report.json datasets/fleurs/de/1.wav""".split()
+        started/probe runs/x.json evaluations/1/report.html comparisons/1/report.json
+        datasets/fleurs/de/1.wav""".split()
     recordings = ["evaluations/call.wav", "datasets/mine/2.wav", "runs/2026/jog.wav", "started/engine.wav"]
     for name in [*ours, *recordings]:
         write_wav(tmp_path / name, tone(0.1))
