@@ -105,7 +105,9 @@ class Said:
                 shared_s = min(end_s, self._ends_s[at]) - max(start_s, self._starts_s[at])
                 spoken_s[self._speakers[at]] = spoken_s.get(self._speakers[at], 0.0) + max(0.0, shared_s)
             return max(spoken_s, key=lambda speaker: spoken_s[speaker])
-        near = [at for at in (behind - 1, behind) if 0 <= at < len(self._speakers)]
+        near = [behind] if behind < len(self._speakers) else []
+        if behind:  # of the turns before, the one that ends last
+            near.append(int(np.searchsorted(self._reached_s, self._reached_s[behind - 1], side="left")))
         away_s = {at: max(self._starts_s[at] - end_s, start_s - self._ends_s[at]) for at in near}
         nearest = min(near, key=lambda at: away_s[at], default=None)
         return None if nearest is None or away_s[nearest] > NEAREST_S else self._speakers[nearest]

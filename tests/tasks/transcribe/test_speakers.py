@@ -60,6 +60,17 @@ def test_each_split_channel_is_a_speaker() -> None:
     assert [one["speaker"] for segment in found for one in segment.words or ()] == ["SPEAKER_00", "SPEAKER_01"]
 
 
+def test_who_is_nearest_may_have_begun_before_another() -> None:
+    turns: list[Turn] = [
+        {"start_s": 11.0, "end_s": 20.0, "speaker": "SPEAKER_00"},
+        {"start_s": 12.0, "end_s": 13.0, "speaker": "SPEAKER_01"},
+    ]
+    assert speakers.Said(turns).by(20.5, 21.5) == "SPEAKER_00"
+    assert speakers.Said(turns).by(21.5, 22.0) is None
+    assert speakers.Said(turns).by(9.5, 10.5) == "SPEAKER_00"
+    assert speakers.Said([]).by(0.0, 1.0) is None
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 9), st.integers(0, 2)), max_size=9), st.data())
 def test_the_speaker_of_a_time_shares_most_of_it(drawn: list[tuple[int, int, int]], data: st.DataObject) -> None:
     """Overlapping turns, too, against looking at all of them."""
