@@ -61,9 +61,9 @@ class Result:
             if beside[name] == name:
                 found.append(parts.read_recordings(self.output, name).filter(pa.array(counts)))
                 continue
-            places = parts.read_recordings(self.output, name, []).filter(pa.array(counts))["place"]
             rows = parts.read_part(self.output, beside[name])
-            found.append(rows.filter(pc.is_in(rows["place"], value_set=places.combine_chunks())))
+            places = newest.keys[name]["place"].combine_chunks()
+            found.append(rows.filter(pc.is_in(rows["place"], value_set=places)))
         columns = [name for name in found[-1].column_names if all(name in rows.column_names for rows in found)]
         return pa.concat_tables([rows.select(columns) for rows in found], promote_options="permissive")
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.errors import ConfigurationError
-from pipeline.evaluation.inputs import Input, read_baseline, text_of
+from pipeline.evaluation.inputs import Input, read_baseline
 from pipeline.ledger import parts
 from pipeline.log import Log
 from pipeline.planning import Plan
@@ -64,9 +64,7 @@ class Answers:
         )
 
     def reference(self, value: Any) -> str:
-        found = text_of(value)
-        if not found.strip():
-            raise ValueError(f"no {self.what.reference}")
+        found = self.what.text(value)
         try:
             wanted(self._kind, found)
         except ValueError as error:

@@ -31,6 +31,17 @@ class Input:
     facts: Row
     problems: list[str]
 
+    def text(self, value: Any) -> str:
+        """The reference that a row has in the column, as a text.
+
+        Raises:
+            ValueError: it has none.
+        """
+        found = _text(value)
+        if not found.strip():
+            raise ValueError(f"no {self.reference}")
+        return found
+
 
 def prepare(wanted: Evaluation) -> Input:
     """What to evaluate: a manifest is taken as it is, a corpus is written as one, below --output.
@@ -141,7 +152,7 @@ def read_baseline(wanted: Evaluation) -> tuple[str, list[Row]]:
         raise ConfigurationError(f"--baseline {baseline}: {folder} is no evaluation of {table} ({why})") from error
 
 
-def text_of(value: Any) -> str:
+def _text(value: Any) -> str:
     """A value of a manifest as people write it; of a column with values of several types, which holds JSON, the text
     that was meant."""
     if value is None:

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
-from pipeline.evaluation.inputs import Input, read_baseline, text_of
+from pipeline.evaluation.inputs import Input, read_baseline
 from pipeline.ledger import parts
 from pipeline.log import Log
 from pipeline.planning import Plan
@@ -38,10 +38,7 @@ class Transcripts:
         self.what = what
 
     def reference(self, value: Any) -> str:
-        found = text_of(value)
-        if not found.strip():
-            raise ValueError(f"no {self.what.reference}")
-        return found
+        return self.what.text(value)
 
     def read(self, output: str, name: str, keys: pa.Table, wanted: pa.Array) -> Mapping[str, Row]:
         found = parts.read_part(output, name, COLUMNS.names).cast(COLUMNS)

@@ -25,8 +25,7 @@ class Newest:
     """Of each place and channel the newest row; a recording's channels count only if its newest run split them.
 
     `parts` are the parts of recordings that have such rows, in the order of their publication: bool (rows,) by name,
-    which of them count.
-    KEYS of these rows are in memory, as columns.
+    which of them count. `keys` are KEYS of those that count, by name, too: they stay in memory.
     """
 
     def __init__(self, source: str, reports: Sequence[Row]) -> None:
@@ -50,25 +49,25 @@ class Newest:
         last.merge()
         runs.merge()
         self.parts: dict[str, np.ndarray] = {}
-        self._keys: list[pa.Table] = []
+        self.keys: dict[str, pa.Table] = {}
         for name, run, begin, keys in tables:
             _, number = last.find(_ids(keys))
             known, newest_run = runs.find(digests(keys["place"]))
             counts = (number == np.arange(begin, begin + len(keys))) & known & (newest_run == run)
             if counts.any():
                 self.parts[name] = counts
-                self._keys.append(keys.filter(pa.array(counts)))
+                self.keys[name] = keys.filter(pa.array(counts))
 
     def rows(self) -> Iterator[Row]:
         """KEYS of each row that counts."""
-        for keys in self._keys:
+        for keys in self.keys.values():
             yield from keys.to_pylist()
 
     def first_and_last_uri(self) -> tuple[str, str]:
         """Of the recordings' URIs those that sort first and last, less those of rows that a manifest has wrong: they
         are none. "" where there is none."""
         ends: list[str] = []
-        for keys in self._keys:
+        for keys in self.keys.values():
             wrong = pc.equal(keys["failure_code"], FailureCode.INVALID_ROW.value)
             uris = keys.filter(pc.invert(pc.fill_null(wrong, False)))["uri"]
             if len(uris):

@@ -26,6 +26,8 @@ from pipeline.rows import Recording
 from pipeline.schema import FailureCode
 from pipeline.sources import manifest
 from pipeline.sources.columns import ColumnTypes
+from pipeline.sources.datasets import CORPORA
+from pipeline.sources.datasets.base import UNPACKED
 from pipeline.sources.ids import Ids
 from pipeline.sources.kept import ROWS_AT_ONCE, Keep, Kept, take
 from pipeline.sources.manifest import Entry
@@ -43,7 +45,7 @@ NAMED_BY = ("uri", "range_start_s", "range_end_s")
 # What jobs write below an output: tables, reports, pages; and the clips that an evaluation has unpacked.
 _WRITTEN = re.compile(
     r"[^/]+/run_id=|(started|runs|evaluations|comparisons)/.*\.(json|claim|lock|html|parquet)$|started/probe$"
-    r"|datasets/(fleurs|common-voice|mls)/"
+    rf"|{UNPACKED}/({'|'.join(CORPORA)})/"
 )
 
 Info = Mapping[str, Any]  # of an object, as fsspec has it

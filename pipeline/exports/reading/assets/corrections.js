@@ -15,9 +15,9 @@ const corrections = (() => {
     }
   })();
 
-  let isKept = true; // whether the storage has all that this page has
+  let isKept = storage !== null; // whether the storage has all that this page has
 
-  const kept = () => storage !== null && isKept;
+  const kept = () => isKept;
 
   const keyOf = (recording) => `${PREFIX}${recording.run_id}:${recording.recording_id}`;
 
@@ -54,7 +54,7 @@ const corrections = (() => {
 
   /** Take over what other pages have kept of a recording since; returns the keys of the lines that are others now. */
   const refresh = (recording, lines) => {
-    if (!storage || !isKept) return [];
+    if (!isKept) return [];
     const found = of(recording);
     const keys = new Set([...lines.keys(), ...found.keys()]);
     const changed = [...keys].filter((key) => JSON.stringify(lines.get(key)) !== JSON.stringify(found.get(key)));
