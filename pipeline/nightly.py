@@ -69,7 +69,7 @@ def choose(plan: Plan, max_engine_hours: float | None) -> Night:
     Raises:
         ConfigurationError: there is a budget, and the speed of an engine is not known.
     """
-    if max_engine_hours and not plan.speed:
+    if max_engine_hours and plan.count and not plan.speed:
         raise ConfigurationError(
             f"--max-engine-hours {max_engine_hours:g}: how fast an engine is, is not known: no run of this model in"
             " --output; --engine-speed says it, or --limit runs a few"

@@ -31,7 +31,14 @@ def test_the_last_long_run_of_the_model_counts() -> None:
     runs = [report("a", 50.0), report("b", 200.0, engines=4), report("short", 1.0, wall_s=20.0)]
     found = estimate.measured(runs, "m", "1")
     assert found and found.report and (found.value, found.report["run_id"]) == (50.0, "b")
-    assert estimate.measured(runs, "m", "2") is None
+    assert estimate.measured(runs, "other", "2") is None
+
+
+def test_another_revision_counts_until_this_one_has_run() -> None:
+    runs = [report("old", 50.0), report("new", 80.0) | {"model_revision": "2"}, report("old again", 60.0)]
+    for model, revision, expected in (("m", "2", "new"), ("m", "3", "old again"), ("/moved/here", "2", "new")):
+        found = estimate.measured(runs, model, revision)
+        assert found and found.report and found.report["run_id"] == expected
 
 
 def test_engines_count_for_as_long_as_they_served() -> None:

@@ -121,7 +121,7 @@ def test_both_schedules_run_the_one_job() -> None:
     assert all((INFRA / "kubernetes" / name).exists() for name in kustomization["resources"])
 
 
-@pytest.mark.parametrize(("ends", "status"), [("Complete", 0), ("Failed", 1)])
+@pytest.mark.parametrize(("ends", "status"), [("Complete", 0), ("Failed", 1), ("ValidationFailed", 1)])
 def test_the_launcher_waits_for_the_end_of_its_job(ends: str, status: int, tmp_path: Path) -> None:
     """The API server does not answer once."""
     (launcher,) = dict(manifests())["cronjob.yaml/CronJob"]["spec"]["jobTemplate"]["spec"]["template"]["spec"][

@@ -91,7 +91,7 @@ def test_submitted_stopped_and_submitted_again_with_a_node_lost(
     logs = client.get_job_logs("second")
     assert client.get_job_status("second") is JobStatus.SUCCEEDED, logs
     lines = [json.loads(line) for line in logs.splitlines() if line.startswith("{")]
-    assert any("is taken up" in line["message"] for line in lines)
+    assert any("is resumed" in line["message"] for line in lines)
     assert (lines[-1]["message"], lines[-1]["recordings"]) == ("finished", 80)
 
     monkeypatch.setenv("RAY_ADDRESS", "local")

@@ -7,7 +7,7 @@ from pipeline.errors import ConfigurationError
 UNKNOWN_SIZE = 2  # GPUs for weights of unknown size: enough for the largest model released, on GPUs of 80 GB
 MAX_SIZE = 8  # GPUs of one machine. Powers of two: they divide the attention heads of all released models
 # Of a GPU's memory, that weights may take: the rest is for the cache of a full batch and for what a step computes.
-# Voxtral Small (48.6 GB) goes on two GPUs of 80 GB (85.0e9 bytes), or on one of 141 GB.
+# Voxtral Small (48.5 GB) goes on two GPUs of 80 GB (85.0e9 bytes), or on one of 141 GB.
 WEIGHTS_SHARE = 0.55
 BFLOAT16_SINCE = (8, 0)  # the compute capability of Ampere; vLLM refuses bfloat16 below it
 
