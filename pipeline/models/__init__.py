@@ -3,7 +3,8 @@ asked; a runtime runs them; pipeline/registry.py names both."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pipeline.errors import ConfigurationError
 from pipeline.models.abilities import Ability, lacking
@@ -51,6 +52,13 @@ def runtime(engine: Engine, checkpoint: Checkpoint) -> tuple[str, str | None]:
     if found.check:
         found.check(engine)
     return name, version
+
+
+def refusal(checkpoint: Checkpoint, schema: Mapping[str, Any]) -> str | None:
+    """Why no answer of a checkpoint's models can follow a JSON Schema; None where one can, as far as is known before
+    they are asked."""
+    found = _runtime(checkpoint)
+    return found.refusal(schema) if found.refusal else None
 
 
 def untold(checkpoint: Checkpoint) -> str | None:

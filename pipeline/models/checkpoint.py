@@ -86,7 +86,7 @@ def inspect(settings: Engine) -> Checkpoint:
         limits = load_family(name).limits(Files(Path(settings.model)))
         return Checkpoint(name, name, name, _chunk_s(settings, limits), chosen)
     if folder := _folder("--engine.model", settings.model):
-        model, revision, sizes = str(folder), _digest(folder), _sizes(folder)
+        model, revision, sizes = str(folder), _digest("--engine.model", folder), _sizes(folder)
     else:
         model = settings.model
         folder, sizes = _download_descriptions(settings)
@@ -108,7 +108,7 @@ def identify(flag: str, model: str, revision: str | None) -> tuple[str, str, dic
         ConfigurationError: there is no such model, or it has no config.json.
     """
     if folder := _folder(flag, model):
-        name, commit, path = str(folder), _digest(folder), folder / "config.json"
+        name, commit, path = str(folder), _digest(flag, folder), folder / "config.json"
     else:
         try:
             path = Path(hf_hub_download(model, "config.json", revision=revision))
@@ -123,9 +123,12 @@ def identify(flag: str, model: str, revision: str | None) -> tuple[str, str, dic
 
 def _folder(flag: str, model: str) -> Path | None:
     """The folder that a model's name means; None where it means one on the hub."""
-    if not Path(model).exists() and not model.startswith((".", "/", "~")):
-        return None
-    folder = Path(model).expanduser().absolute()
+    try:
+        if not Path(model).exists() and not model.startswith((".", "/", "~")):
+            return None
+        folder = Path(model).expanduser().absolute()
+    except (OSError, RuntimeError) as error:  # a name that is too long, a user that there is not
+        raise ConfigurationError(f"{flag} {model:.80}: {getattr(error, 'strerror', None) or error}") from error
     if not folder.is_dir():
         raise ConfigurationError(f"{flag} {model}: {'a file, not a folder' if folder.exists() else 'no such folder'}")
     return folder
@@ -177,17 +180,20 @@ def _sizes(folder: Path) -> dict[str, int | None]:
     return {path.name: path.stat().st_size for path in folder.glob("*") if path.is_file()}
 
 
-def _digest(folder: Path) -> str:
+def _digest(flag: str, folder: Path) -> str:
     """Hash of names, sizes and contents; of large files, the ends."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*")):
-        if path.is_file():
-            size = path.stat().st_size
-            digest.update(f"{path.name}:{size};".encode())
-            with path.open("rb") as file:
-                digest.update(file.read(_DIGEST_BYTES))
-                file.seek(max(0, size - _DIGEST_BYTES))
-                digest.update(file.read())
+    try:
+        for path in sorted(folder.glob("*")):
+            if path.is_file():
+                size = path.stat().st_size
+                digest.update(f"{path.name}:{size};".encode("utf-8", "surrogateescape"))
+                with path.open("rb") as file:
+                    digest.update(file.read(_DIGEST_BYTES))
+                    file.seek(max(0, size - _DIGEST_BYTES))
+                    digest.update(file.read())
+    except OSError as error:
+        raise ConfigurationError(f"{flag} {folder}: {error}") from error
     return digest.hexdigest()[:16]
 
 

@@ -72,7 +72,10 @@ def table(models: dict[str, int | None], found: Sequence[Gpu]) -> tuple[list[tup
             engines = len(found) // sizes[0] if sizes[0] else 0
             words = [f"{words[0]}: {engines} engine(s) here"]
             if not engines:
-                remedy = "take GPUs with more memory, more of them, or --engine.vllm quantization=fp8"
+                remedy = (
+                    "take GPUs with more memory, more of them, or --engine.vllm quantization=fp8 with"
+                    " --engine.tensor-parallel-size 1"
+                )
                 lacking.append(Finding(name, f"its weights do not fit {len(found)} GPU(s) {rows[0][2]}", remedy))
         rows.append((name, "unknown" if weights_bytes is None else f"{weights_bytes / 1e9:.1f} GB", *words))
     return rows, lacking

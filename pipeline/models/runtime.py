@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline import registry
 from pipeline.models.abilities import Ability
@@ -27,7 +27,7 @@ class Runtime:
     `uses_gpus`: its models need GPUs where the settings say so. `shards`: several GPUs can share one. `lacks`:
     abilities that no model has in it. `searches`: it can search for a text with several beams. `look`: what there is to
     know of a model that runs elsewhere, in place of its files. `check`: whether it takes the settings of engines, asked
-    before a run. Both raise ConfigurationError.
+    before a run. Both raise ConfigurationError. `refusal`: why no answer can follow a JSON Schema, None where one can.
     """
 
     version: Callable[[], str | None]
@@ -38,6 +38,7 @@ class Runtime:
     searches: bool = False
     look: Callable[[Engine], Checkpoint] | None = None
     check: Callable[[Engine], None] | None = None
+    refusal: Callable[[Mapping[str, Any]], str | None] | None = None
 
 
 def runtime(name: str) -> Runtime:

@@ -20,11 +20,12 @@ SETTINGS = {
     "disable_log_stats": "--verbose",
     "use_tqdm_on_load": "--verbose",
 }
-# Arguments that the engines of a job depend on.
+# Arguments that the engines of a job depend on. With speculative decoding vLLM does not give the probabilities of
+# chosen tokens, by which languages are scored; another logprobs_mode makes other numbers of probabilities.
 FIXED = frozenset(
     "tokenizer tokenizer_mode config_format runner convert skip_tokenizer_init scheduling_policy limit_mm_per_prompt"
     " structured_outputs_config pipeline_parallel_size nnodes node_rank master_addr master_port enable_prompt_embeds"
-    " pooler_config worker_cls device_ids".split()
+    " pooler_config worker_cls device_ids speculative_config logprobs_mode language_model_only mm_encoder_only".split()
 )
 # Arguments that only decide how fast the same texts come, or what memory they take.
 NEUTRAL = frozenset(

@@ -100,7 +100,7 @@ class Engine(Section):
     --engine.runtime transformers. Five lower Whisper base's word errors by a tenth, and are slow: docs/quality.md."""
     vllm: Annotated[tuple[str, ...], TEXTS] = ()
     """Another argument of vLLM's engine, by its own name: quantization=fp8, kv_cache_dtype=fp8 or
-    speculative_config={"method": "ngram", ...}; the value is JSON or a word. Repeatable; in YAML a mapping."""
+    max_num_batched_tokens=4096; the value is JSON or a word. Repeatable; in YAML a mapping."""
     stall_timeout_s: float = Field(default=600.0, gt=0)
     """An engine that has windows and finishes none for this long is replaced; servers may stay silent for as long.
     [seconds]"""

@@ -57,6 +57,20 @@ def test_whispers_checkpoint_says_what_it_is(tmp_path: Path) -> None:
         checkpoint.fit(_settings(max_window_s=60.0), found)
 
 
+def test_a_whisper_of_english_alone_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "whisper", "vocab_size": 51864}')
+    (tmp_path / "preprocessor_config.json").write_text('{"chunk_length": 30}')
+    with pytest.raises(ConfigurationError, match="English alone"):
+        checkpoint.inspect(Engine(model=str(tmp_path)))
+
+
+@pytest.mark.parametrize("name", ["~no-such-user/model", "a" * 5_000])
+def test_a_name_that_no_folder_can_have_is_one_clear_line(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^--engine.model") as caught:
+        checkpoint.inspect(Engine(model=name))
+    assert len(str(caught.value)) < 600 and "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("chunk_s", "max_pause_s"), [(30.0, 30.0), (6.0, 1.0)])
 def test_windows_of_released_models_are_packed_full(chunk_s: float, max_pause_s: float) -> None:
     found = checkpoint.Checkpoint("m", "voxtral", "r", chunk_s, "vllm")

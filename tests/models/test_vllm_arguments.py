@@ -16,21 +16,20 @@ from pipeline.tasks.transcribe import fingerprint
 from tests.conftest import DEMO
 
 IN_OUT = ["--input", "in", "--output", "out"]
-SPECULATIVE = '{"method": "ngram", "num_speculative_tokens": 3}'
+OVERRIDES = '{"max_position_embeddings": 4096, "name": "a b"}'
 
 
 def test_flags_and_yaml_say_the_same(tmp_path: Path) -> None:
-    flags = ["--engine.vllm", "kv-cache-dtype=fp8", "--engine.vllm", f"speculative_config={SPECULATIVE}"]
+    flags = ["--engine.vllm", "kv-cache-dtype=fp8", "--engine.vllm", f"hf_overrides={OVERRIDES}"]
     flags += ["--engine.vllm", "max_num_batched_tokens=4096"]
     path = tmp_path / "job.yaml"
     path.write_text(
-        "engine:\n  vllm:\n    kv_cache_dtype: fp8\n    max_num_batched_tokens: 4096\n"
-        f"    speculative_config: {SPECULATIVE}\n"
+        f"engine:\n  vllm:\n    kv_cache_dtype: fp8\n    max_num_batched_tokens: 4096\n    hf_overrides: {OVERRIDES}\n"
     )
     said = [command_line.load([*IN_OUT, *more]) for more in (flags, ["--config", str(path)])]
     wanted = {
         "kv_cache_dtype": "fp8",
-        "speculative_config": {"method": "ngram", "num_speculative_tokens": 3},
+        "hf_overrides": {"max_position_embeddings": 4096, "name": "a b"},
         "max_num_batched_tokens": 4096,
     }
     assert [settings.engine.vllm_arguments for settings in said] == [wanted, wanted]
@@ -55,6 +54,7 @@ def test_what_is_no_pair_is_refused(pairs: tuple[str, ...], reason: str) -> None
         ("dtype=float16", r"--engine.vllm dtype: is set by --engine.dtype"),
         ("tokenizer_mode=hf", "the job depends on what it is"),
         ("data_parallel_rank=1", "the job depends on what it is"),
+        ('speculative_config={"method": "ngram"}', "the job depends on what it is"),
         ("quantisation=fp8", r"vLLM \S+ has no such argument \(did you mean quantization\?\)"),
     ],
 )

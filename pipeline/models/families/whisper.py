@@ -17,6 +17,7 @@ from pipeline.schema import SAMPLE_RATE_HZ
 
 CHUNK_S = 30.0
 START, TASK, TRANSLATE, NO_TIMES = "<|startoftranscript|>", "<|transcribe|>", "<|translate|>", "<|notimestamps|>"
+ENGLISH_VOCABULARY = 51_864  # tokens of the models of English alone; the others have more
 NO_SPEECH = ("<|nospeech|>", "<|nocaptions|>")  # large-v3's name for it, and that of the earlier ones
 
 
@@ -76,8 +77,14 @@ def matches(files: Files) -> bool:
 
 
 def limits(files: Files) -> Limits:
-    """Its preprocessor says how long a chunk is, and its decoder takes few tokens."""
+    """Its preprocessor says how long a chunk is, and its decoder takes few tokens.
+
+    Raises:
+        ConfigurationError: it knows English alone: the tokens that prompts are made of were not trained.
+    """
     config, preprocessor = files.read("config.json"), files.read("preprocessor_config.json")
+    if config.get("vocab_size") == ENGLISH_VOCABULARY:
+        raise ConfigurationError("--engine.model: this Whisper knows English alone; take one without .en in its name")
     return Limits(preprocessor.get("chunk_length"), config.get("max_target_positions"))
 
 

@@ -24,7 +24,7 @@ from pipeline.models.runtimes.batches import Batches, Continuation, Prompt
 from pipeline.schema import SAMPLE_RATE_HZ
 from pipeline.settings import Engine, Settings
 
-# Prompts that are decoded together at most, each until the last of them ends. See docs/models.md.
+# Prompts that are decoded together at most, each until the last of them ends. See docs/operations.md.
 LARGEST_BATCH = 8
 
 

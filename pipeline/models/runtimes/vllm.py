@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import fields
 from importlib import metadata
@@ -26,6 +27,7 @@ from pipeline.models.padding import PadOnce
 from pipeline.models.protocol import (
     Chat,
     ContextError,
+    DeadModelError,
     Hypothesis,
     LanguageScorer,
     Reply,
@@ -55,12 +57,11 @@ def prompts_of(checkpoint: Checkpoint) -> type[Prompts]:
 
 
 def arguments(settings: Settings, checkpoint: Checkpoint, demand: Demand) -> dict[str, Any]:
-    """What vLLM is started with, by its own names. What it says, and that it ends with this process, is set in the
-    environment.
+    """What vLLM is started with, by its own names, for a demand that fits the context. What it says, and that it ends
+    with this process, is set in the environment.
 
     Raises:
-        ConfigurationError: max_model_len is less than the demand's audio needs, or an argument that the user passes is
-            refused.
+        ConfigurationError: an argument that the user passes is refused.
     """
     engine, verbose, prompts = settings.engine, settings.verbose, prompts_of(checkpoint)
     os.environ["VLLM_LOGGING_LEVEL"] = "INFO" if verbose else "ERROR"
@@ -70,11 +71,6 @@ def arguments(settings: Settings, checkpoint: Checkpoint, demand: Demand) -> dic
     padded_s = math.ceil(demand.audio_s / checkpoint.chunk_s) * checkpoint.chunk_s
     # Memory profiling assumes one recording of this length: no longer than a request needs.
     needed = math.ceil((prompts.context(padded_s) + demand.text_tokens) / 128) * 128
-    if engine.max_model_len and engine.max_model_len < prompts.context(padded_s) + SHORTEST_LIMIT:
-        raise ConfigurationError(
-            f"--engine.max-model-len {engine.max_model_len}: windows of {padded_s:g} s take"
-            f" {prompts.context(padded_s)} tokens, and text some more"
-        )
     max_model_len = engine.max_model_len or min(needed, checkpoint.max_context or needed)
     return {
         "model": checkpoint.model,
@@ -97,7 +93,8 @@ def arguments(settings: Settings, checkpoint: Checkpoint, demand: Demand) -> dic
         "enforce_eager": on_cpu,
         # Some models would profile memory with minutes of audio (MOSS: 90), or with videos.
         "limit_mm_per_prompt": {
-            "audio": {"count": demand.audios, "length": math.ceil(padded_s * SAMPLE_RATE_HZ)},
+            # vLLM takes no length of 0: without audio, a chunk that never comes.
+            "audio": {"count": demand.audios, "length": math.ceil((padded_s or checkpoint.chunk_s) * SAMPLE_RATE_HZ)},
             "image": 0,
             "video": 0,
         },
@@ -167,13 +164,15 @@ class VllmModel:
         """
         audio = self._padded(request)
         prompt = asking(self._prompts, request, audio)
+        if (room := self._context - len(prompt)) < SHORTEST_LIMIT:
+            raise RequestError(f"a prompt of {len(prompt)} tokens leaves no room for a text in {self._context}")
         most, pads = max_tokens(request.duration_s, self._max_tokens_per_s), frozenset[int]()
         if isinstance(self._prompts, Frames):
             most, pads = self._prompts.frames(audio) - len(prompt) - 1, self._prompts.pads
         params = self._vllm.SamplingParams(
             temperature=request.temperature,
             seed=0 if request.temperature else None,
-            max_tokens=min(most, self._context - len(prompt)),
+            max_tokens=min(most, room),
             logprobs=0,
             # pads repeat themselves
             repetition_detection=None if pads else self._vllm.sampling_params.RepetitionDetectionParams(**LOOP),
@@ -245,12 +244,19 @@ class VllmModel:
                 priority=priority,
             ):
                 if output.finished:
-                    return output
+                    break
+            else:
+                raise RequestError("vLLM ended the request without an answer")
         except Exception as error:
             if self._llm.errored:
                 raise  # all of vLLM failed, not this request
             raise RequestError(f"{type(error).__name__}: {error}") from error
-        raise RequestError("vLLM ended the request without an answer")
+        reason = output.outputs[0].finish_reason
+        if reason == "abort":  # nobody here aborts a request: vLLM is shutting down
+            raise DeadModelError("vLLM was told to end")
+        if reason == "error":  # a text that was cut, or none at all
+            raise RequestError("vLLM failed within the request")
+        return output
 
 
 def version() -> str | None:
@@ -278,4 +284,15 @@ def check(engine: Engine) -> None:
                 raise ConfigurationError(f"--engine.vllm {name}: vLLM {version()} has no such argument ({hint})")
 
 
-RUNTIME = Runtime(version=version, start=VllmModel, uses_gpus=True, check=check)
+def refusal(schema: Mapping[str, Any]) -> str | None:
+    """Why no answer can follow a JSON Schema, in the words of what makes vLLM's grammars; None where one can, or where
+    it is not installed."""
+    with suppress(ImportError):
+        from llguidance import LLMatcher
+
+        grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema), defaults={"whitespace_flexible": True})
+        return " ".join(LLMatcher.validate_grammar(grammar).split()) or None
+    return None
+
+
+RUNTIME = Runtime(version=version, start=VllmModel, uses_gpus=True, check=check, refusal=refusal)

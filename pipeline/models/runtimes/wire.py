@@ -177,9 +177,11 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """When a server wants to be asked again, in seconds; None where it does not say."""
     said = headers.get("retry-after", "")
     with suppress(ValueError):
-        seconds = (
-            float(said) if said[:1].isdigit() else (parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds()
-        )
+        if said[:1].isdigit():
+            seconds = float(said)
+        else:
+            when = parsedate_to_datetime(said)
+            seconds = ((when if when.tzinfo else when.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
         return min(max(0.0, seconds), MOST_RETRY_AFTER_S) if math.isfinite(seconds) else None
     return None
 

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from bench import counting
 from pipeline.models import checkpoint, demand
-from pipeline.models.protocol import Request
+from pipeline.models.protocol import DeadModelError, Request, RequestError
 from pipeline.models.runtimes.vllm import CPU_BLOCK_SIZE, VllmModel
 from pipeline.settings import Engine, Language, Settings
 from tests.conftest import DEMO
@@ -47,6 +51,25 @@ def test_a_question_computes_no_audio_again(tmp_path: Path, monkeypatch: pytest.
     assert len(windows) <= counts.encoder_runs <= 1.05 * len(windows)
     # The audio's 75 tokens and what stands before them lie in two blocks and a part of a third.
     assert 0.9 <= counts.cached_tokens / (len(windows) * 2 * CPU_BLOCK_SIZE) <= 1.0
+
+
+@pytest.mark.parametrize(("reason", "error"), [("abort", DeadModelError), ("error", RequestError), ("stop", None)])
+def test_a_text_that_was_cut_is_no_text(reason: str, error: type[Exception] | None) -> None:
+    """vLLM ends such requests with what there is so far, and raises nothing."""
+    ended = SimpleNamespace(finished=True, outputs=[SimpleNamespace(finish_reason=reason, text="half a")])
+
+    async def generate(*_: object, **__: object) -> AsyncIterator[SimpleNamespace]:
+        yield ended
+
+    model: Any = VllmModel.__new__(VllmModel)
+    model._llm, model._ids = SimpleNamespace(generate=generate, errored=False), itertools.count()
+    model._vllm = SimpleNamespace(sampling_params=SimpleNamespace(RequestOutputKind=SimpleNamespace(FINAL_ONLY=1)))
+    answering = model._answer({}, SimpleNamespace(), 0)
+    if error:
+        with pytest.raises(error):
+            asyncio.run(answering)
+    else:
+        assert asyncio.run(answering) is ended
 
 
 @pytest.mark.slow

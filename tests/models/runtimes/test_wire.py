@@ -64,3 +64,17 @@ def test_calls_are_a_list_whatever_the_model_wrote(name: str, arguments: str) ->
     assert said.calls is not None
     (found,) = json.loads(said.calls)
     assert found.keys() == {"name", "arguments"} and found["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"),
+    [
+        ("7", 7.0),
+        ("soon", None),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00 -0000", 0.0),
+    ],
+)
+def test_when_to_ask_again(said: str, seconds: float | None) -> None:
+    assert wire.retry_after_s({"retry-after": said}) == seconds

@@ -19,6 +19,7 @@ from pipeline.flow.tracker import GatheringActor
 from pipeline.models.checkpoint import inspect
 from pipeline.models.demand import Demand
 from pipeline.models.protocol import Model
+from pipeline.models.runtimes import vllm
 from pipeline.settings import Engine, Segmentation
 from pipeline.tasks.ask.settings import AskSettings
 from pipeline.tasks.ask.task import Asking
@@ -226,3 +227,14 @@ def test_a_recording_in_parts(ask: Any) -> None:
     wanted = [str(max(DIGITS[x["language"]].index(word) for word in x["reference"].split())) for x in long]
     assert any(len(row["parts"] or []) > 1 for row in answers)
     assert share([row["answer"] for row in answers], wanted) >= 0.6
+
+
+def test_an_engine_starts_for_transcripts() -> None:
+    """vLLM takes no audio of length 0. As far as it goes without loading the model once more."""
+    settings = AskSettings(input="in", output="out", question=("Who?",), over="transcripts", engine=ENGINE)
+    task, found = Asking(settings), inspect(ENGINE)
+    given = vllm.arguments(task.fit(settings, found), found, task.demand(settings, found))
+    import vllm as package
+
+    config = package.AsyncEngineArgs(**given).create_engine_config()
+    assert config.model_config.max_model_len == found.max_context
