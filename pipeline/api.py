@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import planning, run
+from pipeline import command_line, planning, run
 from pipeline.errors import ConfigurationError
 from pipeline.ledger import parts
 from pipeline.ledger.newest import Newest
@@ -38,7 +38,7 @@ class Result:
     def transcripts(self) -> pa.Table:
         """The newest published transcript of every recording below the output, whichever run wrote it, in memory.
 
-        Without columns that only some of the runs have: those of manifests.
+        Without the columns of manifests that only some of the runs have, or with other types.
 
         Raises:
             LookupError: there are none.
@@ -65,6 +65,7 @@ class Result:
             places = newest.keys[name]["place"].combine_chunks()
             found.append(rows.filter(pc.is_in(rows["place"], value_set=places)))
         columns = [name for name in found[-1].column_names if all(name in rows.column_names for rows in found)]
+        columns = [name for name in columns if _have_one_type([rows.field(name) for rows in found])]
         return pa.concat_tables([rows.select(columns) for rows in found], promote_options="permissive")
 
 
@@ -81,7 +82,7 @@ def transcribe(settings: Settings | None = None, log: Log | None = None, **facts
         JobError: the engines, the cluster or the output broke down. What was finished is kept, and the same call
             resumes it.
     """
-    return _done(settings or _made(Settings, facts), log)
+    return _done(_made(Settings, settings, facts), log)
 
 
 def ask(settings: AskSettings | None = None, log: Log | None = None, **facts: Any) -> Result:
@@ -91,14 +92,26 @@ def ask(settings: AskSettings | None = None, log: Log | None = None, **facts: An
 
     For the rest, and what is raised, see `transcribe`.
     """
-    return _done(settings or _made(AskSettings, facts), log)
+    return _done(_made(AskSettings, settings, facts), log)
 
 
-def _made(kind: type[Made], facts: Mapping[str, Any]) -> Made:
-    settings = kind(**facts)
+def _made(kind: type[Made], settings: Made | None, facts: Mapping[str, Any]) -> Made:
+    if settings and facts:
+        raise ConfigurationError(f"{', '.join(facts)}: is given beside settings; give either settings or their values")
+    if settings:
+        return settings
+    settings = command_line.given(kind, facts)
     if settings.config:
         raise ConfigurationError(f"config {settings.config}: only the command line reads a file; give what it has")
     return settings
+
+
+def _have_one_type(fields: Sequence[pa.Field]) -> bool:
+    try:
+        pa.unify_schemas([pa.schema([one]) for one in fields], promote_options="permissive")
+    except pa.ArrowException:
+        return False
+    return True
 
 
 def _done(settings: Settings, log: Log | None) -> Result:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +37,7 @@ REASONS = {
     "int_from_float": "must be a whole number",
     "float_parsing": "must be a number",
     "float_type": "must be a number",
+    "finite_number": "must be a finite number",
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
     "string_type": "must be text",
@@ -61,7 +62,8 @@ def load(arguments: Sequence[str], kind: type[Job] = Settings) -> Job:
         source(args=list(arguments))
     except SettingsError as error:  # quotes or brackets that have no end
         raise ConfigurationError(f"{error} (see --help)") from error
-    path = source.env_vars.get("config") or os.environ.get(variable_of(kind, "config"))
+    named = {name.upper(): value for name, value in os.environ.items()}  # pydantic takes either case
+    path = source.env_vars.get("config") or named.get(variable_of(kind, "config"))
     content = _content(Path(path)) if path and "config" in kind.model_fields else {}
     problems = [f"--config {path}: {problem}" for problem in _unknown_keys(content, settings)]
     problems += _unknown_variables(kind, settings)
@@ -71,9 +73,30 @@ def load(arguments: Sequence[str], kind: type[Job] = Settings) -> Job:
     try:
         return kind(_cli_settings_source=source)  # pyright: ignore[reportCallIssue]
     except ValidationError as error:
-        raise ConfigurationError("; ".join(_explain(error, kind, settings, source.env_vars, str(path)))) from error
+
+        def place(key: str) -> str:
+            in_file = f"--config {path}: {key}"
+            return flag_of(key) if key in source.env_vars else _variable(kind, key) or in_file
+
+        raise ConfigurationError(_explain(error, settings, place, flag_of)) from error
     finally:
         OF_FILE.reset(of_file)
+
+
+def given(kind: type[Job], facts: Mapping[str, Any]) -> Job:
+    """A job's settings from Python: by name, groups as mappings; and those of the environment.
+
+    Raises:
+        ConfigurationError: as `load`.
+    """
+    try:
+        return kind(**facts)
+    except ValidationError as error:
+
+        def place(key: str) -> str:
+            return key if key.partition(".")[0] in facts else _variable(kind, key) or key
+
+        raise ConfigurationError(_explain(error, list(settings_of(kind)), place, str)) from error
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -115,30 +138,28 @@ def _unknown_variables(kind: type[JobSettings], settings: Sequence[Setting]) -> 
             yield f"{name} in the environment is no setting ({did_you_mean(meant and variable_of(kind, meant))})"
 
 
+def _variable(kind: type[JobSettings], key: str) -> str | None:
+    """The environment variable that holds a setting, where there is one."""
+    name = variable_of(kind, key)
+    return name if name in map(str.upper, os.environ) else None
+
+
 def _explain(
-    error: ValidationError,
-    kind: type[JobSettings],
-    settings: Sequence[Setting],
-    flags: Mapping[str, Any],
-    path: str,
-) -> list[str]:
-    """A line for each wrong setting: where it was given, its value, what is wrong with it."""
+    error: ValidationError, settings: Sequence[Setting], place: Callable[[str], str], name: Callable[[str], str]
+) -> str:
+    """What is wrong with each setting: the `place` where it was given, or the `name` of one that is missing; its value;
+    the reason."""
     by_key, found = {each.key: each for each in settings}, dict[str, list[str]]()
     for problem in error.errors():
         parts = [str(part) for part in problem["loc"]]
         key = next((".".join(parts[:end]) for end in (2, 1) if ".".join(parts[:end]) in by_key), ".".join(parts))
         if problem["type"] == "missing":
-            found.setdefault(key, []).append(f"{flag_of(key)} is missing")
+            found.setdefault(key, []).append(f"{name(key)} is missing")
             continue
-        place = f"--config {path}: {key}"
-        if key in flags:
-            place = flag_of(key)
-        elif variable_of(kind, key) in map(str.upper, os.environ):
-            place = variable_of(kind, key)
         value = "" if problem["type"] in ("value_error", "too_short") else f" {redacted(str(problem['input'])):.80}"
         if problem["type"] != "too_short" or key not in found:  # a list whose values are wrong is empty, too
-            found.setdefault(key, []).append(f"{place}{value}: {_reason(problem, by_key.get(key))}")
-    return list(dict.fromkeys(line for lines in found.values() for line in lines))
+            found.setdefault(key, []).append(f"{place(key)}{value}: {_reason(problem, by_key.get(key))}")
+    return "; ".join(dict.fromkeys(line for lines in found.values() for line in lines))
 
 
 def _reason(problem: ErrorDetails, setting: Setting | None) -> str:

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from pipeline.api import Result, ask, transcribe
@@ -11,6 +12,7 @@ from pipeline.command_line import load
 from pipeline.errors import ConfigurationError
 from pipeline.settings import Settings
 from tests.conftest import DEMO, ROOT, tone, write_wav
+from tests.ledger.test_parts import begin, finish, part
 
 EXAMPLES = re.findall(r"```python\n(.*?)```", (ROOT / "docs/python.md").read_text("utf-8"), re.S)
 
@@ -67,6 +69,46 @@ def test_what_is_given_counts_before_the_environment(tmp_path: Path, monkeypatch
     assert (loaded.output, loaded.limit, loaded.run_id) == ("out", 3, "named"), "flags, environment, file"
     with pytest.raises(ConfigurationError, match="only the command line reads a file"):
         transcribe(input="in", output="out", config=f"{tmp_path}/job.yaml")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"limit": 0}, "limit 0: must be at least 1"),
+        ({"engine": {"count": "many"}}, "engine.count many: must be a whole number"),
+        ({"inputs": "in"}, "inputs"),
+        ({"output": None}, "output None: must be text"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(wrong: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {"input": "in", "output": "out"} | wrong
+    with pytest.raises(ConfigurationError, match=f"^{said}"):
+        transcribe(**given)
+    monkeypatch.setenv("VOXTRAL_PRICE_PER_ENGINE_HOUR", "dear")
+    with pytest.raises(ConfigurationError, match=r"VOXTRAL_PRICE_PER_ENGINE_HOUR dear: must be a number"):
+        transcribe(input="in", output="out")
+    with pytest.raises(ConfigurationError, match=r"^input is missing; output is missing$"):
+        monkeypatch.delenv("VOXTRAL_PRICE_PER_ENGINE_HOUR")
+        transcribe()
+
+
+def test_settings_or_their_values() -> None:
+    with pytest.raises(ConfigurationError, match=r"^limit, dry_run: is given beside settings"):
+        transcribe(Settings(input="in", output="out"), limit=3, dry_run=True)
+
+
+def test_a_manifests_column_of_other_types_is_left_out(tmp_path: Path) -> None:
+    """One night customers were texts, the next one numbers."""
+    for name, customer in (("a", "Ann"), ("b", 5)):
+        run, tables = begin(str(tmp_path), name, started_at=name), part(name)
+        own = {"customer": [customer], "agent": ["x"]}
+        transcripts = tables["transcripts"]
+        for column, values in own.items():
+            transcripts = transcripts.append_column(column, pa.array(values))
+        run.write(tables | {"transcripts": transcripts})
+        finish(run, at=name)
+    found = Result(str(tmp_path), None).transcripts()
+    assert found["agent"].to_pylist() == ["x", "x"] and "customer" not in found.column_names
 
 
 def test_what_is_wrong_is_an_exception(tmp_path: Path) -> None:

@@ -169,10 +169,10 @@ def test_tools_groups_and_parts(shared_ray: None, folder: Path, scripted: Script
     done = run(folder, *arguments, *answering(folder, scripted, answer))
     outcomes = {row["place"].rsplit("/", 1)[-1]: (row["outcome"], row["failure_code"]) for row in done.recordings}
     assert outcomes == {
-        'group:"pair"': ("ok", None),
+        "group:pair": ("ok", None),
         "long.wav": ("ok", None),
         "group:7": ("failed", "empty_file"),
-        'group:"many"': ("failed", "invalid_row"),
+        "group:many": ("failed", "invalid_row"),
     }
     (long,) = [row for row in done.recordings if row["uri"].endswith("long.wav")]
     assert long["part_count"] >= 2 and long["duration_s"] == pytest.approx(length_s, abs=0.1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from pipeline.sources.manifest import OURS, Entry, Manifest
 
 RENAMED = "manifest_"  # begins the name of a column that one of ours has
+JSON_TEXT = {b"values": b"json"}  # metadata of the field of a column that is kept as JSON text
 
 
 class ColumnTypes:
@@ -75,13 +77,33 @@ class Columns:
         """The columns for some of the entries."""
         if not self._own:
             return no_columns(len(entries))
-        return pa.table({own: self._column(entries, *source) for own, source in self._own.items()})
+        columns = {own: self._column(entries, *source) for own, source in self._own.items()}
+        marks = [JSON_TEXT if type_ is None else None for _, type_ in self._own.values()]
+        fields = [pa.field(own, found.type, metadata=m) for (own, found), m in zip(columns.items(), marks, strict=True)]
+        return pa.Table.from_arrays(list(columns.values()), schema=pa.schema(fields))
 
     def _column(self, entries: Sequence[Entry], name: str, type_: pa.DataType | None) -> pa.Array:
         values = [entry.values.get(name) for entry in entries]
         if type_ is not None:
             return pa.array(values, pa.string() if pa.types.is_null(type_) else type_)
         return pa.array([None if value is None else json.dumps(value, default=str) for value in values], pa.string())
+
+
+def plain(table: pa.Table, name: str) -> list[Any]:
+    """The values of a column as the manifest has them, whatever type its other rows gave it: 5 where others made 5.0 or
+    JSON text of it. NaN is no value, and bytes are text."""
+    values = table[name].to_pylist()
+    if (table.schema.field(name).metadata or {}).items() >= JSON_TEXT.items():
+        values = [None if value is None else json.loads(value) for value in values]
+    return [_plain(value) for value in values]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, float):
+        return None if math.isnan(value) else int(value) if value.is_integer() else value
+    return value
 
 
 def no_columns(rows: int) -> pa.Table:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import chain, islice
@@ -18,11 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.schema import RECORDING, FailureCode
+from pipeline.sources.columns import plain
 from pipeline.sources.kept import take
 from pipeline.sources.listing import Listing
 
 GROUP_ID = "group_id"  # the manifest's column
-NO_GROUP = (None, "", '""')  # the last one in a column of values of several types, which is JSON text
+NO_GROUP = (None, "")
+WHAT, RANGE = ("recording_id", "content_version"), ("range_start_s", "range_end_s")
 MEMBERS = pa.field("members", pa.list_(pa.struct(list(RECORDING))))
 
 Row = dict[str, Any]
@@ -38,8 +39,8 @@ def collapse(found: Listing, most: int) -> Listing:
         return found
     first: list[int] = []  # positions of the rows that stay
     groups: dict[str, list[int]] = {}
-    for at, value in enumerate(found.extra[GROUP_ID].to_pylist()):
-        is_alone = value in NO_GROUP or (isinstance(value, float) and math.isnan(value))
+    for at, value in enumerate(plain(found.extra, GROUP_ID)):
+        is_alone = value in NO_GROUP
         if is_alone or str(value) not in groups:
             first.append(at)
         if not is_alone:
@@ -66,7 +67,8 @@ def largest(found: Listing) -> int:
 
 def _group(group: str, members: Sequence[Row], most: int) -> Row:
     """What a group's row says in place of its first recording's."""
-    contents = [[row["recording_id"], row["content_version"]] for row in members]
+    # An id of the manifest's own does not tell the range.
+    contents = [[row[n] for n in (*WHAT, *(RANGE if row[RANGE[0]] or row[RANGE[1]] else ()))] for row in members]
     digest = hashlib.sha256(json.dumps([group, contents]).encode()).hexdigest()[:24]
     failure: Row = {"failure_code": None, "failure_detail": None}
     if len(members) > most:

@@ -67,7 +67,8 @@ class Ids:
 
 
 def _refused(row: Recording, made: str, own: _First, first: _First) -> Recording:
-    """A recording under an id that was made for it, since the one that it has is taken."""
+    """A recording under an id that was made for it, since the one that it has is taken. A failure that it has counts
+    more."""
     if first.uri == own.uri:
         detail = f"row {own.number} means the same recording as row {first.number}"
         detail += "; a recording_id of its own would tell them apart"
@@ -75,4 +76,6 @@ def _refused(row: Recording, made: str, own: _First, first: _First) -> Recording
         detail = f"row {own.number} has the recording_id of row {first.number}, {row.recording_id!r:.80},"
         detail += " which names another file"
     place, code = identity.place(row.uri, None, None, made), FailureCode.DUPLICATE_ID.value
+    if row.failure_code:
+        code, detail = row.failure_code, row.failure_detail
     return replace(row, recording_id=made, place=place, failure_code=code, failure_detail=detail)

@@ -36,8 +36,8 @@ from pipeline.sources.walk import walk
 # What lies beside recordings in a bucket. Names that begin with "." or "_" are left out too; all else is a recording.
 NOT_RECORDINGS = (
     ".txt .json .jsonl .ndjson .csv .tsv .parquet .xml .yaml .yml .toml .log .md .html .pdf .srt .vtt .lrc .textgrid "
-    ".rttm .ctm .trn .jpg .jpeg .png .gif .webp .svg .zip .gz .tar .py .sh .md5 .sha256 "
-    ".safetensors .onnx .pt .npy .ipynb .claim .lock"
+    ".rttm .ctm .stm .trn .jpg .jpeg .png .gif .webp .svg .zip .gz .tar .py .sh .md5 .sha256 "
+    ".safetensors .onnx .pt .npy .ipynb .claim .lock .js .css"
 ).split()
 LOOKUPS_AT_ONCE, LOOKUPS_KEPT = 32, 1_024
 UNLISTED_NAMED = 20  # of the files that could not be looked at
@@ -118,7 +118,7 @@ def _from_folder(source: str, output: str, limit: int | None, kept: Kept) -> Lis
             continue
         if isinstance(info, str):
             skipped[info] += 1
-            unlisted += [f"{name} ({info})"][: UNLISTED_NAMED - len(unlisted)]
+            unlisted += [f"{_shown(name)} ({info})"][: UNLISTED_NAMED - len(unlisted)]
             continue
         if info["type"] != "file":
             continue
@@ -180,10 +180,14 @@ def _found(uri: str, info: Info) -> Recording:
     """The recording behind a file of a folder."""
     try:
         uri.encode()
-    except UnicodeEncodeError:  # a file name in another encoding
-        shown = uri.encode("utf-8", "backslashreplace").decode()
-        return _recording(shown, info, failure=(FailureCode.INVALID_ROW, "its name is not UTF-8"))
+    except UnicodeEncodeError:
+        return _recording(_shown(uri), info, failure=(FailureCode.INVALID_ROW, "its name is not UTF-8"))
     return _recording(uri, info)
+
+
+def _shown(name: str) -> str:
+    """The name of a file, which may be in another encoding, as text that can be written."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _info(uri: str) -> Info:

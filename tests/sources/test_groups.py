@@ -73,6 +73,12 @@ def test_a_group_changes_with_its_recordings_and_their_order(tmp_path: Path) -> 
     assert again[0]["content_version"] not in {row["content_version"] for row in found}
 
 
+def test_a_group_changes_with_the_ranges_of_recordings_that_have_ids(tmp_path: Path) -> None:
+    rows = [{"path": name, "group_id": 7, "recording_id": name} for name in "ab"]
+    every = [rows] + [[rows[0], rows[1] | {"start_s": start, "end_s": start + 9}] for start in (0.0, 1.0)]
+    assert len({collapsed(tmp_path, each)[0]["content_version"] for each in every}) == len(every)
+
+
 def test_a_group_with_a_row_that_cannot_be_used_fails_as_that_row(tmp_path: Path) -> None:
     rows = [{"path": "a", "group_id": 1}, {"path": "missing", "group_id": 1}, {"path": "b", "group_id": 2}]
     broken, fine = collapsed(tmp_path, rows)

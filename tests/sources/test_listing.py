@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from pipeline import store
 from pipeline.audio import fetch
 from pipeline.errors import ConfigurationError
+from pipeline.ledger import parts
 from pipeline.schema import RECORDING, FailureCode
 from pipeline.sources import listing
 from tests.conftest import tone, write_wav
@@ -243,6 +245,28 @@ def test_what_cannot_be_listed_is_named(folder: Path) -> None:
     assert len(rows(listed)) == 4
     assert listed.skipped["dangling link"] == listed.skipped["linked folder"] == 1
     assert f"{folder}/gone.wav (dangling link)" in listed.unlisted
+
+
+def test_a_name_in_another_encoding_can_be_written(tmp_path: Path) -> None:
+    write_wav(tmp_path / "in/a.wav", tone(0.1))
+    os.symlink(b"nowhere", os.fsencode(tmp_path / "in") + b"/M\xfcller")
+    (unlisted,) = listing.read(str(tmp_path / "in"), "out").unlisted
+    assert unlisted.endswith("M\\udcfcller (dangling link)")
+    assert json.loads(parts.to_json({"of a library": "\udcfc", "unlisted": [unlisted]}))["unlisted"] == [unlisted]
+
+
+def test_half_a_surrogate_pair_is_a_row_that_failed(folder: Path) -> None:
+    (found,) = rows(manifest_of(folder, {"uri": "a.wav", "language": "\ud800"}))
+    assert (found["failure_code"], "is not a language code" in found["failure_detail"]) == ("invalid_row", True)
+
+
+def test_the_id_of_another_row_hides_no_failure(folder: Path) -> None:
+    """Pages give no audio of rows that failed so."""
+    entries = [{"uri": name, "recording_id": "x"} for name in ("a.wav", "/elsewhere/private.wav")]
+    (folder / "ids.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    found = rows(listing.read(f"{folder}/ids.jsonl", "out", allow=[str(folder)]))
+    assert [row["failure_code"] for row in found] == [None, "invalid_row"]
+    assert len({row["recording_id"] for row in found}) == 2
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,6 @@ def filled(question: str, values: Mapping[str, Any]) -> str:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
     if isinstance(value, bool | list | tuple | Mapping):
         value = json.dumps(value, ensure_ascii=False, default=str)
     return str(value).encode("utf-8", "replace").decode()  # no half of a surrogate pair, which no tokenizer takes

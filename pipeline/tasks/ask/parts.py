@@ -174,8 +174,12 @@ def _of_group(row: Row, settings: Settings) -> Part:
                 detail = f"its recordings have more than {limit_s:g} s of speech together, which one prompt holds"
                 return _failed(FailureCode.CONTEXT_LIMIT, detail)
         if not own.windows:
-            code, detail = own.failure or (FailureCode.NO_SPEECH.value, "no speech was found in it")
-            return _failed(code, f"recording {number} of {len(members)}, {member['uri']}: {detail}")
+            own.failure = own.failure or (FailureCode.NO_SPEECH.value, "no speech was found in it")
+        if own.failure:
+            code, detail = own.failure
+            own.failure = code, f"recording {number} of {len(members)}, {member['uri']}: {detail}"
+            if not own.windows:
+                return _failed(*own.failure)
     code, detail = next((each.failure for each in found if each.failure), (None, None))
     audio = [each.audio() for each in found]
     durations = [each.facts.get("duration_s") or 0.0 for each in found]

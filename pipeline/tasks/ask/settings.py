@@ -12,7 +12,8 @@ from pipeline.settings import TEXTS, Settings
 from pipeline.tasks.ask import questions
 from pipeline.tasks.ask.questions import Questions
 
-ABOUT_TRANSCRIPTS = ("words", "speakers", "keep_texts", "engine.beams")  # keys of settings that mean nothing to answers
+# Keys of settings that mean nothing to answers.
+ABOUT_TRANSCRIPTS = ("words", "speakers", "keep_texts", "engine.beams", "language.translate")
 
 if TYPE_CHECKING:
     PresetName = str

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from pipeline import models
 from pipeline.errors import ConfigurationError
 from pipeline.flags import settings_of
 from pipeline.models import family, vllm_arguments
@@ -24,6 +25,7 @@ from pipeline.models.protocol import Model
 from pipeline.schema import RECORDING
 from pipeline.settings import Settings
 from pipeline.sources import groups, listing, manifest
+from pipeline.sources.columns import plain
 from pipeline.sources.kept import Keep
 from pipeline.sources.listing import Listing
 from pipeline.tasks.ask import numbers as answer_numbers
@@ -79,6 +81,11 @@ class Asking:
         for each in settings_of(type(settings)):
             if each.key in ABOUT_TRANSCRIPTS and attrgetter(each.key)(settings) != each.field.default:
                 raise ConfigurationError(f"{each.flag}: is about transcripts; leave it out")
+        for key, schema in self._schemas():
+            if why := models.refusal(checkpoint, schema):
+                raise ConfigurationError(
+                    f"task {self._questions.name}: {key}: {checkpoint.runtime} can make no answer follow it ({why})"
+                )
         found = family.family(checkpoint.family)
         longest_s, chunk_s = found.abilities.longest_chat_s or 0.0, checkpoint.chunk_s
         self._most_audios = found.abilities.audios_per_chat
@@ -169,6 +176,14 @@ class Asking:
     ) -> Mapping[str, Sequence[Row]]:
         return rows(recording, answers, self._questions, self._value, complete)
 
+    def _schemas(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """That answers must follow, by their keys in a task file."""
+        asked = self._questions
+        if asked.answer_schema:
+            yield "schema", asked.answer_schema
+        if asked.tool_choice != "auto":
+            yield "tools", values.calls_schema(asked.tools, asked.tool_choice)
+
     def _listed(self, settings: Settings, limit: int | None, keep: Keep | None) -> Listing:
         taken = {COLUMNS, *(name for schema in self.tables.values() for name in schema.names)}
         return listing.read(settings.input, settings.output, limit, settings.allow, sorted(taken), keep=keep)
@@ -198,8 +213,7 @@ class Asking:
             )
         if not wanted:
             return found
-        sources = [found.extra[name] if name in extra else found.recordings[name] for name in wanted]
-        given = zip(*(source.to_pylist() for source in sources), strict=True)
+        given = zip(*(plain(found.extra if name in extra else found.recordings, name) for name in wanted), strict=True)
         texts = [json.dumps(dict(zip(wanted, row, strict=True)), default=str) for row in given]
         table = found.recordings.append_column(COLUMNS, pa.array(texts, pa.string()))
         pairs = table.select(["content_version", COLUMNS]).to_pylist()

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
 
 import numpy as np
 import pyarrow as pa
@@ -59,19 +58,16 @@ def listing(output: str, limit: int | None, keep: Keep | None) -> Listing:
 
 def texts(output: str, recordings: pa.Table) -> Iterator[str | RecordingError | None]:
     """The text of each row of `listing`, in order; why there is none where storage does not give it."""
-    held: dict[Any, pa.ChunkedArray | RecordingError] = {}  # of one part
     for name, row in zip(recordings["part"].to_pylist(), recordings["row"].to_pylist(), strict=True):
-        if name not in held:
-            held = {name: _part(output, name)}
-        found = held[name]
-        yield found if isinstance(found, RecordingError) else found[row].as_py()
+        try:
+            yield _texts(output, name)[row].as_py()
+        except store.READ_ERRORS as error:
+            yield failure(store.failure_code(error), f"{name}: {store.explain(error)}")
 
 
-def _part(output: str, name: str) -> pa.ChunkedArray | RecordingError:
-    try:
-        return parts.read_part(output, name, ["text"])["text"]
-    except store.READ_ERRORS as error:
-        return failure(store.failure_code(error), f"{name}: {store.explain(error)}")
+@lru_cache(maxsize=1)  # a worker is given the recordings of a part in many blocks
+def _texts(output: str, name: str) -> pa.ChunkedArray:
+    return parts.read_part(output, name, ["text"])["text"]
 
 
 def _rows(output: str, name: str) -> pa.Table:

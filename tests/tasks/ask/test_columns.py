@@ -63,7 +63,6 @@ def test_other_braces_are_shown_with_their_place(question: str, wrong: str, plac
         (date(2026, 5, 1), "2026-05-01"),
         (["ü", 1], '["ü", 1]'),
         ({"when": date(2026, 5, 1)}, '{"when": "2026-05-01"}'),
-        (b"caf\xc3\xa9 \xff", "café \ufffd"),
         ("half \ud800", "half ?"),
     ],
 )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +228,26 @@ def test_a_value_of_another_type_needs_another_output(tmp_path: Path) -> None:
         f"--output {tmp_path}/out: the column value of its table answers is struct<n: int64> in this run, and string in"
         " earlier ones, so that the table could not be read as one: choose another --output"
     )
+
+
+@pytest.mark.parametrize(
+    ("schema", "why"),
+    [
+        ("properties: {tags: {type: array, uniqueItems: true}}", "uniqueItems"),
+        ("properties: {phone: {type: string, format: phone}}", "phone"),
+        ('properties: {code: {type: string, pattern: "(?=a)b"}}', "look-around"),
+        ("properties: {n: {type: integer}}", None),
+    ],
+)
+def test_what_no_answer_can_follow_ends_the_job_before_the_run(schema: str, why: str | None, tmp_path: Path) -> None:
+    for text, key in (
+        (f"schema:\n  type: object\n  {schema}\n", "schema"),
+        (f"tool_choice: required\ntools:\n- name: dial\n  parameters:\n    type: object\n    {schema}\n", "tools"),
+    ):
+        settings = wanted(**task_file(tmp_path, f'turns: ["Who?"]\n{text}'))
+        if why:
+            with pytest.raises(ConfigurationError, match=f"task own: {key}: vllm can make no answer .*{why}"):
+                Asking(settings).fit(settings, VOXTRAL)
+        else:
+            Asking(settings).fit(settings, VOXTRAL)
+        Asking(settings).fit(settings, replace(VOXTRAL, runtime="scripted"))
