@@ -38,6 +38,7 @@ NAMED = {".flac", ".g722", ".g723_1", ".g729", ".gsm", ".rco", ".sbc", ".sln", "
 INPUT_OPTIONS = {"format_whitelist": ",".join(FORMATS), "protocol_whitelist": "file", "threads": 1}
 FFPROBE = ["ffprobe", "-v", "error", *(word for name, x in INPUT_OPTIONS.items() for word in (f"-{name}", str(x)))]
 STDERR_LIMIT_BYTES = 1 << 20
+OUT_OF_MEMORY = ("Cannot allocate memory", "failed to map segment")  # ffmpeg's words, and the dynamic linker's
 CHUNK_BYTES = 1 << 16
 
 
@@ -84,7 +85,7 @@ def started(command: Sequence[str], limits: Audio, folder: Path) -> Iterator[sub
                 (resource.RLIMIT_FSIZE, STDERR_LIMIT_BYTES),
             ):
                 try:
-                    resource.prlimit(process.pid, kind, (limit, limit))
+                    resource.prlimit(process.pid, kind, (own := allowed(kind, limit), own))
                 except ProcessLookupError:  # it has ended already
                     break
         yield process
@@ -92,6 +93,12 @@ def started(command: Sequence[str], limits: Audio, folder: Path) -> Iterator[sub
         end(process)
         if process.stdout:
             process.stdout.close()
+
+
+def allowed(kind: int, limit: int) -> int:
+    """A limit, or the lower one that this process has, which it may not raise for those that it starts."""
+    _, most = resource.getrlimit(kind)
+    return limit if most == resource.RLIM_INFINITY else min(limit, most)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
@@ -114,14 +121,20 @@ def output(command: Sequence[str], limits: Audio, folder: Path) -> Iterator[byte
         while chunk := _read(process.stdout.fileno(), limits.stall_timeout_s, tool):
             yield chunk
         if (status := process.wait()) != 0:
-            complaint = last_complaint(folder)
-            if -status in (signal.SIGXCPU, signal.SIGXFSZ, signal.SIGKILL):
-                reason = f"{tool} passed audio.cpu_limit_s = {limits.cpu_limit_s}, or what it may complain"
-                raise RecordingError(FailureCode.DECODE_LIMIT, reason)
-            if "Cannot allocate memory" in complaint:
-                reason = f"{tool} wanted more than audio.memory_limit_mb = {limits.memory_limit_mb}"
-                raise RecordingError(FailureCode.DECODE_LIMIT, reason)
-            raise RecordingError(FailureCode.DECODE_ERROR, complaint or f"{tool} ended with status {status}")
+            error = f"{tool} ended with status {status}"
+            raise passed_limit(tool, status, limits, folder) or RecordingError(
+                FailureCode.DECODE_ERROR, last_complaint(folder) or error
+            )
+
+
+def passed_limit(tool: str, status: int, limits: Audio, folder: Path) -> RecordingError | None:
+    """The limit that a process in a folder ended for, by its status and what it complained; None where it was none."""
+    reason = None
+    if -status in (signal.SIGXCPU, signal.SIGXFSZ, signal.SIGKILL):
+        reason = f"{tool} passed audio.cpu_limit_s = {limits.cpu_limit_s}, or what it may complain"
+    elif any(words in last_complaint(folder) for words in OUT_OF_MEMORY):
+        reason = f"{tool} wanted more than audio.memory_limit_mb = {limits.memory_limit_mb}"
+    return RecordingError(FailureCode.DECODE_LIMIT, reason) if reason else None
 
 
 def printed(folder: Path) -> Iterator[list[float]]:

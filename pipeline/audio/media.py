@@ -60,6 +60,8 @@ def probe(path: Path, limits: Audio) -> Probe:
                 reason = f"ffprobe took more than {PROBE_TIMEOUT_S:.0f} s"
                 raise RecordingError(FailureCode.DECODE_LIMIT, reason) from error
             if process.returncode != 0:
+                if limit := confined.passed_limit("ffprobe", process.returncode, limits, name.parent):
+                    raise limit
                 reason = confined.last_complaint(name.parent) or "ffprobe does not recognise it"
                 raise RecordingError(FailureCode.NOT_MEDIA, reason)
     return told(json.loads(answer), path)

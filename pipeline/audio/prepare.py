@@ -103,7 +103,7 @@ def _windows(recording: Recording, settings: Settings) -> Iterator[Window | _Who
                     if whole
                     else media.decode(path, settings.audio, start_s, end_s, channel, flags=clock.flags)
                 )
-                for window in _channel(clock.counting(blocks), clock, stated_end_s, settings):
+                for window in _channel(clock.counting(blocks), clock, (stated_end_s, end_s), settings):
                     yield replace(window, channel=channel)
                 reached_s = max(reached_s, clock.end_s)
     except RecordingError as error:
@@ -118,9 +118,10 @@ def _is_whole_mix(recording: Recording, settings: Settings) -> bool:
 
 
 def _channel(
-    blocks: Iterable[np.ndarray], clock: _Clock, stated_end_s: float | None, settings: Settings
+    blocks: Iterable[np.ndarray], clock: _Clock, ends_s: tuple[float | None, float | None], settings: Settings
 ) -> Iterator[Window]:
     """The windows of one channel; where it holds no speech, one without samples; where it is broken, one that failed.
+    `ends_s` are those that the header states and that the manifest's range has.
 
     The last one carries `channel_speech_s` and `recording_flags`.
     """
@@ -142,14 +143,14 @@ def _channel(
         trouble = clock.failure
         if not trouble and clock.end_s == start_s:
             trouble = RecordingError(FailureCode.DECODE_ERROR, "ffmpeg found no audio samples in it")
-        trouble = trouble or _early_end(clock.end_s, stated_end_s, start_s, settings)
+        trouble = trouble or _early_end(clock.end_s, *ends_s, start_s, settings)
     except Exception as error:
         trouble = _fault(error)
     if not held and clock.end_s > start_s:
         held = Window(start_s=start_s, end_s=clock.end_s)
     if held and trouble:
         yield held
-    last = _failed(clock.end_s, stated_end_s, trouble) if trouble else held
+    last = _failed(clock.end_s, ends_s[0], trouble) if trouble else held
     assert last is not None
     yield replace(last, channel_speech_s=round(segmenter.speech_s, 3), recording_flags=sorted(clock.flags))
 
@@ -174,8 +175,11 @@ class _Clock:
             self.failure = error
 
 
-def _early_end(end_s: float, stated_end_s: float | None, start_s: float, settings: Settings) -> RecordingError | None:
-    if end_s - start_s >= settings.audio.max_duration_s and (stated_end_s is None or stated_end_s > end_s):
+def _early_end(
+    end_s: float, stated_end_s: float | None, range_end_s: float | None, start_s: float, settings: Settings
+) -> RecordingError | None:
+    last_s = stated_end_s if stated_end_s is not None else range_end_s
+    if end_s - start_s >= settings.audio.max_duration_s and (last_s is None or last_s > end_s + 1 / SAMPLE_RATE_HZ):
         limit = f"audio.max_duration_s = {settings.audio.max_duration_s:g}"
         return RecordingError(FailureCode.TOO_LONG, f"only the first {limit} seconds were transcribed")
     if timestamps.is_truncated(end_s - start_s, stated_end_s - start_s if stated_end_s is not None else None):

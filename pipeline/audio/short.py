@@ -80,17 +80,18 @@ class _Process:
     def answer(self, path: Path, limits: Audio) -> tuple[dict[str, object], bytes] | None:
         """What it says of a file, and the samples; None: nothing."""
         memory = limits.memory_limit_mb << 20
+        own = (
+            (resource.RLIMIT_CPU, min(CPU_LIMIT_S, limits.cpu_limit_s)),
+            (resource.RLIMIT_AS, memory),
+            (resource.RLIMIT_FSIZE, 0),
+        )
         wanted = {
             "formats": ",".join(confined.FORMATS),
             "rate_hz": SAMPLE_RATE_HZ,
             "max_s": MAX_S,
             "gap_s": timestamps.GAP_S,
             "late_s": media.LATE_S,
-            "limits": [
-                (resource.RLIMIT_CPU, min(CPU_LIMIT_S, limits.cpu_limit_s)),
-                (resource.RLIMIT_AS, memory),
-                (resource.RLIMIT_FSIZE, 0),
-            ],
+            "limits": [(kind, confined.allowed(kind, limit)) for kind, limit in own],
         }
         if time.monotonic() < self._rests_until:
             return None

@@ -26,6 +26,6 @@ def as_list(cls: type[BaseModel], value: Any, info: ValidationInfo) -> Any:
 class Section(BaseModel):
     """Settings that belong together."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     _lists = field_validator("*", mode="before")(as_list)

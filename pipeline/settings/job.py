@@ -25,6 +25,7 @@ class JobSettings(BaseSettings):
     model_config = SettingsConfigDict(
         frozen=True,
         extra="forbid",
+        allow_inf_nan=False,  # reports are JSON
         use_attribute_docstrings=True,
         enable_decoding=False,  # `as_list` does it
         cli_kebab_case=True,

@@ -27,7 +27,8 @@ def primary_language(tag: Any) -> LanguageAlpha2:
     except (AttributeError, ValidationError) as error:
         named = pycountry.languages.get(name=str(tag).strip().title())
         wanted = getattr(named, "alpha_2", "use ISO 639-1, such as en")
-        raise ValueError(f"{tag!s:.80} is not a language code: {wanted}") from error
+        shown = str(tag).encode("utf-8", "backslashreplace").decode()
+        raise ValueError(f"{shown:.80} is not a language code: {wanted}") from error
 
 
 LanguageCode = Annotated[LanguageAlpha2, BeforeValidator(primary_language)]

@@ -20,7 +20,7 @@ class Audio(Section):
     """ffmpeg is stopped after this long without a byte of output. [seconds]"""
     cpu_limit_s: int = Field(default=1_800, gt=0)
     """CPU time one ffmpeg may use for one recording. [seconds]"""
-    memory_limit_mb: int = Field(default=1_024, ge=256)
+    memory_limit_mb: int = Field(default=1_024, ge=512)
     """Address space one ffmpeg may use. [MB]"""
     max_object_gb: float = Field(default=20.0, gt=0)
     """An object of more than this is not fetched: it is reported as too_large. [GB]"""

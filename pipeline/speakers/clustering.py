@@ -10,7 +10,7 @@ LINKED = 0.06  # above it: first groups are merged while all of their embeddings
 TYPICAL = 0.5  # share of a speaker's embeddings, those nearest to the mean: others are of two voices, or of noise
 TYPICAL_VOICES = 6  # at least
 # A speaker with less, of windows that overlap by half, is noise or a mixture of others: this times the square root of
-# how many there are: 3 windows of one minute, 5 of three, 28 of an hour, 88 of ten.
+# how many there are: 4 windows of one minute, 7 of three, 28 of an hour, 88 of ten.
 RARE = 0.4
 # Long recordings are first brought down to so many groups of alike neighbours: 2000 embeddings are 25 minutes.
 CHUNK = 2000

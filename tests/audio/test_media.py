@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import struct
 import subprocess
+import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from pipeline.audio import confined, media, timestamps
 from pipeline.errors import ConfigurationError, RecordingError
 from pipeline.schema import FailureCode
 from pipeline.settings import Audio
-from tests.conftest import CANARY, DEMO, ffmpeg, hostile_files, tone, write_wav
+from tests.conftest import CANARY, DEMO, ROOT, ffmpeg, hostile_files, tone, write_wav
 
 LIMITS = Audio()
 GOOD = sorted(
@@ -193,6 +195,33 @@ def test_limits_stop_ffmpeg(tmp_path: Path) -> None:
 
 def seconds_with(path: Path, limits: Audio) -> float:
     return sum(len(block) for block in media.decode(path, limits)) / 16_000
+
+
+def test_a_limit_that_stops_the_look_is_told_as_such(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "a.wav", tone(1.0))
+    tiny = Audio.model_construct(**{**LIMITS.model_dump(), "memory_limit_mb": 32})
+    with pytest.raises(RecordingError, match=r"audio.memory_limit_mb = 32") as caught:
+        media.probe(path, tiny)
+    assert caught.value.code == FailureCode.DECODE_LIMIT
+
+
+def test_a_lower_limit_of_our_own_is_kept() -> None:
+    """A service or a batch system may have set it, and nobody may raise it."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        path = write_wav(Path(folder) / "a.wav", tone(1.0))
+        code = f"""
+import os, resource
+from pathlib import Path
+from pipeline.audio import media
+from pipeline.settings import Audio
+resource.setrlimit(resource.RLIMIT_CPU, (30, 30))
+if not os.getuid():  # who may do all, but for this
+    os.setresuid(65534, 65534, 65534)
+print(media.probe(Path({str(path)!r}), Audio(cpu_limit_s=600)).duration_s)
+"""
+        said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+        assert said.stdout.strip() == "1.0", said.stderr
 
 
 def test_a_reader_that_leaves_early_leaves_no_process(tmp_path: Path) -> None:

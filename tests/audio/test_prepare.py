@@ -15,9 +15,9 @@ from pipeline.audio import media, short
 from pipeline.audio import prepare as preparing
 from pipeline.errors import RecordingError
 from pipeline.schema import RECORDING, WINDOW, FailureCode
-from pipeline.settings import Segmentation, Settings
+from pipeline.settings import Audio, Segmentation, Settings
 from tests import hostile
-from tests.conftest import DEMO, tone, write_wav
+from tests.conftest import DEMO, ffmpeg, tone, write_wav
 
 SETTINGS = Settings(input="in", output="out", segmentation=Segmentation(max_window_s=6.0, max_pause_s=2.0))
 
@@ -128,6 +128,15 @@ def test_a_recording_past_the_limit_is_partly_done(speech_wav: Callable[..., Pat
     *heard, lacking = prepare(brief, uri=str(speech_wav()))
     assert heard[-1]["end_s"] <= 1.5
     assert lacking["failure_code"] == FailureCode.TOO_LONG
+
+
+def test_a_range_as_long_as_the_limit_is_complete(speech_wav: Callable[..., Path], tmp_path: Path) -> None:
+    """Also in a format that does not state its duration."""
+    ffmpeg("-stream_loop", "3", "-i", speech_wav(), tmp_path / "a.mp3")
+    settings = SETTINGS.model_copy(update={"audio": Audio(max_duration_s=2.0)})
+    for end_s, code in ((3.0, None), (3.5, "too_long")):
+        found = prepare(settings, uri=f"{tmp_path}/a.mp3", range_start_s=1.0, range_end_s=end_s)
+        assert found[-1]["failure_code"] == code
 
 
 def test_what_was_decoded_before_a_failure_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
