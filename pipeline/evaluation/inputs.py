@@ -82,7 +82,7 @@ def prepare(wanted: Evaluation) -> Input:
     known = {part.config: corpus.counts.get((part.config, wanted.split)) for part in corpora}
     facts |= {
         "split": wanted.split,
-        "published": corpus.published,
+        "published": corpus.published if wanted.split == "test" else None,
         "sample": wanted.sample,
         "one_per_sentence": wanted.one_per_sentence,
         "manifest": manifest.uri,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
 from pipeline.errors import ConfigurationError
 from pipeline.flags import flag_of
 from pipeline.scoring.error_rate import CHARACTER_LANGUAGES, NormalizerName
+from pipeline.scoring.tables import language_code
 from pipeline.tasks.ask.settings import WithTask
 
 OF_A_CORPUS = ("configs", "sample", "one_per_sentence", "declare_language")  # settings
@@ -82,7 +83,7 @@ class Evaluation(WithTask):
     normalizers: tuple[NormalizerName, ...] = Field(default=("whisper", "marks"), min_length=1)
     """How texts are made comparable, the first for the charts. `whisper`: Whisper's normaliser; `marks`: its basic one
     with vowel signs kept; `none`."""
-    cer_languages: tuple[str, ...] = CHARACTER_LANGUAGES
+    cer_languages: tuple[Annotated[str, AfterValidator(language_code)], ...] = CHARACTER_LANGUAGES
     """Languages that are scored by characters, since they do not space words."""
     baseline: str | None = None
     """An earlier evaluation to compare with: its id, or the place of its folder in another output."""

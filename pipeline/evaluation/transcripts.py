@@ -63,7 +63,8 @@ class Transcripts:
         """UTTERANCE rows: of each row one for each normaliser, in this order."""
         settings = self.what.settings
         by = [normalizer(name) for name in settings.normalizers]
-        return tables.utterances(rows, self.what.reference, by, settings.cer_languages)
+        named_by = "place" if settings.dataset == "manifest" else "utterance_id"  # which corpora's manifests have
+        return tables.utterances(rows, self.what.reference, by, settings.cer_languages, named_by)
 
     def _comparison(self, rows: Sequence[Row]) -> Row:
         settings, by = self.what.settings, normalizer(self.what.settings.normalizers[0])

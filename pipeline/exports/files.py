@@ -110,6 +110,7 @@ def export(settings: Export) -> Exported:
         run = f" of a run {settings.run_id}" if settings.run_id else ""
         raise ConfigurationError(f"--input {settings.input}: no published transcripts{run}")
     inputs = [report["input"] for report in reports]
+    _check_place_of_copies(settings, inputs)
     kinds = list(dict.fromkeys(settings.formats))
     per_recording = [kind for kind in kinds if kind in PER_RECORDING]
     per_export = [kind for kind in kinds if kind in PER_EXPORT]
@@ -204,6 +205,20 @@ def _has_file(row: Row, kind: str) -> bool:
     if row["outcome"] == Outcome.FAILED:
         return made.of_failed
     return made.column is None or row.get(made.column) is not None  # columns that are younger than others
+
+
+def _check_place_of_copies(settings: Export, inputs: Sequence[str]) -> None:
+    """Raise ConfigurationError where the next job would take copies of recordings for recordings."""
+
+    def folder(place: str) -> str:
+        return store.join(*store.split(place)).rstrip("/") + "/"
+
+    for place in sorted(set(inputs)) if settings.copy_audio else ():
+        if folder(settings.output).startswith(folder(place)):
+            raise ConfigurationError(
+                f"--output {settings.output}: is below {place}, whose next transcription would take the copies of"
+                " --copy-audio for recordings: choose another place"
+            )
 
 
 def _check_options(settings: Export) -> None:

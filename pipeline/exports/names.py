@@ -23,15 +23,16 @@ AMBIGUOUS = tuple(end.removesuffix(last) for end in ENDINGS for last in ENDINGS 
 
 def roots(inputs: Sequence[str]) -> list[str]:
     """The folders below which recordings have their paths, the longest first: the inputs, and those of manifests."""
-    places = [store.join(*store.split(source)).rstrip("/") for source in inputs]
+    every = {store.join(*store.split(source)).rstrip("/") for source in inputs}
+    places = [one for one in every if not any(one.startswith(f"{other}/") for other in every)]  # trials on a part
     found = {root + "/" for one in places for root in (one, one.rpartition("/")[0])} - {"/", "s3://"}
     return sorted(found, key=len, reverse=True)
 
 
 def below_root(roots: Sequence[str], uri: str) -> str:
     """A recording's path below the input that holds it, or below the manifest's folder; else bucket and key."""
-    root = next((root for root in roots if uri.startswith(root)), "s3://")
-    return uri.removeprefix(root).lstrip("/")
+    root = next((root for root in roots if uri.startswith(root)), None)
+    return uri.removeprefix(root) if root else uri.removeprefix("s3://").lstrip("/")
 
 
 class FileNames:

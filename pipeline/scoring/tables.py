@@ -74,26 +74,31 @@ SCORE = pa.schema(
 
 
 def utterances(
-    transcripts: Sequence[Row], reference: str, normalizers: Sequence[Normalizer], cer_languages: Sequence[str]
+    transcripts: Sequence[Row],
+    reference: str,
+    normalizers: Sequence[Normalizer],
+    cer_languages: Sequence[str],
+    named_by: str = "place",
 ) -> list[Row]:
-    """UTTERANCE rows, but for evaluation_id, of transcripts whose column `reference` has a text.
+    """UTTERANCE rows, but for evaluation_id, of transcripts whose column `reference` has a text. `named_by` is the
+    column with the utterance's name, which no other has.
 
     The language is that of the column reference_language, else the declared one, else the one that was detected.
     """
-    rows, by_characters = [], {str(_language_code(one)) for one in cer_languages}
+    rows = []
     for row in transcripts:
-        known = _language_code(row.get("reference_language")) or row["declared_language"]
+        known = language_code(row.get("reference_language")) or row["declared_language"]
         language = known or row["language"] or UNKNOWN
         asked = known and not row["declared_language"] and row["outcome"] != Outcome.FAILED
         detected = (row["language"] or "none") if asked else None
         for by in normalizers:
-            metric = "cer" if language in by_characters else "wer"
+            metric = "cer" if language in cer_languages else "wer"
             found = score(row[reference], row["text"], language, by, metric == "cer")
             rows.append(
                 {name: row[name] for name in ("recording_id", "duration_s", "outcome", "failure_code", "flags")}
                 | {name: getattr(found, name) for name in COUNTS}
                 | {
-                    "utterance_id": row.get("utterance_id") or row["place"],
+                    "utterance_id": row[named_by],
                     "run_id": str(row["run_id"]),
                     "language": language,
                     "normalizer": by.name,
@@ -108,7 +113,7 @@ def utterances(
     return rows
 
 
-def _language_code(value: Any) -> str | None:
+def language_code(value: Any) -> str | None:
     """ISO 639-1 of a language tag; what is none stands for itself."""
     try:
         return str(primary_language(value)) if value else None

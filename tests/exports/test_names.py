@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline import identity
 from pipeline.exports.formats import PER_RECORDING
-from pipeline.exports.names import FileNames
+from pipeline.exports.names import FileNames, below_root, roots
 
 
 def place(uri: str, channel: int | None = None, start_s: float | None = None) -> dict[str, Any]:
@@ -46,6 +46,12 @@ def test_names_below_a_manifest_or_of_one_file() -> None:
     assert names_of([place("/data/a.wav")], "/data/a.wav") == ["a"]
     assert names_of([place("/data/x/a.wav")], "/other/list.csv") == ["data/x/a"]
     assert names_of([place("row 3 of list.csv")], "/other/list.csv") == ["row 3 of list"]
+
+
+def test_an_earlier_run_on_a_part_of_the_input_changes_no_names() -> None:
+    for inputs in (["s3://b/in/2024/", "s3://b/in/"], ["s3://b/in", "s3://b/in/2024"]):
+        assert below_root(roots(inputs), "s3://b/in/2024/a.wav") == "2024/a.wav"
+    assert below_root(roots(["s3://b/in/2024/", "s3://b/other/"]), "s3://b/in/2024/a.wav") == "a.wav"
 
 
 def test_names_that_would_meet_part() -> None:

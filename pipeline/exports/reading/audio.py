@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +27,9 @@ ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d+)?")
 WITHHELD = {
     FailureCode.INVALID_ROW: "The manifest's row could not be used, or names a file that it may not.",
     FailureCode.FORBIDDEN: "The transcription job was not allowed to read this recording.",
+    FailureCode.DUPLICATE_ID: "The manifest's row has the recording_id of another one.",
 }
+CHANGED = "The recording has changed since it was transcribed."
 
 Row = dict[str, Any]
 
@@ -56,8 +57,9 @@ class Places:
     signed_hours: float | None = None
     copied: Literal["opus"] | None = None
 
-    def source(self, row: Row, page: str) -> Source:
-        """Of a recording whose page has that path below the output. Where audio is copied, this writes the copy.
+    def source(self, row: Row, page: str, limits: Audio) -> Source:
+        """Of a recording whose page has that path below the output. Where audio is copied, this writes the copy, as far
+        as the `limits` of the run went that transcribed it.
 
         A row that failed with a code of WITHHELD has no audio: the job that exports may read more than the one that
         transcribed, and must neither decode nor sign what a manifest had no right to name.
@@ -69,7 +71,7 @@ class Places:
         if why := WITHHELD.get(row["failure_code"], no_file):
             return Source(why=why)
         if self.copied:
-            return self._copy(row, page, "../" * page.count("/"))
+            return self._copy(row, page, "../" * page.count("/"), limits)
         scheme, path = store.split(row["uri"])
         if self.base:
             return _absolute(f"{self.base.rstrip('/')}/{quote(below_root(self.roots, row['uri']))}")
@@ -82,14 +84,16 @@ class Places:
                 "another bucket" if at_scheme == scheme else "object storage" if scheme == "s3" else "a local folder"
             )
             return Source(why=f"The audio is in {place}. Export with --audio-base, --sign-hours or --copy-audio.")
-        return Source(quote(os.path.relpath(path, os.path.dirname(at))))
+        return Source(_relative(path, at))
 
-    def _copy(self, row: Row, page: str, above: str) -> Source:
+    def _copy(self, row: Row, page: str, above: str, limits: Audio) -> Source:
         name = f"{FOLDER}/{page.split('/', 1)[1].removesuffix('.html')}.opus"
         start_s, end_s = row["range_start_s"] or 0.0, row["range_end_s"]
-        data, limits, reason = io.BytesIO(), Audio(), "there is none"
+        data, reason = io.BytesIO(), "there is none"
         try:
             with fetch.local_copy(row["uri"], max_bytes=limits.max_object_gb * 1e9) as copy:
+                if row["content_version"] not in (None, copy.content_version):
+                    return Source(why=CHANGED)
                 _encode(copy, limits, start_s, end_s, data)
         except RecordingError as error:
             reason = str(error)
@@ -110,6 +114,17 @@ def _encode(copy: fetch.LocalCopy, limits: Audio, start_s: float, end_s: float |
         file.write(block)
         for block in blocks:
             file.write(block)
+
+
+def _relative(path: str, page: str) -> str:
+    """The URL of a path, relative to that of a page on the same disk or in the same bucket. Keys may have empty names
+    between slashes."""
+    there, here = path.split("/"), page.split("/")[:-1]
+    shared = next((n for n, pair in enumerate(zip(there, here, strict=False)) if pair[0] != pair[1]), None)
+    shared = min(len(there) - 1, len(here)) if shared is None else shared
+    rest = "/".join(there[shared:])
+    above = "../" * (len(here) - shared) or ("./" if rest.startswith("/") else "")
+    return quote(above + rest)
 
 
 def _is_address(uri: str) -> bool:

@@ -38,6 +38,7 @@ class Index:
         self._rows: list[dict[str, Any]] = []
         self._texts: list[str] = []
         self._count, self._text_bytes = 0, 0
+        self._made_at = datetime.now(UTC).isoformat(timespec="milliseconds")  # tells the files of exports apart
         self._first_rows: list[int] = []  # of the files of texts
 
     def add(self, row: Row, name: str, page: str, date: datetime, to_review: int = 0) -> None:
@@ -83,13 +84,13 @@ class Index:
             "texts": self._first_rows,
             "words": words,
             "sample": sample,
-            "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "made_at": self._made_at,
         }
         self._data("about", 0, about)
 
     def _data(self, kind: str, number: int, value: Any) -> None:
         name = "data/about.js" if kind == "about" else f"data/{kind}-{number}.js"
-        self._write(name, f'receive("{kind}",{number},{inline_json(value)})\n'.encode())
+        self._write(name, f'receive("{kind}",{number},{inline_json(value)},"{self._made_at}")\n'.encode())
 
     def _flush_rows(self) -> None:
         if not self._rows:

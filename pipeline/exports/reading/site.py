@@ -11,6 +11,8 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote
 
+from pydantic import ValidationError
+
 from pipeline import store, temporary
 from pipeline.exports.names import below_root
 from pipeline.exports.reading.answers import Answers
@@ -19,6 +21,7 @@ from pipeline.exports.reading.index import Index
 from pipeline.exports.reading.page import SegmentKey, asset, page_facts, recording_page
 from pipeline.exports.reading.sample import Sample
 from pipeline.ledger import parts
+from pipeline.settings import Audio
 from pipeline.tasks.transcribe.assemble import whole_id
 
 SAMPLE = "sample.json"  # beside the index: the strata, and the segments to review
@@ -80,21 +83,21 @@ class Site:
         for one in segments:
             whole = whole_id(one["recording_id"], one["channel"])
             by_recording[whole][one["channel"], one["segment_index"]] = one
-        date = datetime.fromisoformat(report["finished_at"])
+        date, limits = datetime.fromisoformat(report["finished_at"]), _limits(report)
         for row, name in rows:
             to_review = len(self._drawn(row))
             self._index.add(row, self._title(row), f"{FOLDER}/{name}.html", date, to_review)
         pages = [
-            self._pool.submit(self._page, row, name, by_recording.get(row["recording_id"], {}), date)
+            self._pool.submit(self._page, row, name, by_recording.get(row["recording_id"], {}), date, limits)
             for row, name in rows
         ]
         return [page.result() for page in pages].count(False)
 
-    def _page(self, row: Row, name: str, segments: Mapping[SegmentKey, Row], date: datetime) -> bool:
+    def _page(self, row: Row, name: str, segments: Mapping[SegmentKey, Row], date: datetime, limits: Audio) -> bool:
         path = f"{FOLDER}/{name}.html"
         answers = self._answers.of(row["place"], row["recording_id"])
         facts = page_facts(row, segments, answers, date, self._drawn(row))
-        audio = self._places.source(row, path)
+        audio = self._places.source(row, path, limits)
         above, beside = "../" * path.count("/"), self._sample.beside(name) if self._sample else (None, None)
         links = [each and above + quote(f"{FOLDER}/{each}.html") for each in beside]
         own = {"review": dict(zip(("previous", "next"), links, strict=True))}
@@ -112,3 +115,11 @@ class Site:
     def _write(self, name: str, data: bytes) -> None:
         uri = f"{self._places.output.rstrip('/')}/{name}"
         store.replace(uri, data, TYPES[name[name.rindex(".") :]])
+
+
+def _limits(report: Row) -> Audio:
+    """Those of a run; of one that had other settings than there are now, the default."""
+    try:
+        return Audio.model_validate(report["settings"]["audio"])
+    except (KeyError, ValidationError):
+        return Audio()

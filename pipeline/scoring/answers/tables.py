@@ -10,7 +10,7 @@ import pyarrow as pa
 from pipeline.schema import PROVENANCE, Outcome
 from pipeline.scoring import proportion
 from pipeline.scoring.answers.right import RIGHT, Kind, Scoring, wanted
-from pipeline.scoring.tables import SIGNIFICANT
+from pipeline.scoring.tables import SIGNIFICANT, language_code
 
 ALL = "all"  # languages together
 UNKNOWN = "unknown"  # the language of some recordings, where others have one
@@ -78,8 +78,7 @@ def answers(given: Sequence[Row], reference: str, scoring: Scoring) -> list[Row]
 
 
 def _language(row: Row) -> str | None:
-    found = row.get("reference_language") or row["declared_language"]
-    return str(found) if found else None
+    return language_code(row.get("reference_language")) or row["declared_language"]
 
 
 def _scores(row: Row, scoring: Scoring) -> Row:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
@@ -88,3 +89,28 @@ def test_very_many_recordings_are_searched(browser: Browser, large: tuple[Path, 
     browser.run("document.querySelector('#last').click()")
     wait_for(lambda: browser.run("return document.querySelectorAll('#rows tr').length") == (count % 100 or 100), 20)
     assert browser.complaints() == []
+
+
+def test_files_of_another_export_are_not_mixed_in(browser: Browser, tmp_path: Path) -> None:
+    """Of one that ended before it was complete: its texts stand under other rows."""
+    for number in range(2):
+
+        def write(name: str, data: bytes, is_last: bool = number == 1) -> None:
+            if not (is_last and name == "data/about.js"):
+                (tmp_path / name).parent.mkdir(exist_ok=True)
+                (tmp_path / name).write_bytes(data)
+
+        (tmp_path / f"terms-{number}").mkdir()
+        index = Index(write, tmp_path / f"terms-{number}")
+        row = {"recording_id": "", "place": "", "text": f"text {number}", "duration_s": 1.0, "language": "en"}
+        row |= {"outcome": "ok", "failure_code": None, "segments": [], "flags": []}
+        index.add(row, "a.wav", "recordings/a.html", datetime(2026, 1, 2, tzinfo=UTC))
+        index.close()
+        time.sleep(0.002)
+    for name in [*(f"page/{name}" for name in ASSETS), "index.html"]:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(asset(name.removeprefix("page/")))
+    browser.open(tmp_path / "index.html")
+    said = lambda: browser.driver.find_element(By.TAG_NAME, "body").text  # noqa: E731
+    wait_for(lambda: "of another export: reload the page" in said(), 20)
+    assert "text 1" not in said()

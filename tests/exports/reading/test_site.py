@@ -86,6 +86,25 @@ def test_answers_are_found_by_recording_and_by_group(tmp_path: Path) -> None:
     answers.close()
 
 
+def test_a_group_that_lost_a_recording_answers_for_it_no_more(tmp_path: Path) -> None:
+    members = [[{"recording_id": one, "uri": one} for one in ids] for ids in ("12", "13")]
+    group = {"recording_id": "g", "place": "group:x", "uri": "a"}
+    write_answers(
+        tmp_path / "out", [group | {"members": own, "answer": "".join(one["uri"] for one in own)} for own in members]
+    )
+    (tmp_path / "database").mkdir()
+    answers = Answers(str(tmp_path / "out"), tmp_path / "database")
+    assert [[one["answer"] for one in answers.of(x, x)] for x in "123"] == [["13"], [], ["13"]]
+    answers.close()
+
+
+def test_copies_are_not_laid_where_recordings_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_transcripts(tmp_path / "out", [transcript(f"{tmp_path}/in/a.wav", [])], f"{tmp_path}/in")
+    arguments = ["--input", f"{tmp_path}/out", "--output", f"{tmp_path}/in/pages", "--formats", "html"]
+    assert export.main([*arguments, "--copy-audio", "opus"]) == 2
+    assert "would take the copies of --copy-audio for recordings" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

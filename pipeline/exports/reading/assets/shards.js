@@ -27,7 +27,12 @@ const shards = (() => {
         script.remove();
         result();
       };
-      waiting.set(`${kind}-${number}`, (value) => settle(() => resolve(value)));
+      waiting.set(`${kind}-${number}`, (value, madeAt) =>
+        settle(() => {
+          if (kind === "about" || madeAt === version) resolve(value);
+          else reject(new Error(`data/${name}.js is of another export: reload the page`));
+        }),
+      );
       script.onerror = () => settle(() => reject(new Error(`data/${name}.js is missing`)));
       document.head.append(script);
     });
@@ -50,6 +55,7 @@ const shards = (() => {
           heldBytes += loaded.bytes;
           for (const [old, { bytes }] of held) {
             if (heldBytes <= BUDGET_BYTES || old === name) break;
+            if (!bytes) continue; // it is loading
             held.delete(old);
             heldBytes -= bytes;
           }
@@ -67,8 +73,8 @@ const shards = (() => {
     return about;
   };
 
-  return { load, loadAbout, deliver: (name, value) => waiting.get(name)?.(value) };
+  return { load, loadAbout, deliver: (name, ...given) => waiting.get(name)?.(...given) };
 })();
 
 /** What the files of data/ call. */
-const receive = (kind, number, value) => shards.deliver(`${kind}-${number}`, value);
+const receive = (kind, number, value, madeAt) => shards.deliver(`${kind}-${number}`, value, madeAt);
