@@ -1,8 +1,9 @@
-"""How long one waits for the first rows, beside vLLM's own start: `python -m bench.start [REPEATS]` (default 3).
+"""How long one waits for the first rows, beside vLLM's own start: `python -m bench.start [REPEATS] [NAMES]`.
 
 The job transcribes three of the demo's calls, and again with the processes that vLLM chooses by itself on a CPU
 ("apart": the model in one of its own). Bare vLLM loads the same model with the same settings and those processes, and
-transcribes nothing. Each is a new process, in turn; seconds are from its beginning, imports included.
+transcribes nothing. Each is a new process, in turn; seconds are from its beginning, imports included. Without arguments
+all are started three times.
 """
 
 from __future__ import annotations
@@ -81,11 +82,12 @@ CONTENDERS = {"bare": bare, "job": job, "job, apart": partial(job, **APART)}
 
 def main() -> None:
     """Run and print."""
-    repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    repeats, *names = sys.argv[1:] or ["3"]
     found: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory() as name:
-        for _ in range(repeats):
-            for contender, start in CONTENDERS.items():
+        for _ in range(int(repeats)):
+            for contender in names or CONTENDERS:
+                start = CONTENDERS[contender]
                 for phase, seconds in start(Path(name)).items():
                     found.setdefault((contender, phase), []).append(seconds)
     table = Table("", "", "seconds", "each try", title=f"seconds since its start, {os.cpu_count()} cores")

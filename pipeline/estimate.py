@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from pipeline.audio import fetch, media
 from pipeline.errors import RecordingError
 from pipeline.settings import Audio
+from pipeline.sources.groups import MEMBERS
 
 SAMPLE = 64  # recordings that are looked into at most
 # Where none of them tells: 64 kbit/s, what speech is often compressed to. Larger rates are estimated too long, so that
@@ -79,16 +80,28 @@ class Estimate:
         return None if self.price_per_engine_hour is None else self.engine_hours * self.price_per_engine_hour
 
 
-def measured(reports: Sequence[Row], model: str, revision: str) -> Speed | None:
-    """The speed of the last published run of a model; of one with this revision, and of a long one, if there is any.
-    A model that has moved is known by its revision."""
-    ran = [r for r in reports if r["numbers"]["speed"] and (r["model"] == model or r["model_revision"] == revision)]
-    own = [report for report in ran if report["model_revision"] == revision] or ran
-    long = [report for report in own if report["numbers"]["wall_s"] >= LONG_ENOUGH_S]
-    for report in reversed(long or own):
+def measured(reports: Sequence[Row], about: Row) -> Speed | None:
+    """The speed of the last published run of the model that a run is `about`. If there is any, it is of a run with the
+    same revision, of one that computed alike, and of a long one, in this order. A model that has moved is known by its
+    revision."""
+    model, revision = about["model"], about["model_revision"]
+    found = [r for r in reports if r["numbers"]["speed"] and (r["model"] == model or r["model_revision"] == revision)]
+    for is_closer in (
+        lambda report: report["model_revision"] == revision,
+        lambda report: _computed(report) == _computed(about),
+        lambda report: report["numbers"]["wall_s"] >= LONG_ENOUGH_S,
+    ):
+        found = list(filter(is_closer, found)) or found
+    for report in reversed(found):
         if speed := mean_speed([report]):
             return Speed(speed, report, report["engine_start_s"] if report.get("engine_s") else 0.0)
     return None
+
+
+def _computed(about: Row) -> tuple[Any, ...]:
+    """What runs of a model differ in that makes them several times as fast."""
+    engine = about.get("settings", {}).get("engine", {})
+    return about.get("runtime"), engine.get("device"), engine.get("beams", 1)
 
 
 def mean_speed(reports: Sequence[Row]) -> float | None:
@@ -102,8 +115,9 @@ def mean_speed(reports: Sequence[Row]) -> float | None:
     return audio_s / engine_s if audio_s and engine_s else None
 
 
-def seconds_each(recordings: pa.Table, limits: Audio) -> np.ndarray:
-    """Seconds of audio in each of N RECORDING rows, about: float64 (N,).
+def seconds_each(recordings: pa.Table, limits: Audio, go_on: Callable[[], bool] = lambda: True) -> np.ndarray:
+    """Seconds of audio in each of N RECORDING rows, about: float64 (N,). Where it shall not `go_on`, it looks into no
+    more recordings.
 
     A fixed random sample, which for small inputs is all of them, is asked what its containers state; the others follow
     from their size and the sample's seconds per byte, by file extension. Where no container states anything,
@@ -112,13 +126,15 @@ def seconds_each(recordings: pa.Table, limits: Audio) -> np.ndarray:
     if "duration_s" in recordings.column_names:
         return pc.fill_null(recordings["duration_s"], 0.0).to_numpy()
     usable = pc.is_null(recordings["failure_code"]).to_numpy()
+    if MEMBERS.name in recordings.column_names:
+        return usable * _of_groups(recordings, lambda rows: seconds_each(rows, limits, go_on))
     sizes = pc.fill_null(recordings["size_bytes"], 0).to_numpy() * usable.astype(float)
     numbers: dict[str, int] = {}  # of the extensions
     kinds = np.array([numbers.setdefault(kind, len(numbers)) for kind in _extensions(recordings["uri"])], np.int32)
     filled = np.flatnonzero(sizes > 0)
     sample = [int(filled[at]) for at in random.Random(0).sample(range(len(filled)), min(len(filled), SAMPLE))]
     with ThreadPoolExecutor(LOOKS_AT_ONCE) as pool:
-        lengths = list(pool.map(lambda at: _whole_s(str(recordings["uri"][at]), limits), sample))
+        lengths = list(pool.map(lambda at: _whole_s(str(recordings["uri"][at]), limits) if go_on() else None, sample))
     known = {at: length for at, length in zip(sample, lengths, strict=True) if length is not None}
     seconds, size = np.zeros(len(numbers)), np.zeros(len(numbers))
     for at, length in known.items():
@@ -133,6 +149,15 @@ def seconds_each(recordings: pa.Table, limits: Audio) -> np.ndarray:
         for name, value in (("range_start_s", 0.0), ("range_end_s", np.inf))
     )
     return np.maximum(0.0, np.minimum(found, ends) - starts)
+
+
+def _of_groups(recordings: pa.Table, seconds: Callable[[pa.Table], np.ndarray]) -> np.ndarray:
+    """What `seconds` says of rows of which some are groups of recordings, summed for each."""
+    members = recordings[MEMBERS.name].combine_chunks()
+    alone, found = pc.is_null(members), np.zeros(len(recordings))
+    found[alone.to_numpy(zero_copy_only=False)] = seconds(recordings.drop_columns([MEMBERS.name]).filter(alone))
+    together = pa.Table.from_struct_array(pc.list_flatten(members))
+    return found + np.bincount(pc.list_parent_indices(members), seconds(together), len(recordings))
 
 
 def _extensions(uris: pa.ChunkedArray) -> Iterator[str]:

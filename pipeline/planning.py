@@ -19,6 +19,7 @@ from pipeline.ledger import access, done, parts, starts
 from pipeline.ledger.done import Status
 from pipeline.ledger.parts import Output
 from pipeline.ledger.report import Tally
+from pipeline.models import demand
 from pipeline.models.checkpoint import Checkpoint, inspect
 from pipeline.redaction import redacted
 from pipeline.schema import PROVENANCE, FailureCode
@@ -86,13 +87,7 @@ def plan(settings: Settings, own_only: bool = False, tell: Callable[[str], objec
     """
     confined.check_tools()
     tell(f"looking at the model {settings.engine.model}")
-    task, checkpoint = tasks.load(settings), inspect(settings.engine)
-    models.require(task.name, task.requires, checkpoint)
-    resolved = {"device": device(settings.engine)}
-    if settings.engine.server:
-        resolved["model"] = checkpoint.model  # a server's only one need not be named
-    engine = settings.engine.model_copy(update=resolved)
-    settings = task.fit(settings.model_copy(update={"engine": engine}), checkpoint)
+    task, checkpoint, settings = _fitted(settings)
     runtime, runtime_version = checkpoint.runtime, None
     if task.requires:
         runtime, runtime_version = models.runtime(settings.engine, checkpoint)
@@ -126,7 +121,8 @@ def plan(settings: Settings, own_only: bool = False, tell: Callable[[str], objec
             settings.run_id or starts.stopped(settings.output, reports, same) or began.strftime("%Y%m%dT%H%M%S.%fZ")
         )
         output, tally = Output(settings.output, run_id, list(task.tables)), Tally(task.numbers(), of_recordings)
-        output.refuse_published()
+        if settings.run_id:
+            output.refuse_published()
         if resumed := output.began_with(same):
             for part in output.catch_up():
                 own.add(done.with_keys(part[of_recordings]))
@@ -151,23 +147,35 @@ def plan(settings: Settings, own_only: bool = False, tell: Callable[[str], objec
         return todo & ~own.find(recordings).same if resumed else todo
 
     found = task.recordings(settings, keep)
+    if task.requires:
+        demand.check(task.demand(settings, checkpoint), settings.engine, checkpoint)
     # Runs that start no engine say nothing of how fast one is.
     alike = [report for report in earlier if report.get("settings", {}).get("keep_texts", False) == settings.keep_texts]
+    about |= {"run_id": run_id, "output": output.uri, "settings": redacted(settings.model_dump(mode="json"))}
     return Plan(
         settings,
         task,
         checkpoint,
-        about | {"run_id": run_id, "output": output.uri, "settings": redacted(settings.model_dump(mode="json"))},
+        about,
         output,
         found,
         why,
         tally,
         resumed,
         None if settings.run_id or resumed else sum(same.items() <= report.items() for report in reports),
-        estimate.Speed(settings.engine_speed)
-        if settings.engine_speed
-        else estimate.measured(alike, about["model"], about["model_revision"]),
+        estimate.Speed(settings.engine_speed) if settings.engine_speed else estimate.measured(alike, about),
     )
+
+
+def _fitted(settings: Settings) -> tuple[Task, Checkpoint, Settings]:
+    """The task that settings mean, the model, and the settings with what they leave open chosen for both."""
+    task, checkpoint = tasks.load(settings), inspect(settings.engine)
+    models.require(task.name, task.requires, checkpoint)
+    resolved = {"device": device(settings.engine)}
+    if settings.engine.server:
+        resolved["model"] = checkpoint.model  # a server's only one need not be named
+    engine = settings.engine.model_copy(update=resolved)
+    return task, checkpoint, task.fit(settings.model_copy(update={"engine": engine}), checkpoint)
 
 
 def claimed(plan: Plan) -> Plan:

@@ -161,10 +161,10 @@ class Progress:
     def __init__(self, plan: Plan, left: Callable[[], np.ndarray]) -> None:
         """`left` tells which of the recordings that were to do still are: bool (N,)."""
         self._plan, self._tally, self._left = plan, plan.tally, left
-        self._total = plan.count + plan.tally.recordings
         self._resumed, self._windows = plan.tally.recordings, 0
         self._seconds: np.ndarray | None = None  # of each recording to do, about
         self._weighing: threading.Thread | None = None
+        self._is_over = False
         self._began: float | None = None  # to process
         self._noted = float("-inf")
         self._pace: Pace | None = None
@@ -173,13 +173,18 @@ class Progress:
 
     @contextmanager
     def shown(self, log: Log) -> Iterator[None]:
-        with shown(log, self.now):
-            yield
+        try:
+            with shown(log, self.now):
+                yield
+        finally:
+            self._is_over = True
 
     def _weigh(self) -> None:
         seconds = np.zeros(0)
         with suppress(Exception):  # it only serves the estimate: recordings are counted instead
-            seconds = estimate.seconds_each(self._plan.listing.recordings, self._plan.settings.audio)
+            # Python ends only when the last look is over.
+            recordings, limits = self._plan.listing.recordings, self._plan.settings.audio
+            seconds = estimate.seconds_each(recordings, limits, lambda: not self._is_over)
         self._seconds = seconds if seconds.sum() else np.ones(self._plan.count)
 
     def hear(self, states: EngineStates) -> None:
@@ -204,7 +209,7 @@ class Progress:
             self._pace = self._pace or Pace(float(self._seconds.sum()))
             work = float(self._seconds[~self._left()].sum())
             audio_s = self._tally.audio_s - self._tally.earlier_audio_s
-            self._pace.note(now, self._tally.recordings - self._resumed, audio_s, work)
+            self._pace.note(now, int(np.count_nonzero(~self._left())), audio_s, work)
 
     def now(self) -> Now:
         """For those who watch."""
@@ -218,9 +223,10 @@ class Progress:
             )
             return Now(self.phase, f"{ready} ready, {loading}", facts=counts)
         tally, pace = self._tally, self._pace
-        done, failed = tally.recordings, tally.outcomes[Outcome.FAILED]
+        done, failed = tally.recordings + tally.left.total(), tally.outcomes[Outcome.FAILED]
+        total = done + int(np.count_nonzero(self._left()))
         speed, left_s = (pace.speed, pace.left_s) if pace else (None, None)
-        said = [f"{done}/{self._total} recordings, {failed} failed"]
+        said = [f"{done}/{total} recordings, {failed} failed"]
         if self.phase == PROCESSING:
             said[0] += f", {_left(left_s)}"
             said += [] if speed is None else [f"{speed:.1f} x real time"]
@@ -228,7 +234,7 @@ class Progress:
         detail = "; ".join([*said, f"{duration(tally.audio_s)} of audio", ready])
         facts = {
             "recordings": done,
-            "total": self._total,
+            "total": total,
             "audio_s": round(tally.audio_s, 1),
             "failed": failed,
             "windows": self._windows,
@@ -236,7 +242,7 @@ class Progress:
             "speed": None if speed is None else round(speed, 2),
             "left_s": None if left_s is None else round(left_s),
         }
-        return Now(self.phase, detail, done / self._total if self._total else None, facts)
+        return Now(self.phase, detail, done / total if total else None, facts)
 
 
 def _left(seconds: float | None) -> str:

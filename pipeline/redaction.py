@@ -12,8 +12,8 @@ MASK = "***"
 _OF_USER = re.compile(r"(?<=://)(?:[^\s/@]+|(?!arn:)[^\s/@:]+:(?!\d+/)[^\s@]+)@")
 # token=..., X-Amz-Signature=..., "s3_secret_access_key": "...": what signed URLs, queries and arguments call a secret.
 _NAMED = re.compile(
-    r"""((?:[\w-]*(?:token|signature|credential|password|passwd|api[_-]?key|access[_-]?key(?:[_-]?id)?)
-        |[\w-]*secret[\w-]*|(?<=[?&])(?:sig|key))
+    r"""((?:(?<![\w-])[\w-]*(?:token|signature|credential|password|passwd|api[_-]?key|access[_-]?key(?:[_-]?id)?)
+        |(?<![\w-])[\w-]*secret[\w-]*|(?<=[?&])(?:sig|key))
         (?:=["']?|["']\s*:\s*["']))[^\s"'&,;)}\]]+?(?=:?(?:[\s"'&,;)}\]]|$))""",
     re.IGNORECASE | re.VERBOSE,
 )

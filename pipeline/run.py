@@ -39,15 +39,15 @@ def execute(plan: Plan, log: Log) -> Row:
     planned, plan = plan.output.run_id, planning.claimed(plan)
     if plan.output.run_id != planned:
         log.say(
-            f"another driver has just begun the same, run {plan.output.run_id}: both do it now, each recording counts"
-            " once, and you may stop one"
+            f"another driver has begun the same, run {plan.output.run_id}. Is it still at work? Then both do it now,"
+            " each recording counts once, and you may stop one"
         )
-    total, writer = plan.count + plan.tally.recordings, Writer(plan)
+    writer = Writer(plan)
     try:
         return _execute(plan, writer, log)
     except KeyboardInterrupt as end:
-        saved = writer.saved
-        end.add_note(f"{saved} of {total} recordings are saved below {plan.output.uri}, {total - saved} are left")
+        saved, left = writer.saved, writer.unsaved
+        end.add_note(f"{saved} of {saved + left} recordings are saved below {plan.output.uri}, {left} are left")
         raise
 
 
@@ -95,13 +95,12 @@ def _execute(plan: Plan, writer: Writer, log: Log) -> Row:
             finally:
                 at.phase = progress.STOPPING
     with _storage_trouble(output):
-        for part in output.catch_up():  # what another driver has committed in the last moment
-            tally.add_part(part)
+        writer.catch_up()  # with what another driver has committed in the last moment
     facts = plan.about | {
         "finished_at": max(datetime.now(UTC).isoformat(), plan.about["started_at"]),  # runs are ordered by it
         "already_done": plan.why[Status.DONE],
         "resumed": resumed,
-        "not_reached": plan.count + resumed - tally.recordings - tally.left.total(),
+        "not_reached": writer.unsaved,
         "engines": engines,
         **redacted(served),
         "recordings_by_status": plan.why,

@@ -86,6 +86,11 @@ class Writer:
         """Recordings of the run that are committed, by whichever driver."""
         return self._tally.recordings - len(self._finished)
 
+    @property
+    def unsaved(self) -> int:
+        """Recordings of the plan that are not committed."""
+        return int(self._is_waiting.sum()) + len(self._finished)
+
     def add(self, answers: pa.Table) -> None:
         """Take in what an engine has answered."""
         self._finish(list(self._assembly.add(answers)))
@@ -112,9 +117,9 @@ class Writer:
                 self._plan.output.write({name: self._table(name) for name in self._schemas})
                 self._finished = {}
             except FileExistsError:
-                self._drop_committed()
+                self.catch_up()
             except AlreadyPublished:
-                self._drop_committed()
+                self.catch_up()
                 if self._finished or self._is_waiting.any():
                     raise
         self._flushed = time.monotonic()
@@ -128,10 +133,12 @@ class Writer:
         ]
         return pa.Table.from_pylist(rows, self._schemas[name])
 
-    def _drop_committed(self) -> None:
-        """Leave out what another driver has committed."""
+    def catch_up(self) -> None:
+        """Leave out what another driver has committed. Its listing may be another one than ours."""
         for tables in self._plan.output.catch_up():
             recordings = tables[self._of_recordings]
+            if "channel" in recordings.column_names:
+                recordings = recordings.filter(pc.is_null(recordings["channel"]))
             theirs = set(recordings["recording_id"].to_pylist())
             ours = self._finished.keys() & theirs  # counted already
             self._tally.add_part({name: _without(table, ours) for name, table in tables.items()})

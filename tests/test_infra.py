@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -139,6 +140,16 @@ def test_the_launcher_waits_for_the_end_of_its_job(ends: str, status: int, tmp_p
     done = subprocess.run([*launcher["command"], *launcher["args"]], check=False, env={"PATH": path}, timeout=60)
     assert done.returncode == status
     assert len((tmp_path / "asked").read_text().splitlines()) == 4 + status
+
+
+def test_the_weights_are_downloaded_by_their_patterns(tmp_path: Path) -> None:
+    (download,) = dict(manifests())["models.yaml/Job"]["spec"]["template"]["spec"]["containers"]
+    program, *arguments = download["command"]
+    there = Path(sys.executable).parent / program
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path), "PATH": os.environ["PATH"]}
+    said = subprocess.run([there, *arguments], env=offline, capture_output=True, text=True, check=False, timeout=60)
+    assert "consolidated" not in said.stderr and "Ignoring" not in said.stderr, "--include takes one pattern"
+    assert "offline" in said.stderr.lower() or "cache" in said.stderr.lower()
 
 
 def test_alerts_hold_where_a_counter_has_not_begun() -> None:

@@ -76,3 +76,10 @@ def test_a_url_with_a_secret_is_refused_and_not_repeated(url: str) -> None:
     with pytest.raises(ConfigurationError, match="OPENAI_API_KEY") as caught:
         command_line.load([*NEEDED, "--engine.server", url])
     assert "secret" not in str(caught.value)
+
+
+def test_numbers_are_finite() -> None:
+    """Reports are JSON, which has no others."""
+    for flag in ("--max-hours", "--engine.start-timeout-s"):
+        with pytest.raises(ConfigurationError, match=f"{flag} inf: must be"):
+            command_line.load(["--input", "in", "--output", "out", flag, "inf"])

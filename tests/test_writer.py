@@ -123,3 +123,16 @@ def test_what_another_driver_has_committed_is_not_written_again(monkeypatch: pyt
     (counted,) = output.counted
     assert counted["recordings"]["recording_id"].to_pylist() == ["c", "z"], "ours are counted already"
     assert counted["segments"]["recording_id"].to_pylist() == ["c", "c#0", "z", "z#0"]
+
+
+def test_what_is_left_is_the_plans_own_whatever_another_driver_has_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may have found recordings since that ours has not."""
+    monkeypatch.setattr(metrics, "count_recording", lambda *_: None)
+    output = Shared()
+    own = writer(output, "ab", "cd")
+    own.add(pa.Table.from_pylist([answer("a", 0, 1)], ANSWERED))
+    assert own.unsaved == 4
+    own.flush()
+    output.theirs = ["b", "x", "y", "z"]
+    own.catch_up()
+    assert own.unsaved == int(own.left.sum()) == 2

@@ -157,12 +157,14 @@ class Output:
         A run of that name that was stopped is resumed, if the `same` facts are what they were.
 
         Raises:
-            ConfigurationError: it is finished, or began with other facts; or the output may not be written, or its
-                server would overwrite what another driver has committed.
+            AlreadyPublished: another driver has finished it since it was planned.
+            ConfigurationError: it began with other facts; or the output may not be written, or its server would
+                overwrite what another driver has committed.
         """
         created = False
         try:
-            self.refuse_published()
+            if self.is_published():
+                raise AlreadyPublished(self.run_id)
             try:
                 store.create(self.started_uri, to_json(facts))
                 created = True
@@ -268,8 +270,8 @@ class Output:
 
 
 def to_json(facts: Row) -> bytes:
-    """Indented JSON in UTF-8."""
-    return (json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n").encode()
+    """Indented JSON in UTF-8; halves of surrogate pairs, which have no encoding, as JSON writes them."""
+    return (json.dumps(facts, indent=2, ensure_ascii=False, default=str) + "\n").encode("utf-8", "backslashreplace")
 
 
 def parquet(table: pa.Table) -> bytes:

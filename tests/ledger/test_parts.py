@@ -75,6 +75,8 @@ def test_parts_count_once_their_report_is_there(place: str) -> None:
     assert pq.read_schema(pa.BufferReader(store.read(f"{place}/{name}"))).equals(TRANSCRIPT)
     assert parts.read_part(place, opened.files["segments"][0]).schema.equals(SEGMENT)
     with pytest.raises(ConfigurationError, match="one: a run of this name is finished"):
+        Output(place, "one", TABLES).refuse_published()
+    with pytest.raises(parts.AlreadyPublished, match="one was finished by another driver"):
         Output(place, "one", TABLES).start(BEGUN, [])
 
 

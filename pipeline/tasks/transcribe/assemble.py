@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.rows import Turn
-from pipeline.schema import FailureCode, Flag, Outcome
+from pipeline.schema import TRANSIENT, FailureCode, Flag, Outcome
 from pipeline.settings import Guards
 from pipeline.tasks.transcribe import language, speakers, words
 from pipeline.tasks.transcribe.guards import letters
@@ -96,7 +96,9 @@ def transcript(segments: Sequence[Segment], guards: Guards, complete: bool = Tru
     that of its segments, weighted by their speech, times that language's share of all speech.
     """
     texts = [segment.text for segment in segments if segment.text is not None]
-    failure = next((s for s in segments if s.failure_code), None)
+    failed = [segment for segment in segments if segment.failure_code]
+    # One that may pass has the recording done again.
+    failure = next((segment for segment in failed if segment.failure_code in TRANSIENT), failed[0] if failed else None)
     code = failure.failure_code if failure else None
     detail = failure.failure_detail if failure else None
     if not complete:

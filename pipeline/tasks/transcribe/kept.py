@@ -23,6 +23,7 @@ from pipeline.sources.kept import Keep
 from pipeline.sources.listing import Listing
 from pipeline.tasks.protocol import Gather, Left
 from pipeline.tasks.transcribe import aligners, assemble, texts, words, worker
+from pipeline.tasks.transcribe import numbers as transcript_numbers
 from pipeline.tasks.transcribe.answers import Answer, hypotheses
 from pipeline.tasks.transcribe.schema import HYPOTHESIS
 from pipeline.tasks.transcribe.segments import Segment
@@ -70,12 +71,6 @@ class KeptTexts(Transcription):
             published = texts.Published(settings.output, self.facts[TEXTS_FINGERPRINT])
         except store.READ_ERRORS as error:
             raise ConfigurationError(f"--output {settings.output}: {store.explain(error)}") from error
-        for name in ("words", "speakers"):
-            if published.newest_settings.get(name) and not getattr(settings, name):
-                raise ConfigurationError(
-                    f"--keep-texts: the newest texts in {settings.output} have {name}, which the new rows would lack:"
-                    f" add --{name}"
-                )
         without = 0
 
         def with_text(recordings: pa.Table) -> np.ndarray:
@@ -85,6 +80,11 @@ class KeptTexts(Transcription):
             return todo & has
 
         found = published.beside(super().recordings(settings, with_text))
+        for name in published.passes(found):
+            if not getattr(settings, name):
+                raise ConfigurationError(
+                    f"--keep-texts: texts in {settings.output} have {name}, which the new rows would lack: add --{name}"
+                )
         return replace(found, without_texts=without)
 
     def prepare(self, recordings: pa.Table, settings: Settings) -> Iterator[pa.Table]:
@@ -125,8 +125,11 @@ class KeptTexts(Transcription):
     def settle(self, found: Sequence[Segment]) -> list[Segment]:
         return assemble.order_words(found)
 
+    def numbers(self) -> transcript_numbers.Numbers:
+        return transcript_numbers.Numbers(is_computed=False)
+
     def summary(self, numbers: Row) -> list[tuple[str, str]]:
-        lines = [line for line in super().summary(numbers) if line[0] != "slot fill"]  # of an earlier run
+        lines = super().summary(numbers)
         if left := numbers.get("left"):
             why = ", ".join(f"{count} {reason}" for reason, count in left.items())
             lines.append(("left as is", f"{sum(left.values())}: {why}; a run without --keep-texts does them"))

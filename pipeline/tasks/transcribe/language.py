@@ -24,6 +24,10 @@ PRIOR_S = 30.0  # of speech in every language at once, which each recording is t
 MIXED_SHARE = 0.1  # of the speech that a second language holds in a recording that is called mixed
 
 
+# Labels of py3langid that are parts of languages, as ISO 639-3 has them, and its label for what is no language.
+WHOLES, NO_LANGUAGE = {"yue": "zh", "wuu": "zh", "arz": "ar", "ary": "ar"}, "zxx"
+
+
 @dataclass(frozen=True, slots=True)
 class Tag:
     """A language (ISO 639-1), its probability, whether all methods agree on it, and all languages' shares."""
@@ -49,11 +53,13 @@ def is_clear(by_text: Mapping[str, float]) -> bool:
 
 
 def unexpected(text: str, expected: Sequence[str]) -> str | None:
-    """The language (ISO 639-1) of a text that is surely in none of those expected; None where that is not sure."""
+    """The language of a text that is surely in none of those expected, in ISO 639-1, or 639-3 where that has none; None
+    where that is not sure."""
     if len(text) < SURE_CHARS:
         return None
-    language, probability = _every_language().classify(text)
-    return str(language) if probability >= SURE and language not in expected else None
+    label, probability = _every_language().classify(text)
+    language = WHOLES.get(label, str(label))
+    return language if probability >= SURE and language not in (*expected, NO_LANGUAGE) else None
 
 
 @cache

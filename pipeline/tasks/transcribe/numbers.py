@@ -14,8 +14,9 @@ Row = dict[str, Any]
 
 @dataclass
 class Numbers:
-    """Sums over the finished recordings of a run."""
+    """Sums over the finished recordings of a run. `is_computed`: an engine made their texts in this run."""
 
+    is_computed: bool = True
     languages: Counter[str] = field(default_factory=Counter)
     flags: Counter[str] = field(default_factory=Counter)
     speech_s: float = 0.0  # that the voice activity detector found
@@ -45,7 +46,7 @@ class Numbers:
 
     def _add_segment(self, segment: Row) -> None:
         self.segments += 1
-        if segment["padded_s"]:
+        if segment["padded_s"] and self.is_computed:
             self.padded_s += segment["padded_s"]
             self.window_s += segment["end_s"] - segment["start_s"] + segment["overlap_s"]
             self.tokens += segment["token_count"] or 0

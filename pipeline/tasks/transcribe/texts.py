@@ -26,6 +26,7 @@ TEXTS_FINGERPRINT = "texts_fingerprint"  # in reports: the fingerprint without w
 # Columns beside RECORDING: the part with the segments of a recording, relative to the output, and what made its text.
 PROVENANCE_OF_TEXT = ("model", "runtime", "runtime_version")
 PART = "texts_part"
+PASSES = ("words", "speakers")  # what is found beside texts, by the setting
 # Why a text does not belong to a window.
 OTHER_WINDOWS, OTHER_CONTENT = "windows cut otherwise", "content changed"
 
@@ -54,7 +55,10 @@ class Published:
         """
         reports = parts.of_task(parts.reports(output), "transcribe")
         found = [report for report in reports if _of_texts(report) == fingerprint]
-        self.newest_settings: Row = found[-1].get("settings", {}) if found else {}
+        self._passes: dict[str, list[str]] = {}  # what there is beside the texts of a part of segments
+        for report in found:
+            own = [name for name in PASSES if report.get("settings", {}).get(name)]
+            self._passes |= dict.fromkeys(report["segments"], own)
         segments = parts.beside(found, "segments")
         sources: dict[tuple[str | None, ...], int] = {}
         self._rows = DigestTable(np.uint64, np.uint64, np.int32)  # its content, and a position among the sources
@@ -81,6 +85,11 @@ class Published:
             values = pa.array([source[number] for source in self._sources], pa.string())
             recordings = recordings.append_column(name, values.take(at).dictionary_encode())
         return replace(listing, recordings=recordings)
+
+    def passes(self, listing: Listing) -> list[str]:
+        """Of PASSES those that made something beside the texts of some of the rows that `beside` gives."""
+        used = [self._passes[part] for part in pc.unique(listing.recordings[PART]).to_pylist()]
+        return [name for name in PASSES if any(name in own for own in used)]
 
     def _find(self, recordings: pa.Table) -> np.ndarray:
         known, high, low, source = self._rows.find(digests(recordings["place"]))

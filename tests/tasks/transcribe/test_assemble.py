@@ -177,3 +177,11 @@ def test_words_of_joined_texts_stay_in_order() -> None:
     assert (first, third) == (one, apart)
     assert second.text == "four five"
     assert [(w["start_s"], w["end_s"]) for w in second.words or ()] == [(4.0, 4.5), (5.0, 6.0)]
+
+
+def test_a_failure_that_may_pass_is_the_recordings() -> None:
+    """So that the next run tries it again."""
+    failed = [segment(at, None, failure_code=code) for at, code in enumerate(("engine_died", "engine_error"))]
+    row = assemble.transcript([segment(2, "a"), *failed], Guards())
+    assert (row["outcome"], row["failure_code"]) == ("partial", "engine_error")
+    assert assemble.transcript(failed[:1], Guards())["failure_code"] == "engine_died"

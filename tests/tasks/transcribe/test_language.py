@@ -98,3 +98,10 @@ def test_a_phantom_language_does_not_rule_a_recording() -> None:
         segment(99.0, text=""),
     ]
     assert [one["language"] for one in language.mix(rows)] == ["en", "cy"]
+
+
+def test_cantonese_is_chinese() -> None:
+    """It is what the codes that people expect say of it."""
+    text = "佢哋噚日喺香港嘅茶餐廳食咗好多嘢"
+    assert language.unexpected(text + text, ["zh"]) is None
+    assert language.unexpected(text + text, ["en"]) == "zh"

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline.schema import WINDOW, FailureCode
+from pipeline.schema import RECORDING, WINDOW, FailureCode
+from pipeline.sources.columns import no_columns
+from pipeline.sources.listing import Listing
 from pipeline.tasks.transcribe import texts
+from tests.ledger import test_parts as parts
 
 TRUNCATED = FailureCode.TRUNCATED.value
 
@@ -61,3 +66,18 @@ def test_a_window_of_another_recording_gets_no_text(
     rows = beside([window(0), window(1, **(LAST | last))], segments)
     assert rows[1]["left"] == why
     assert (rows[1]["kept"] is None) == bool(why)
+
+
+def test_what_lies_beside_the_texts_that_are_taken(tmp_path: Path) -> None:
+    """Of whichever run: the newest one may have done other recordings."""
+    for name, settings in (("a", {"words": True}), ("b", {}), ("c", {"speakers": "auto"})):
+        run = parts.begin(str(tmp_path), name, started_at=name)
+        run.write(parts.part(name, segments=[parts.segment(name)]))
+        facts = {"fingerprint": "f", "texts_fingerprint": "t", "settings": settings, "finished_at": name}
+        run.publish(facts | {"run_id": name} | run.files)
+    rows = [{"recording_id": x, "place": x, "uri": x, "content_version": "v1"} for x in "abc"]
+    listed = Listing(pa.Table.from_pylist(rows, RECORDING), no_columns(3))
+    found = texts.Published(str(tmp_path), "t")
+    expected = {(0,): ["words"], (1,): [], (1, 2): ["speakers"], (0, 2): ["words", "speakers"]}
+    for chosen, passes in expected.items():
+        assert found.passes(found.beside(listed.take(np.array(chosen)))) == passes
