@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 
 from pipeline import command_line, planning, run
 from pipeline.errors import ConfigurationError
-from pipeline.ledger import parts
+from pipeline.ledger import keys, parts
 from pipeline.ledger.newest import Newest
 from pipeline.log import Log
+from pipeline.registry import TRANSCRIBE
 from pipeline.settings import Settings
 from pipeline.tasks.ask.settings import AskSettings
 
@@ -27,7 +28,7 @@ class Result:
 
     output: str
     report: dict[str, Any] | None
-    task: str = "transcribe"
+    task: str = TRANSCRIBE
 
     def tables(self, name: str = "transcripts", columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The rows of this run in one of its tables (transcripts, segments; answers, recordings), one committed part at
@@ -43,8 +44,7 @@ class Result:
         Raises:
             LookupError: there are none.
         """
-        rows = self._newest("transcripts")
-        return rows.filter(pc.is_null(rows["channel"]))
+        return keys.whole(self._newest("transcripts"))
 
     def answers(self) -> pa.Table:
         """The newest published answers about every recording or group, a row for each question; as `transcripts`."""

@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -69,18 +70,21 @@ def load(arguments: Sequence[str], kind: type[Job] = Settings) -> Job:
     problems += _unknown_variables(kind, settings)
     if problems:
         raise ConfigurationError("; ".join(problems))
+
+    def place(key: str) -> str:
+        in_file = f"--config {path}: {key}"
+        return flag_of(key) if key in source.env_vars else _variable(kind, key) or in_file
+
     of_file = OF_FILE.set(content)
     try:
-        return kind(_cli_settings_source=source)  # pyright: ignore[reportCallIssue]
+        made = kind(_cli_settings_source=source)  # pyright: ignore[reportCallIssue]
     except ValidationError as error:
-
-        def place(key: str) -> str:
-            in_file = f"--config {path}: {key}"
-            return flag_of(key) if key in source.env_vars else _variable(kind, key) or in_file
-
         raise ConfigurationError(_explain(error, settings, place, flag_of)) from error
     finally:
         OF_FILE.reset(of_file)
+    if given := [x.key for x in settings if x.key in kind.refused and attrgetter(x.key)(made) != x.field.default]:
+        raise ConfigurationError("; ".join(f"{place(key)}: is not for this job; leave it out" for key in given))
+    return made
 
 
 def given(kind: type[Job], facts: Mapping[str, Any]) -> Job:

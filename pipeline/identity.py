@@ -27,6 +27,16 @@ def place(uri: str, start_s: float | None, end_s: float | None, given_id: str | 
     return f"{uri}#t={start or 0}{end and ','}{end}"
 
 
+def channel_id(recording_id: str, channel: int | None) -> str:
+    """The recording_id of one channel's rows."""
+    return recording_id if channel is None else f"{recording_id}#{channel}"
+
+
+def whole_id(recording_id: str, channel: int | None) -> str:
+    """The inverse of `channel_id`: the recording_id of the recording's own rows."""
+    return recording_id if channel is None else recording_id.removesuffix(f"#{channel}")
+
+
 def fingerprint(task: str, facts: Mapping[str, Any]) -> str:
     """A hash of a task's name and JSON facts. 16 hexadecimal digits."""
     return hashlib.sha256(json.dumps({"task": task, **facts}, sort_keys=True).encode()).hexdigest()[:16]

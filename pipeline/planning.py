@@ -15,7 +15,7 @@ from pipeline import __version__, estimate, identity, models, store, tasks
 from pipeline.audio import confined
 from pipeline.errors import ConfigurationError
 from pipeline.flow.device import device
-from pipeline.ledger import access, done, parts, starts
+from pipeline.ledger import access, done, keys, parts, starts
 from pipeline.ledger.done import Status
 from pipeline.ledger.parts import Output
 from pipeline.ledger.report import Tally
@@ -26,8 +26,6 @@ from pipeline.schema import PROVENANCE, FailureCode
 from pipeline.settings import Settings
 from pipeline.sources.listing import Listing
 from pipeline.tasks.protocol import Task
-
-SAME = ("task", "input", "limit", "fingerprint", "retry")  # facts that the drivers of one run share
 
 Row = dict[str, Any]
 
@@ -110,29 +108,26 @@ def plan(settings: Settings, own_only: bool = False, tell: Callable[[str], objec
     tell(f"looking at what is below {settings.output}")
     (access.probe if settings.dry_run else access.check)(settings.output)
     rows, own = done.Index(about["fingerprint"], own_only), done.Index(about["fingerprint"])  # earlier runs; this one
-    try:
-        reports, same = parts.reports(settings.output), {name: about[name] for name in SAME}
+    earlier_runs = f"--output {settings.output}: its earlier runs cannot be read"
+    with store.errors_as(ConfigurationError, earlier_runs, store.READ_ERRORS):
+        reports, same = parts.reports(settings.output), parts.same(about)
         if reports and reports[-1]["finished_at"] >= about["started_at"]:  # our clock is behind that of its driver
             began = datetime.fromisoformat(reports[-1]["finished_at"]) + timedelta(microseconds=1)
             about["started_at"] = began.isoformat()
         earlier = parts.of_task(reports, task.name)
         _refuse_other_types(task, settings.output, earlier)
         run_id = (
-            settings.run_id or starts.stopped(settings.output, reports, same) or began.strftime("%Y%m%dT%H%M%S.%fZ")
+            settings.run_id or starts.stopped(settings.output, reports, about) or began.strftime("%Y%m%dT%H%M%S.%fZ")
         )
         output, tally = Output(settings.output, run_id, list(task.tables)), Tally(task.numbers(), of_recordings)
         if settings.run_id:
             output.refuse_published()
-        if resumed := output.began_with(same):
+        if resumed := output.began_with(about):
             for part in output.catch_up():
-                own.add(done.with_keys(part[of_recordings]))
+                own.add(keys.with_keys(part[of_recordings]))
                 tally.add_part(part)
         for _, table in parts.published(settings.output, earlier):
             rows.add(table)
-    except store.READ_ERRORS as error:
-        raise ConfigurationError(
-            f"--output {settings.output}: its earlier runs cannot be read ({store.explain(error)})"
-        ) from error
     rows.complete()
     own.complete()
     why: Counter[str] = Counter()
@@ -186,11 +181,9 @@ def claimed(plan: Plan) -> Plan:
     """
     if plan.same_before is None or not plan.count:
         return plan
-    same, uri = {name: plan.about[name] for name in SAME}, plan.output.uri
-    try:
-        run_id = starts.claim(uri, plan.same_before, same, plan.output.run_id)
-    except store.STORAGE_ERRORS as error:
-        raise ConfigurationError(f"--output {uri}: {store.explain(error)}") from error
+    uri = plan.output.uri
+    with store.errors_as(ConfigurationError, f"--output {uri}"):
+        run_id = starts.claim(uri, plan.same_before, plan.about, plan.output.run_id)
     output = Output(uri, run_id, list(plan.task.tables))
     return replace(plan, about=plan.about | {"run_id": run_id}, output=output, same_before=None)
 

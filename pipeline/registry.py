@@ -4,10 +4,11 @@ The settings take their choices from here, so that this module imports nothing: 
 `runtime.runtime` resolve the names.
 """
 
+TRANSCRIBE, ASK = "transcribe", "ask"
 # By name. A task is one that settings name (`Settings.task_name`).
 TASKS = {
-    "transcribe": "pipeline.tasks.transcribe.kept:transcription",
-    "ask": "pipeline.tasks.ask.task:Asking",
+    TRANSCRIBE: "pipeline.tasks.transcribe.kept:transcription",
+    ASK: "pipeline.tasks.ask.task:Asking",
 }
 # A checkpoint is of the first family that matches it.
 FAMILIES = {

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from pipeline import planning, progress, store
@@ -14,9 +14,8 @@ from pipeline.flow.background import ticking
 from pipeline.flow.cluster import cluster
 from pipeline.flow.stream import answers
 from pipeline.ledger.done import Status
-from pipeline.ledger.parts import Output
 from pipeline.log import Log
-from pipeline.planning import SAME, Plan
+from pipeline.planning import Plan
 from pipeline.progress import Progress
 from pipeline.redaction import redacted
 from pipeline.writer import Writer
@@ -55,7 +54,8 @@ def _execute(plan: Plan, writer: Writer, log: Log) -> Row:
     output, tally, clock, first_rows_s = plan.output, plan.tally, time.monotonic(), None
     resumed, engines = tally.recordings, plan.settings.engine.count or 1
     served: Row = {}  # what the flow says of the engines
-    output.start(plan.about, SAME)
+    of_output = partial(store.errors_as, JobError, f"--output {output.uri}")
+    output.start(plan.about)
     output.keep_trying(log)
     if plan.count:
         at = Progress(plan, lambda: writer.left)
@@ -63,7 +63,7 @@ def _execute(plan: Plan, writer: Writer, log: Log) -> Row:
         with (
             at.shown(log),
             cluster(plan.settings, plan.checkpoint, log.say) as decided,
-            _storage_trouble(output),
+            of_output(),
         ):
             at.engines = engines = decided.engine.count or 1
             at.phase = progress.STARTING_ENGINES
@@ -94,7 +94,7 @@ def _execute(plan: Plan, writer: Writer, log: Log) -> Row:
                 raise
             finally:
                 at.phase = progress.STOPPING
-    with _storage_trouble(output):
+    with of_output():
         writer.catch_up()  # with what another driver has committed in the last moment
     facts = plan.about | {
         "finished_at": max(datetime.now(UTC).isoformat(), plan.about["started_at"]),  # runs are ordered by it
@@ -113,13 +113,5 @@ def _execute(plan: Plan, writer: Writer, log: Log) -> Row:
         "tables": list(output.files),
         **output.files,
     }
-    with _storage_trouble(output):
+    with of_output():
         return output.publish(facts)
-
-
-@contextmanager
-def _storage_trouble(output: Output) -> Iterator[None]:
-    try:
-        yield
-    except store.STORAGE_ERRORS as error:
-        raise JobError(f"--output {output.uri}: {store.explain(error)}") from error

@@ -30,7 +30,7 @@ from botocore.exceptions import (
 )
 from s3fs import S3FileSystem
 
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, JobError
 from pipeline.redaction import is_signed
 from pipeline.schema import FailureCode
 
@@ -91,6 +91,17 @@ def explain(error: BaseException) -> str:
     if isinstance(error, PermissionError):
         return "access denied"
     return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+@contextmanager
+def errors_as(
+    kind: type[ConfigurationError | JobError], about: str, caught: tuple[type[Exception], ...] = STORAGE_ERRORS
+) -> Iterator[None]:
+    """Raise errors of storage as one line of a job's: `about` says which ("--output s3://b/x")."""
+    try:
+        yield
+    except caught as error:
+        raise kind(f"{about}: {explain(error)}") from error
 
 
 def failure_code(error: BaseException) -> FailureCode:

@@ -18,7 +18,6 @@ from pydantic_settings import SettingsConfigDict
 from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.ledger import parts, starts
-from pipeline.planning import SAME
 from pipeline.settings import JobSettings
 from pipeline.sources.walk import walk
 
@@ -82,14 +81,12 @@ def find(settings: Tidy) -> Found:
         ConfigurationError: it cannot be read, or --run-id names no stopped run.
     """
     output = store.join(*store.split(settings.output)).rstrip("/")
-    try:
+    with store.errors_as(ConfigurationError, f"--output {settings.output}", store.READ_ERRORS):
         reports = {report["run_id"]: report for report in parts.reports(output)}
         begun = {start["run_id"]: start for start in starts.begun(output, reports)}
         claims = starts.claims(output) if begun else {}
         tables = TABLES.union(*(parts.tables_of(report) for report in reports.values()))
         files = [file for table in sorted(tables) for file in _files(f"{output}/{table}")]
-    except store.READ_ERRORS as error:
-        raise ConfigurationError(f"--output {settings.output}: {store.explain(error)}") from error
     if settings.run_id in reports:
         raise ConfigurationError(f"--run-id {settings.run_id}: is finished and published; its rows stay")
     if settings.run_id and settings.run_id not in begun:
@@ -104,11 +101,7 @@ def find(settings: Tidy) -> Found:
         own = of_run[run_id]
         last = max([datetime.fromisoformat(start["started_at"]), *(file.modified_at for file in own)])
         why = (
-            GIVEN_UP
-            if run_id == settings.run_id
-            else OVERTAKEN
-            if starts.overtaken(start, reports.values(), SAME)
-            else None
+            GIVEN_UP if run_id == settings.run_id else OVERTAKEN if starts.overtaken(start, reports.values()) else None
         )
         if not why:
             kept[run_id] = "the same command resumes it"
@@ -140,10 +133,8 @@ def remove(found: Found, output: str) -> None:
         JobError: a file cannot be removed.
     """
     for file in found.left_over:
-        try:
+        with store.errors_as(JobError, f"--output {output}: {file.uri}"):
             store.remove(file.uri)
-        except store.STORAGE_ERRORS as error:
-            raise JobError(f"--output {output}: {file.uri}: {store.explain(error)}") from error
 
 
 @dataclass(frozen=True)

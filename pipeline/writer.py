@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from pipeline.digests import DigestTable, digests
 from pipeline.flow import metrics
-from pipeline.ledger import done
+from pipeline.ledger import keys
 from pipeline.ledger.parts import AlreadyPublished
 from pipeline.planning import Plan
 from pipeline.redaction import redacted
@@ -136,9 +136,7 @@ class Writer:
     def catch_up(self) -> None:
         """Leave out what another driver has committed. Its listing may be another one than ours."""
         for tables in self._plan.output.catch_up():
-            recordings = tables[self._of_recordings]
-            if "channel" in recordings.column_names:
-                recordings = recordings.filter(pc.is_null(recordings["channel"]))
+            recordings = keys.whole(tables[self._of_recordings])
             theirs = set(recordings["recording_id"].to_pylist())
             ours = self._finished.keys() & theirs  # counted already
             self._tally.add_part({name: _without(table, ours) for name, table in tables.items()})
@@ -176,4 +174,4 @@ class Writer:
 
 def _without(rows: pa.Table, ids: Collection[str]) -> pa.Table:
     """The rows that are about other recordings, or their channels."""
-    return rows.filter(pc.invert(pc.is_in(done.whole_ids(rows), pa.array(ids, pa.string()))))
+    return rows.filter(pc.invert(pc.is_in(keys.whole_ids(rows), pa.array(ids, pa.string()))))

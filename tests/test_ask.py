@@ -239,7 +239,7 @@ def test_two_drivers_commit_each_recording_once_and_a_third_resumes(folder: Path
     plans = [planning.plan(AskSettings.model_validate(wanted | {"run_id": "one"})) for _ in range(2)]
     writers = []
     for plan in plans:
-        plan.output.start(plan.about, planning.SAME)
+        plan.output.start(plan.about)
         writers.append(Writer(plan))
 
     def answered(plan: planning.Plan, first: int, last: int) -> Any:

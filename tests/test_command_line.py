@@ -8,9 +8,11 @@ import pytest
 
 from pipeline import command_line
 from pipeline.errors import ConfigurationError
+from pipeline.evaluation.settings import FleursEvaluation
 from pipeline.exports.files import Export
 from pipeline.nightly import Nightly
 from pipeline.settings import JobSettings, Settings
+from pipeline.tasks.ask.settings import AskSettings
 
 NEEDED = ["--input", "in", "--output", "out"]
 
@@ -178,3 +180,18 @@ def test_a_job_has_settings_of_its_own() -> None:
     assert command_line.load([*NEEDED, "--max-engine-hours", "2"], Nightly).max_engine_hours == 2.0
     # The closest that jobs.transcribe has.
     assert said_of("--max-engine-hours 2").startswith("there is no --max-engine-hours (")
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags"),
+    [
+        (FleursEvaluation, ["--dataset", "mls"]),
+        (FleursEvaluation, ["--corrections", "a.jsonl"]),
+        (AskSettings, ["--language.translate"]),
+        (AskSettings, ["--engine.beams", "5"]),
+    ],
+)
+def test_what_a_job_does_not_know_is_refused(kind: type[Settings], flags: list[str]) -> None:
+    """Though it has it from another job, and its help does not show it."""
+    with pytest.raises(ConfigurationError, match=f"^{flags[0]}: is not for this job; leave it out$"):
+        command_line.load(["--input", "in", "--output", "out", *flags], kind)

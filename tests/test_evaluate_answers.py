@@ -212,7 +212,7 @@ def test_of_a_group_the_first_row_has_the_reference(shared_ray: None, folder: Fo
         (["--dataset", "fleurs"], "--dataset fleurs: with --task, answers are scored on a manifest"),
         (["--configs", "en_us"], "--configs is for a corpus"),
         (["--normalizers", "none"], "--normalizers is for transcripts"),
-        (["--over", "transcripts"], "--over transcripts: a manifest of recordings has the references"),
+        (["--over", "transcripts"], "--over: is not for this job; leave it out"),
         (["--baseline", "never"], "--baseline never: .*evaluations/never is no evaluation of answers"),
         (["--reference", "customer"], r"no row to score: .* \(its customer is not JSON, no customer\)"),
         (["--task", "none.yaml"], "none.yaml: No such file"),

@@ -27,7 +27,7 @@ def test_a_run_counts_before_those_that_began_by_a_clock_that_was_ahead(
 
     def stopped(plan: planning.Plan) -> None:
         """All done, but for the report."""
-        plan.output.start(plan.about, planning.SAME)
+        plan.output.start(plan.about)
         Writer(plan).finish()
 
     stopped(planning.plan(wanted))

@@ -37,7 +37,7 @@ def write(place: str, day: int, parts: list[list[Row]], publish: bool = True, **
     run_id = f"run-{day}"
     output = Output(place, run_id, ["segments", "transcripts"])
     facts = {"run_id": run_id, "task": "transcribe", "model": "m", "started_at": DAY.format(day), **about}
-    output.start(facts, [])
+    output.start(facts)
     for rows in parts:
         whole = pa.Table.from_pylist([one | {"run_id": run_id} for one in rows], TRANSCRIPT)
         output.write({"segments": SEGMENT.empty_table(), "transcripts": whole})
@@ -54,7 +54,7 @@ def ask(place: str, day: int, name: str) -> None:
     answers, run_id = answer_schema(pa.string()), f"asked-{day}"
     output = Output(place, run_id, ["answers", "recordings"])
     facts = {"run_id": run_id, "task": "ask", "model": "m", "started_at": DAY.format(day)}
-    output.start(facts, [])
+    output.start(facts)
     said = row(name, run_id, question_name="topic", question="Which?", answer="the invoice")
     about = row(name, run_id, part_count=1, questions=1, answered=1)
     output.write({"answers": pa.Table.from_pylist([said], answers), "recordings": pa.Table.from_pylist([about], ASKED)})

@@ -127,7 +127,7 @@ def undisturbed(name: str, arguments: list[str], output: str) -> dict[str, list[
 
     worker = plan.task.worker(ScriptedModel(NO_SCRIPT), plan.settings, gather)
     with patch("pipeline.flow.metrics.count_recording"):  # a metric of Ray's
-        plan.output.start(plan.about, planning.SAME)
+        plan.output.start(plan.about)
         writer = Writer(plan)
         for recording in plan.listing.recordings.to_batches(max_chunksize=1):
             for windows in plan.task.prepare(pa.Table.from_batches([recording]), plan.settings):

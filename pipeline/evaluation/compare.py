@@ -71,11 +71,9 @@ def compare(found: Sequence[tuple[Row, list[Row]]], settings: Evaluation, not_ev
         "report.html": page.render(report).encode(),
         "comparison.json": parts.to_json(report),
     }
-    try:
+    with store.errors_as(JobError, f"--output {settings.output}"):
         for name, data in files.items():
             store.replace(f"{settings.output.rstrip('/')}/{FOLDER}/{report['comparison_id']}/{name}", data)
-    except store.STORAGE_ERRORS as error:
-        raise JobError(f"--output {settings.output}: {store.explain(error)}") from error
     return report
 
 

@@ -23,9 +23,8 @@ from pipeline.evaluation.inputs import Input
 from pipeline.evaluation.settings import Evaluation
 from pipeline.evaluation.transcripts import Transcripts
 from pipeline.ledger import parts
+from pipeline.registry import TRANSCRIBE
 from pipeline.schema import PROVENANCE, Outcome
-from pipeline.tasks.transcribe.assemble import channel_id, whole_id
-from pipeline.tasks.transcribe.task import Transcription
 
 REFERENCE = "corrected_text"
 CHOSEN = "without --sample-for-review they say nothing of the other segments"
@@ -105,10 +104,10 @@ def read(files: Sequence[str]) -> list[Correction]:
     """
     found: dict[SegmentKey, Correction] = {}
     for file in files:
+        with store.errors_as(ConfigurationError, f"--corrections {file}"):
+            data = store.read(file)
         try:
-            lines = store.read(file).decode("utf-8-sig").split("\n")
-        except store.STORAGE_ERRORS as error:
-            raise ConfigurationError(f"--corrections {file}: {store.explain(error)}") from error
+            lines = data.decode("utf-8-sig").split("\n")
         except UnicodeDecodeError as error:
             raise ConfigurationError(f"--corrections {file}: not JSONL in UTF-8: save it on a reading page") from error
         for number, line in enumerate(lines, 1):
@@ -141,7 +140,7 @@ def fit(source: str, corrections: Sequence[Correction]) -> Corrected:
     """
     runs = {
         report["run_id"]: report
-        for report in parts.of_task(parts.reports(source), Transcription.name)
+        for report in parts.of_task(parts.reports(source), TRANSCRIBE)
         if report["run_id"] in {one.run_id for one in corrections}
     }
     published = {key: row for report in runs.values() for key, row in _segments(source, report, corrections)}
@@ -182,12 +181,12 @@ def _segments(source: str, report: Row, corrections: Iterable[Correction]) -> It
     """The rows of a run's segments in whose recordings something is corrected."""
     run_id = report["run_id"]
     own = {(one.recording_id, one.channel) for one in corrections if one.run_id == run_id}
-    ids = {recording_id for recording_id, _ in own} | {channel_id(*each) for each in own}
+    ids = {recording_id for recording_id, _ in own} | {identity.channel_id(*each) for each in own}
     recordings = pa.array(ids, pa.string())
     for name in report["segments"]:
         table = parts.read_part(source, name, COLUMNS)
         for row in table.filter(pc.is_in(table["recording_id"], value_set=recordings)).to_pylist():
-            whole = whole_id(row["recording_id"], row["channel"])
+            whole = identity.whole_id(row["recording_id"], row["channel"])
             yield (run_id, whole, row["channel"], row["segment_index"]), row | {"recording_id": whole}
 
 

@@ -26,8 +26,9 @@ from pipeline.evaluation.transcripts import Transcripts
 from pipeline.ledger import done, parts
 from pipeline.ledger.done import Status
 from pipeline.planning import Plan
+from pipeline.registry import ASK, TRANSCRIBE
 
-SCORED: dict[str, type[Scored]] = {"transcribe": Transcripts, "ask": Answers}  # by the name of the task
+SCORED: dict[str, type[Scored]] = {TRANSCRIBE: Transcripts, ASK: Answers}  # by the name of the task
 FACTS = ("model", "model_revision", "fingerprint", "pipeline_version")
 NAMED = 10  # of the recordings that are not scored; the report names all
 Row = dict[str, Any]
@@ -61,7 +62,7 @@ def evaluate(planned: Planned) -> tuple[Row, list[Row]]:
         JobError: the output cannot be read or written.
     """
     plan, by = planned.plan, planned.by
-    try:
+    with store.errors_as(JobError, f"--output {plan.output.uri}", store.READ_ERRORS):
         rows, not_scored, runs = _rows(plan, by)
         if not rows:
             why = "; ".join(_left_out(plan, not_scored))
@@ -72,8 +73,6 @@ def evaluate(planned: Planned) -> tuple[Row, list[Row]]:
         report = facts | found | {"problems": problems, "not_scored": not_scored}
         _write(plan.output.uri, by, report, about_each)
         return report, about_each
-    except store.READ_ERRORS as error:
-        raise JobError(f"--output {plan.output.uri}: {store.explain(error)}") from error
 
 
 def of_corrections(wanted: Evaluation) -> tuple[Row, Transcripts]:
@@ -85,10 +84,8 @@ def of_corrections(wanted: Evaluation) -> tuple[Row, Transcripts]:
         JobError: the output cannot be written.
     """
     by, lines = corrections.Corrections(wanted), corrections.read(wanted.corrections)
-    try:
+    with store.errors_as(ConfigurationError, f"--input {wanted.input}", store.READ_ERRORS):
         found = corrections.fit(wanted.input, lines)
-    except store.READ_ERRORS as error:
-        raise ConfigurationError(f"--input {wanted.input}: {store.explain(error)}") from error
     left_out = _reasons(found.not_scored, len(lines), "corrections")
     if not found.rows:
         raise ConfigurationError(f"--corrections {','.join(wanted.corrections)}: nothing to score ({left_out[0]})")
@@ -99,10 +96,8 @@ def of_corrections(wanted: Evaluation) -> tuple[Row, Transcripts]:
     notes = [f"the texts are of {facts['model']}"] if ", " in facts["model"] else []
     report = facts | _facts(datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ"), by.what, found.reports) | scores
     report |= {"sample": found.sample, "problems": [*notes, *found.notes, *left_out], "not_scored": found.not_scored}
-    try:
+    with store.errors_as(JobError, f"--output {wanted.output}"):
         _write(wanted.output.rstrip("/"), by, report, about_each)
-    except store.STORAGE_ERRORS as error:
-        raise JobError(f"--output {wanted.output}: {store.explain(error)}") from error
     return report, by
 
 

@@ -62,7 +62,7 @@ def prepare(wanted: Evaluation) -> Input:
     corpus = CORPORA[wanted.dataset]
     if not wanted.configs:
         raise ConfigurationError(f"--configs is missing: which parts of {wanted.dataset}? (see --help)")
-    try:
+    with store.errors_as(ConfigurationError, f"--input {wanted.input}"):
         access.check(wanted.output)
         reference = wanted.reference or corpus.reference
         corpora = [
@@ -75,10 +75,9 @@ def prepare(wanted: Evaluation) -> Input:
                 f"--language.expected has no {', '.join(lacking)}, which --configs {','.join(wanted.configs)} has:"
                 " name it there, or --declare-language"
             )
-        sampling = Sampling(wanted.sample, wanted.one_per_sentence, wanted.declare_language)
+    sampling = Sampling(wanted.sample, wanted.one_per_sentence, wanted.declare_language)
+    with store.errors_as(ConfigurationError, f"--input {wanted.input}, --output {wanted.output}"):
         manifest = write_manifest(wanted.dataset, corpora, wanted.output, sampling)
-    except store.STORAGE_ERRORS as error:
-        raise ConfigurationError(f"--input {wanted.input}: {store.explain(error)}") from error
     known = {part.config: corpus.counts.get((part.config, wanted.split)) for part in corpora}
     facts |= {
         "split": wanted.split,

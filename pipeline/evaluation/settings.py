@@ -112,8 +112,6 @@ class FleursEvaluation(Evaluation):
 
 def check_task(wanted: Evaluation) -> None:
     """Raise ConfigurationError for settings that do not go together with --task, or without it."""
-    if wanted.over != "audio":
-        raise ConfigurationError(f"--over {wanted.over}: a manifest of recordings has the references: leave it out")
     if not wanted.task:
         return
     if wanted.dataset != "manifest":
@@ -145,5 +143,3 @@ def check_corrections(wanted: Evaluation) -> None:
     """Raise ConfigurationError for settings that do not go together with --corrections."""
     if clash := next((name for name in NOT_OF_CORRECTIONS if name in wanted.model_fields_set), None):
         raise ConfigurationError(f"{flag_of(clash)} is for recordings with references: leave it out with --corrections")
-    if wanted.dataset != "manifest":
-        raise ConfigurationError("--corrections is a setting of jobs.evaluate, not of jobs.evaluate_fleurs")

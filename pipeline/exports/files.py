@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -20,16 +20,15 @@ from pipeline.errors import ConfigurationError, JobError
 from pipeline.exports import manifests
 from pipeline.exports.formats import PER_EXPORT, PER_RECORDING, FormatName
 from pipeline.exports.names import FileNames, roots
-from pipeline.exports.reading.answers import TASK as ASK
 from pipeline.exports.reading.audio import Places
 from pipeline.exports.reading.sample import Sample
 from pipeline.exports.reading.site import SAMPLE, Site
-from pipeline.ledger import parts
+from pipeline.ledger import keys, parts
 from pipeline.ledger.newest import Newest
+from pipeline.registry import ASK, TRANSCRIBE
 from pipeline.schema import Outcome
 from pipeline.settings import JobSettings
 from pipeline.tasks.transcribe import speakers
-from pipeline.tasks.transcribe.task import Transcription
 
 WRITES_AT_ONCE = 16
 
@@ -102,8 +101,8 @@ def export(settings: Export) -> Exported:
         JobError: a file cannot be written.
     """
     _check_options(settings)
-    with _reading("--input", settings.input):
-        found = parts.of_task(parts.reports(settings.input), Transcription.name)
+    with store.errors_as(ConfigurationError, f"--input {settings.input}", store.READ_ERRORS):
+        found = parts.of_task(parts.reports(settings.input), TRANSCRIBE)
         reports = [report for report in found if settings.run_id in (None, report["run_id"])]
         newest = Newest(settings.input, reports)
     if not newest.parts:
@@ -133,41 +132,42 @@ def export(settings: Export) -> Exported:
     sample = _sample(settings, newest, names)
     files, lines, failed, silent = Counter[str](), Counter[str](), 0, 0
     of_part = {name: report for report in reports for name in report["transcripts"]}
-    try:
-        with ThreadPoolExecutor(WRITES_AT_ONCE) as pool, ExitStack() as opened:
-            # Object storage takes a file when it is complete.
-            all_in_one = {kind: opened.enter_context(NamedTemporaryFile()) for kind in per_export}
-            site = opened.enter_context(_site(settings, inputs, pool, sample)) if "html" in kinds else None
-            for name, counts in newest.parts.items():
-                with _reading("--input", settings.input):
-                    table = parts.read_recordings(settings.input, name)
-                    segments = _segments(settings.input, table) if site else []
-                rows = table.filter(pa.array(counts)).to_pylist()
-                rows = [row | {"segments": speakers.of_segments(row["segments"], row.get("turns"))} for row in rows]
-                for written in pool.map(write, rows):
-                    files.update(written)
-                whole = [row for row in rows if row["channel"] is None]
-                failed += sum(row["outcome"] == Outcome.FAILED for row in whole)
-                if site:
-                    named = [(row, names.of(row)) for row in whole]
-                    silent += site.add(named, segments, of_part[name])
-                    files["html"] += len(whole)
-                for kind, file in all_in_one.items():
-                    made = [line for row in whole for line in PER_EXPORT[kind].lines(row, root)]
-                    file.writelines(line.encode() for line in made)
-                    lines[kind] += len(made)
+    with (
+        store.errors_as(JobError, f"--output {settings.output}"),
+        ThreadPoolExecutor(WRITES_AT_ONCE) as pool,
+        ExitStack() as opened,
+    ):
+        # Object storage takes a file when it is complete.
+        all_in_one = {kind: opened.enter_context(NamedTemporaryFile()) for kind in per_export}
+        site = opened.enter_context(_site(settings, inputs, pool, sample)) if "html" in kinds else None
+        for name, counts in newest.parts.items():
+            with store.errors_as(ConfigurationError, f"--input {settings.input}", store.READ_ERRORS):
+                table = parts.read_recordings(settings.input, name)
+                segments = _segments(settings.input, table) if site else []
+            rows = table.filter(pa.array(counts)).to_pylist()
+            rows = [row | {"segments": speakers.of_segments(row["segments"], row.get("turns"))} for row in rows]
+            for written in pool.map(write, rows):
+                files.update(written)
+            whole = [row for row in rows if row["channel"] is None]
+            failed += sum(row["outcome"] == Outcome.FAILED for row in whole)
+            if site:
+                named = [(row, names.of(row)) for row in whole]
+                silent += site.add(named, segments, of_part[name])
+                files["html"] += len(whole)
             for kind, file in all_in_one.items():
-                file.flush()
-                store.replace_from(f"{output}/{PER_EXPORT[kind].name}", Path(file.name))
-    except store.STORAGE_ERRORS as error:
-        raise JobError(f"--output {settings.output}: {store.explain(error)}") from error
+                made = [line for row in whole for line in PER_EXPORT[kind].lines(row, root)]
+                file.writelines(line.encode() for line in made)
+                lines[kind] += len(made)
+        for kind, file in all_in_one.items():
+            file.flush()
+            store.replace_from(f"{output}/{PER_EXPORT[kind].name}", Path(file.name))
     return Exported(files, lines, failed, root, silent, sample and sample.size)
 
 
 def _sample(settings: Export, newest: Newest, names: FileNames) -> Sample | None:
     if not settings.sample_for_review:
         return None
-    with _reading("--input", settings.input):
+    with store.errors_as(ConfigurationError, f"--input {settings.input}", store.READ_ERRORS):
         return Sample(_whole(settings.input, newest), names.of, settings.sample_for_review)
 
 
@@ -175,23 +175,15 @@ def _whole(source: str, newest: Newest) -> Iterator[Row]:
     """What a sample is drawn from: of the rows that count those about whole recordings, with their segments."""
     columns = ["run_id", "segments"]
     for name, counts in newest.parts.items():
-        rows = parts.read_recordings(source, name, columns).filter(pa.array(counts)).to_pylist()
-        yield from (row for row in rows if row["channel"] is None)
+        rows = parts.read_recordings(source, name, columns).filter(pa.array(counts))
+        yield from keys.whole(rows).to_pylist()
 
 
 def _site(settings: Export, inputs: Sequence[str], pool: ThreadPoolExecutor, sample: Sample | None) -> Site:
     audio = (settings.audio_base, settings.sign_hours, settings.copy_audio)
     answers = settings.answers or settings.input
-    with _reading("--answers", answers):
+    with store.errors_as(ConfigurationError, f"--answers {answers}", store.READ_ERRORS):
         return Site(Places(settings.output, roots(inputs), *audio), answers, pool, sample)
-
-
-@contextmanager
-def _reading(flag: str, source: str) -> Iterator[None]:
-    try:
-        yield
-    except store.READ_ERRORS as error:
-        raise ConfigurationError(f"{flag} {source}: {store.explain(error)}") from error
 
 
 def _segments(source: str, transcripts: pa.Table) -> list[Row]:
@@ -239,10 +231,8 @@ def _check_options(settings: Export) -> None:
     if len(given) > 1:
         raise ConfigurationError(f"{', '.join(given)}: pages take their audio from one place; give one of these")
     if settings.answers is not None:
-        try:
+        with store.errors_as(ConfigurationError, f"--answers {settings.answers}", store.READ_ERRORS):
             found = parts.of_task(parts.reports(settings.answers), ASK)
-        except store.READ_ERRORS as error:
-            raise ConfigurationError(f"--answers {settings.answers}: {store.explain(error)}") from error
         if not found:
             raise ConfigurationError(
                 f"--answers {settings.answers}: no published answers; name the --output of jobs.ask, or leave it out"

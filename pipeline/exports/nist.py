@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import re
 
+from pipeline import identity
 from pipeline.exports.spoken import Row, utterances, with_words
-from pipeline.tasks.transcribe.assemble import whole_id
 
 UNKNOWN = "unknown"
 
@@ -60,7 +60,7 @@ def stm(row: Row) -> str:
 
 
 def _recording(row: Row) -> str:
-    return _field(whole_id(row["recording_id"], row["channel"]))
+    return _field(identity.whole_id(row["recording_id"], row["channel"]))
 
 
 def _channel(channel: int | None) -> int:

@@ -16,15 +16,13 @@ PROBE = b"a dry run looks whether it may write here; you may delete this\n"
 def check(output: str) -> None:
     """Raise ConfigurationError unless the place can be reached."""
     scheme, path = store.split(output)
-    try:
+    with store.errors_as(ConfigurationError, f"--output {output}"):
         if scheme == "file":
             nearest = _nearest(path)
             if not nearest.is_dir() or not os.access(nearest, os.W_OK):
                 raise ConfigurationError(f"--output {output}: {nearest} is not a folder that we may write to")
         else:
             store.look(output)
-    except store.STORAGE_ERRORS as error:
-        raise ConfigurationError(f"--output {output}: {store.explain(error)}") from error
 
 
 def probe(output: str) -> None:
@@ -38,7 +36,7 @@ def probe(output: str) -> None:
     uri = f"{output.rstrip('/')}/started/probe"
     if scheme == "file":
         uri = str(_nearest(path) / f".probe-{secrets.token_hex(8)}")
-    try:
+    with store.errors_as(ConfigurationError, f"--output {output}: it may not be written"):
         store.create(uri, PROBE)
         try:
             with suppress(FileNotFoundError):  # another probe has removed it
@@ -46,8 +44,6 @@ def probe(output: str) -> None:
         finally:
             with suppress(*store.STORAGE_ERRORS):
                 store.remove(uri)
-    except store.STORAGE_ERRORS as error:
-        raise ConfigurationError(f"--output {output}: it may not be written: {store.explain(error)}") from error
 
 
 def refuse_overwriting(output: str, uri: str, created: bool) -> None:

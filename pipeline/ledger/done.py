@@ -19,9 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import identity
 from pipeline.digests import DigestTable, digests
-from pipeline.schema import KEYS, TRANSIENT, FailureCode
+from pipeline.ledger import keys
+from pipeline.schema import TRANSIENT, FailureCode
 
 
 class Status(StrEnum):
@@ -36,32 +36,6 @@ class Status(StrEnum):
 
 STATUSES, CODES = list(Status), list(FailureCode)
 NO_FAILURE, OTHER_FAILURE = -1, -2  # beside positions in CODES; the other is a code of another version of ours
-CONTENT = ["uri", "content_version", "range_start_s", "range_end_s", "declared_language"]
-
-
-def with_keys(rows: pa.Table) -> pa.Table:
-    """Rows of a task's table of recordings with all columns of KEYS: those of 0.1 had no `place`, and a task that knows
-    no channels has no `channel`."""
-    if "channel" not in rows.column_names:
-        rows = rows.append_column(KEYS.field("channel"), pa.nulls(len(rows), pa.int32()))
-    if "place" in rows.column_names:
-        return rows
-    names = ["recording_id", "channel", "uri", "content_version", "range_start_s", "range_end_s"]
-    places = []
-    for row in rows.select(names).to_pylist():
-        own = row["recording_id"].removesuffix("" if row["channel"] is None else f"#{row['channel']}")
-        uri, version, start_s, end_s = (row[name] for name in names[2:])
-        generated = own == identity.generated_id(uri, version, start_s, end_s)
-        places.append(identity.place(uri, start_s, end_s, None if generated else own))
-    return rows.append_column(KEYS.field("place"), pa.array(places, pa.string()))
-
-
-def whole_ids(rows: pa.Table) -> pa.ChunkedArray:
-    """The recording_id of each row, of a channel's row that of its recording."""
-    if "channel" not in rows.column_names:
-        return rows["recording_id"]
-    stripped = pc.replace_substring_regex(rows["recording_id"], "#[0-9]+$", "")
-    return pc.if_else(pc.is_null(rows["channel"]), rows["recording_id"], stripped)
 
 
 @dataclass(frozen=True)
@@ -98,10 +72,10 @@ class Index:
 
     def add(self, rows: pa.Table) -> None:
         """Take in rows that have KEYS, in the order of their publication."""
-        rows = rows.filter(pc.is_null(rows["channel"]))
+        rows = keys.whole(rows)
         if self._own_only:
             rows = rows.filter(pc.equal(rows["fingerprint"], self._fingerprint))
-        content = digests(contents(rows))
+        content = digests(keys.contents(rows))
         own = pc.fill_null(pc.equal(rows["fingerprint"], self._fingerprint), False)
         codes = pc.index_in(rows["failure_code"], value_set=pa.array([code.value for code in CODES]))
         missing = pc.if_else(pc.is_null(rows["failure_code"]), NO_FAILURE, OTHER_FAILURE)
@@ -115,7 +89,7 @@ class Index:
     def find(self, recordings: pa.Table) -> Found:
         """What there is of N RECORDING rows."""
         known, high, low, own, failure = self._rows.find(digests(recordings["place"]))
-        content = digests(contents(recordings))
+        content = digests(keys.contents(recordings))
         same = known & (high == content[:, 0]) & (low == content[:, 1])
         own &= same
         passing = np.isin(failure, [CODES.index(code) for code in TRANSIENT])
@@ -129,11 +103,3 @@ class Index:
         numbers = np.array([STATUSES.index(one) for one in status], np.int8)
         codes = np.select(list(status.values()), list(numbers), np.int8(STATUSES.index(Status.NEW)))
         return Found(codes.astype(np.int8), same, np.where(same, failure, np.int8(NO_FAILURE)))
-
-
-def contents(table: pa.Table) -> pa.Array | pa.ChunkedArray:
-    """What each RECORDING row, or row with KEYS, is about: CONTENT as one text."""
-    if "declared_language" not in table.column_names:  # in RECORDING rows it is the only one
-        table = table.rename_columns({"language": "declared_language"})
-    texts = [pc.fill_null(pc.cast(table[name], pa.large_string()), "\x00") for name in CONTENT]
-    return pc.binary_join_element_wise(*texts, pa.scalar("\x1f", pa.large_string()))

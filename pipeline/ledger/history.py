@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 
 from pipeline import store
 from pipeline.errors import ConfigurationError
-from pipeline.ledger import parts, starts
+from pipeline.ledger import keys, parts, starts
 from pipeline.ledger.lease import LEASE
+from pipeline.registry import TRANSCRIBE
 
 PUBLISHED, UNFINISHED, RUNNING = "published", "unfinished", "running"
 # Files of the table that commits are named by their number alone; see ledger.parts.
@@ -43,7 +44,7 @@ class Run:
 
     @property
     def task(self) -> str:
-        return self.facts.get("task", "transcribe")
+        return self.facts.get("task", TRANSCRIBE)
 
     @property
     def speed(self) -> float | None:
@@ -72,15 +73,13 @@ def runs(output: str) -> list[Run]:
     Raises:
         ConfigurationError: it cannot be read.
     """
-    try:
+    with store.errors_as(ConfigurationError, f"{output}: its runs cannot be read", store.READ_ERRORS):
         reports = {report["run_id"]: report for report in parts.reports(output)}
         begun = starts.begun(output, reports)
         with ThreadPoolExecutor(parts.READS_AT_ONCE) as pool:
             unfinished = list(pool.map(lambda facts: _unfinished(output, facts), begun))
         found = [*map(_published, reports.values()), *unfinished]
         holder = _holder(output)
-    except store.READ_ERRORS as error:
-        raise ConfigurationError(f"{output}: its runs cannot be read ({store.explain(error)})") from error
     found.sort(key=lambda run: run.facts.get("started_at", run.run_id), reverse=True)
     nights = [run for run in found if run.state == UNFINISHED and "night" in run.facts]
     if holder and nights:  # the lease names no run: it is of the night that began last
@@ -103,8 +102,7 @@ def _unfinished(output: str, facts: Row) -> Run:
     files = _committed(output, run_id)
     for names in files:
         table = parts.read_part(output, names[list(names)[-1]], ["outcome", "duration_s", "channel"])
-        if "channel" in table.column_names:
-            table = table.filter(pc.is_null(table["channel"]))
+        table = keys.whole(table)
         outcomes.update(map(str, table["outcome"].to_pylist()))
         audio_s += pc.sum(table["duration_s"]).as_py() or 0.0
     return Run(run_id, UNFINISHED, facts, outcomes.total(), outcomes, audio_s, files)

@@ -60,7 +60,7 @@ def lease(output: str) -> Iterator[None]:
                     return  # it ran out, and another night took it over
                 write(first=False)
 
-    try:
+    with store.errors_as(ConfigurationError, f"--output {output}", store.READ_ERRORS):
         try:
             write(first=True)
         except FileExistsError:
@@ -71,8 +71,6 @@ def lease(output: str) -> Iterator[None]:
                     f" it be dead, its lease {uri} ends at {holder['until'][:19]}Z"
                 ) from None
             write(first=False)
-    except store.READ_ERRORS as error:
-        raise ConfigurationError(f"--output {output}: {store.explain(error)}") from error
     renewing = threading.Thread(target=renew, daemon=True)
     renewing.start()
     try:

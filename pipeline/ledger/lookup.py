@@ -56,7 +56,7 @@ def find(output: str, runs: Sequence[Run], wanted: str, also: Sequence[str] = ()
         ConfigurationError: there is none, or several; or a table cannot be read.
     """
     ordered = sorted(runs, key=lambda run: (run.state == PUBLISHED, run.facts.get("finished_at", "")), reverse=True)
-    try:
+    with store.errors_as(ConfigurationError, f"{output}: its tables cannot be read", store.READ_ERRORS):
         exact, partial = _matches(output, ordered, wanted)
         matches = exact or partial
         if not matches:
@@ -68,8 +68,6 @@ def find(output: str, runs: Sequence[Run], wanted: str, also: Sequence[str] = ()
                 own.append(match)
         _refuse_several(wanted, matches, list(newest.values()))
         return [_read(output, own[0], also) for own in newest.values()]
-    except store.READ_ERRORS as error:
-        raise ConfigurationError(f"{output}: its tables cannot be read ({store.explain(error)})") from error
 
 
 def _refuse_several(wanted: str, matches: Sequence[_Match], newest: Sequence[Sequence[_Match]]) -> None:

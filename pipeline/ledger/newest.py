@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.digests import DigestTable, digests
-from pipeline.ledger import parts
+from pipeline.ledger import keys, parts
 from pipeline.schema import FailureCode
 
 Row = dict[str, Any]
@@ -40,42 +40,42 @@ class Newest:
         count = 0
         for run, report in enumerate(reports):
             for name, table in parts.published(source, [report]):
-                keys = table.select(KEYS)
-                tables.append((name, run, count, keys))
-                last.add(_ids(keys), np.arange(count, count + len(keys)))
-                whole = keys.filter(pc.is_null(keys["channel"]))
+                rows = table.select(KEYS)
+                tables.append((name, run, count, rows))
+                last.add(_ids(rows), np.arange(count, count + len(rows)))
+                whole = keys.whole(rows)
                 runs.add(digests(whole["place"]), np.full(len(whole), run))
-                count += len(keys)
+                count += len(rows)
         last.merge()
         runs.merge()
         self.parts: dict[str, np.ndarray] = {}
         self.keys: dict[str, pa.Table] = {}
-        for name, run, begin, keys in tables:
-            _, number = last.find(_ids(keys))
-            known, newest_run = runs.find(digests(keys["place"]))
-            counts = (number == np.arange(begin, begin + len(keys))) & known & (newest_run == run)
+        for name, run, begin, rows in tables:
+            _, number = last.find(_ids(rows))
+            known, newest_run = runs.find(digests(rows["place"]))
+            counts = (number == np.arange(begin, begin + len(rows))) & known & (newest_run == run)
             if counts.any():
                 self.parts[name] = counts
-                self.keys[name] = keys.filter(pa.array(counts))
+                self.keys[name] = rows.filter(pa.array(counts))
 
     def rows(self) -> Iterator[Row]:
         """KEYS of each row that counts."""
-        for keys in self.keys.values():
-            yield from keys.to_pylist()
+        for rows in self.keys.values():
+            yield from rows.to_pylist()
 
     def first_and_last_uri(self) -> tuple[str, str]:
         """Of the recordings' URIs those that sort first and last, less those of rows that a manifest has wrong: they
         are none. "" where there is none."""
         ends: list[str] = []
-        for keys in self.keys.values():
-            wrong = pc.equal(keys["failure_code"], FailureCode.INVALID_ROW.value)
-            uris = keys.filter(pc.invert(pc.fill_null(wrong, False)))["uri"]
+        for rows in self.keys.values():
+            wrong = pc.equal(rows["failure_code"], FailureCode.INVALID_ROW.value)
+            uris = rows.filter(pc.invert(pc.fill_null(wrong, False)))["uri"]
             if len(uris):
                 ends += [pc.min(uris).as_py(), pc.max(uris).as_py()]
         return min(ends, default=""), max(ends, default="")
 
 
-def _ids(keys: pa.Table) -> np.ndarray:
+def _ids(rows: pa.Table) -> np.ndarray:
     """A digest of place and channel: uint64 (N, 2)."""
-    channels = pc.fill_null(pc.cast(keys["channel"], pa.string()), "")
-    return digests(pc.binary_join_element_wise(channels, keys["place"], "\x1f"))
+    channels = pc.fill_null(pc.cast(rows["channel"], pa.string()), "")
+    return digests(pc.binary_join_element_wise(channels, rows["place"], "\x1f"))

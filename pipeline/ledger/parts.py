@@ -27,13 +27,15 @@ import pyarrow.parquet as pq
 
 from pipeline import store
 from pipeline.errors import ConfigurationError, JobError
-from pipeline.ledger import access, done
+from pipeline.ledger import access, keys
 from pipeline.log import Log
+from pipeline.registry import TRANSCRIBE
 from pipeline.schema import KEYS
 
 T = TypeVar("T")
 Unit = TypeVar("Unit")
 READS_AT_ONCE = 16
+SAME = ("task", "input", "limit", "fingerprint", "retry")  # facts that the drivers of one run share
 
 Row = dict[str, Any]
 
@@ -83,6 +85,11 @@ def schema(output: str, name: str) -> pa.Schema:
         return file.schema_arrow
 
 
+def same(facts: Row) -> Row:
+    """Of the facts with which a run began, or of a report, those of SAME."""
+    return {name: facts[name] for name in SAME if name in facts}
+
+
 def tables_of(report: Row) -> list[str]:
     """The names of a run's tables, the one with a row for each recording last. Reports of 0.1 do not name them."""
     return report.get("tables", ["segments", "transcripts"])
@@ -90,7 +97,7 @@ def tables_of(report: Row) -> list[str]:
 
 def of_task(found: Sequence[Row], task: str) -> list[Row]:
     """Of reports those of runs of a task. Reports of 0.1 are all of transcriptions."""
-    return [report for report in found if report.get("task", "transcribe") == task]
+    return [report for report in found if report.get("task", TRANSCRIBE) == task]
 
 
 def beside(found: Sequence[Row], table: str) -> dict[str, str]:
@@ -102,7 +109,7 @@ def beside(found: Sequence[Row], table: str) -> dict[str, str]:
 
 def read_recordings(output: str, name: str, columns: Sequence[str] | None = None) -> pa.Table:
     """A part of a table of recordings, of any version of ours: KEYS and the columns named, or all."""
-    return done.with_keys(read_part(output, name, None if columns is None else [*columns, *KEYS.names]))
+    return keys.with_keys(read_part(output, name, None if columns is None else [*columns, *KEYS.names]))
 
 
 def read_ahead(read: Callable[[Unit], T], units: Iterable[Unit]) -> Iterator[tuple[Unit, T]]:
@@ -151,10 +158,10 @@ class Output:
         *self._others, self._committing = tables
         self._log: Log | None = None
 
-    def start(self, facts: Row, same: Sequence[str]) -> None:
+    def start(self, facts: Row) -> None:
         """Write that the run began. It is the first object: where the output may not be written, it fails here.
 
-        A run of that name that was stopped is resumed, if the `same` facts are what they were.
+        A run of that name that was stopped is resumed, if the facts of SAME are what they were.
 
         Raises:
             AlreadyPublished: another driver has finished it since it was planned.
@@ -162,7 +169,7 @@ class Output:
                 overwrite what another driver has committed.
         """
         created = False
-        try:
+        with store.errors_as(ConfigurationError, f"--output {self.uri}"):
             if self.is_published():
                 raise AlreadyPublished(self.run_id)
             try:
@@ -170,19 +177,17 @@ class Output:
                 created = True
             except FileExistsError:
                 begun = json.loads(store.read(self.started_uri))
-                if other := [name for name in same if begun.get(name) != facts[name]]:
+                if other := [name for name in SAME if begun.get(name) != facts.get(name)]:
                     raise ConfigurationError(
                         f"--run-id {self.run_id}: a run of this name began with another {other[0]}; choose another name"
                     ) from None
             access.refuse_overwriting(self.uri, self.started_uri, created)
-        except store.STORAGE_ERRORS as error:
-            raise ConfigurationError(f"--output {self.uri}: {store.explain(error)}") from error
 
     def began_with(self, facts: Row) -> bool:
-        """Whether a run of that name began with just these facts, and has no report."""
+        """Whether a run of that name began with the same facts, and has no report."""
         with suppress(FileNotFoundError):
             begun = json.loads(store.read(self.started_uri))
-            return facts.items() <= begun.items() and not self.is_published()
+            return same(facts).items() <= begun.items() and not self.is_published()
         return False
 
     def refuse_published(self) -> None:

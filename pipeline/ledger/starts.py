@@ -26,18 +26,19 @@ def begun(output: str, finished: Collection[str]) -> list[Row]:
     return [facts | {"run_id": run_id} for run_id, facts in zip(names, parts.facts_of(names.values()), strict=True)]
 
 
-def overtaken(start: Row, found: Iterable[Row], facts: Sequence[str]) -> bool:
-    """Whether a run that is among the reports found has finished after one began with the same of these facts: that one
-    is never resumed."""
-    own = {name: start[name] for name in facts if name in start}
+def overtaken(start: Row, found: Iterable[Row]) -> bool:
+    """Whether a run that is among the reports found has finished after one began with the same facts: that one is never
+    resumed."""
+    own = parts.same(start)
     return any(own.items() <= report.items() and report["finished_at"] >= start["started_at"] for report in found)
 
 
 def stopped(output: str, found: Sequence[Row], facts: Row) -> str | None:
-    """The newest run that began with just these facts and is not among the reports found: its run_id.
+    """The newest run that began with the same facts and is not among the reports found: its run_id.
 
     None where a later run with these facts has one: that has done what the stopped one left.
     """
+    facts = parts.same(facts)
     finished = {report["run_id"] for report in found}
     last = max((report["finished_at"] for report in found if facts.items() <= report.items()), default="")
     left = [(x["started_at"], x["run_id"]) for x in begun(output, finished) if facts.items() <= x.items()]
@@ -51,14 +52,14 @@ def claims(output: str) -> dict[str, str]:
 
 
 def claim(output: str, before: int, facts: Row, run_id: str) -> str:
-    """Name the next run with just these facts, of which so many were published `before`: `run_id`, or the one that
+    """Name the next run with the same facts, of which so many were published `before`: `run_id`, or the one that
     another driver has claimed.
 
     Raises:
         ConfigurationError: its server would overwrite what another driver has committed.
         store.STORAGE_ERRORS: the output may not be written.
     """
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(parts.same(facts), sort_keys=True).encode()).hexdigest()[:16]
     for number in itertools.count(before):  # reports may have gone since, or come
         uri = f"{output.rstrip('/')}/started/{digest}.{number}.claim"
         try:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.digests import DigestTable, digests
-from pipeline.ledger import parts
+from pipeline.ledger import keys, parts
 from pipeline.run_page import tables
 from pipeline.schema import Outcome
 
@@ -94,7 +94,7 @@ def _parts(output: str, report: Row) -> Iterator[tuple[int, pa.Table]]:
     *others, last = parts.tables_of(report)
     for at, name in enumerate(report[last]):
         rows = parts.read_recordings(output, name, ["outcome", tables.TEXT])
-        rows = rows.filter(pc.is_null(rows["channel"]))
+        rows = keys.whole(rows)
         yield at, rows.append_column("said", _said(output, report, others, at, rows))
 
 

@@ -61,30 +61,24 @@ def write(settings: Page) -> str:
         JobError: the page cannot be written.
     """
     output = settings.output.rstrip("/")
-    try:
+    against = f", --against {settings.against}" if settings.against else ""
+    with store.errors_as(ConfigurationError, f"--output {output}{against}", store.READ_ERRORS):
         report = _report(output, settings.run_id, "--run-id")
         before = _before(output, settings.against) if settings.against else None
         html = render(output, report, before, settings.price_per_engine_hour)
-    except store.READ_ERRORS as error:
-        against = f", --against {settings.against}" if settings.against else ""
-        raise ConfigurationError(f"--output {output}{against}: {store.explain(error)}") from error
     beside = f"-against-{before[1]['run_id']}" if before else ""
     uri = f"{output}/runs/{report['run_id']}{beside}.html"
-    try:
+    with store.errors_as(JobError, f"--output {output}"):
         store.replace(uri, html.encode("utf-8", "replace"))
-    except store.STORAGE_ERRORS as error:
-        raise JobError(f"--output {output}: {store.explain(error)}") from error
     return uri
 
 
 def _before(output: str, against: str) -> tuple[str, Row]:
     theirs, separator, name = against.rpartition("/runs/")
-    try:
+    with store.errors_as(ConfigurationError, f"--against {against}", store.READ_ERRORS):
         if not separator:
             return output, _report(output, name, "--against")
         return theirs, _report(theirs, name.removesuffix(".json"), "--against")
-    except store.READ_ERRORS as error:
-        raise ConfigurationError(f"--against {against}: {store.explain(error)}") from error
 
 
 def _report(output: str, run_id: str | None, flag: str) -> Row:

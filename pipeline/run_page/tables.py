@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.ledger import parts
+from pipeline.ledger import keys, parts
 from pipeline.schema import Outcome
 
 EXAMPLES, FIRST = 3, 10  # failures of each code; recordings to look at first
@@ -74,8 +74,7 @@ def read(output: str, report: Row) -> Contents:
     found, best = Contents(), {why: list[Row]() for why in _REASONS}
     for at, name in enumerate(report[last]):
         rows = parts.read_part(output, name, COLUMNS)
-        if "channel" in rows.column_names:
-            rows = rows.filter(pc.is_null(rows["channel"]))
+        rows = keys.whole(rows)
         _count(found, rows)
         rows = rows.append_column("mean_logprob", _mean_logprobs(output, report, others, at, rows["recording_id"]))
         for why, key in _REASONS.items():
@@ -120,11 +119,9 @@ def _mean_logprobs(output: str, report: Row, others: Sequence[str], at: int, ids
         rows = parts.read_part(output, report[table][at], ["recording_id", "channel", "mean_logprob", "token_count"])
         if {"mean_logprob", "token_count"} <= set(rows.column_names):
             rows = rows.filter(pc.and_(pc.is_valid(rows["mean_logprob"]), pc.is_valid(rows["token_count"])))
-            own = pc.replace_substring_regex(rows["recording_id"], "#[0-9]+$", "")  # of a channel
-            own = pc.if_else(pc.is_valid(rows["channel"]), own, rows["recording_id"])
             sums = pa.table(
                 {
-                    "id": own,
+                    "id": keys.whole_ids(rows),
                     "tokens": rows["token_count"],
                     "sum": pc.multiply(pc.cast(rows["mean_logprob"], pa.float64()), rows["token_count"]),
                 }

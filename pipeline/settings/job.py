@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipeline.registry import TRANSCRIBE
 from pipeline.schema import FailureCode
 from pipeline.settings.engine import Engine
 from pipeline.settings.fields import as_list
@@ -124,7 +125,7 @@ class Settings(JobSettings):
     @property
     def task_name(self) -> str:
         """Of pipeline.registry.TASKS."""
-        return "transcribe"
+        return TRANSCRIBE
 
     @field_validator("speakers", mode="before")
     @classmethod

@@ -93,12 +93,10 @@ def read(
     path = store.split(source)[1]
     for prefix in allow:
         store.split(prefix)
-    try:
+    with store.errors_as(ConfigurationError, f"--input {source}"):
         if path.lower().endswith(manifest.FORMATS):
             return _from_manifest(source, limit, allow, taken, Kept(keep))
         return _from_folder(source, output, limit, Kept(keep))
-    except store.STORAGE_ERRORS as error:
-        raise ConfigurationError(f"--input {source}: {store.explain(error)}") from error
 
 
 def _from_folder(source: str, output: str, limit: int | None, kept: Kept) -> Listing:

@@ -1,4 +1,4 @@
-"""What tasks have in common that ask something of every window, one after the other."""
+"""What tasks have in common that ask a model about windows of audio."""
 
 from __future__ import annotations
 
@@ -8,11 +8,33 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline.audio import prepare
-from pipeline.models import demand
+from pipeline.models import demand, vllm_arguments
 from pipeline.models.checkpoint import Checkpoint, fit
 from pipeline.settings import Settings
 from pipeline.sources import listing
 from pipeline.sources.kept import Keep
+
+
+def of_model(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What of a fingerprint is about the model, whatever it is asked. It is meant by its revision: a commit of the hub,
+    or the digest of a folder, wherever that lies. The settings say the device."""
+    engine = settings.engine
+    assert engine.device != "auto", "see flow.device"
+    return {
+        "family": checkpoint.family,
+        "model_revision": checkpoint.revision,
+        "dtype": engine.resolved_dtype,
+        **vllm_arguments.in_texts(engine),
+    }
+
+
+def of_audio(settings: Settings) -> dict[str, Any]:
+    """What of a fingerprint is about the audio that the model is given."""
+    return {
+        "max_duration_s": settings.audio.max_duration_s,
+        "segmentation": settings.segmentation.model_dump(),
+        **({"server_audio": settings.engine.server_audio} if settings.engine.server else {}),
+    }
 
 
 class OverWindows:

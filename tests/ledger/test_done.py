@@ -141,16 +141,3 @@ def test_the_index_agrees_with_a_dictionary(
     assert [done.STATUSES[at] for at in found.status] == [status for status, _ in answers]
     for code in ("truncated", "storage_error"):
         assert found.failed_with([code]).tolist() == [failure == code for _, failure in answers]
-
-
-def test_rows_of_earlier_versions_have_places_too() -> None:
-    own = identity.generated_id("u", "v1", None, None)
-    rows = [
-        row("u", recording_id=own),
-        row("u", recording_id=f"{own}#0", channel=0),
-        row("u", recording_id="mine"),
-        row("u", recording_id="part", range_start_s=1.0),
-    ]
-    old = table(rows).drop_columns(["place"])
-    assert done.with_keys(old)["place"].to_pylist() == ["u", "u", "id:mine", "id:part"]
-    assert done.with_keys(table(rows)).equals(table(rows))

@@ -50,7 +50,7 @@ def part(*ids: str, segments: Sequence[dict[str, Any]] = (), run_id: str = "one"
 def begin(place: str, run_id: str = "one", **facts: Any) -> Output:
     check(place)
     opened = Output(place, run_id, TABLES)
-    opened.start(BEGUN | SINCE | facts, list(BEGUN))
+    opened.start(BEGUN | SINCE | facts)
     return opened
 
 
@@ -77,7 +77,7 @@ def test_parts_count_once_their_report_is_there(place: str) -> None:
     with pytest.raises(ConfigurationError, match="one: a run of this name is finished"):
         Output(place, "one", TABLES).refuse_published()
     with pytest.raises(parts.AlreadyPublished, match="one was finished by another driver"):
-        Output(place, "one", TABLES).start(BEGUN, [])
+        Output(place, "one", TABLES).start(BEGUN)
 
 
 def test_a_stopped_run_is_resumed_where_it_ended(place: str) -> None:

@@ -88,7 +88,7 @@ def write(
         "output": output.uri,
         "settings": Settings(input="s3://in/", output=output.uri).model_dump(mode="json"),
     }
-    output.start(about, ["input"])
+    output.start(about)
     tally = Tally(Numbers() if last == "transcripts" else ask_numbers.Numbers(), last)
     for rows in parts:
         tables = {name: pa.Table.from_pylist(rows[name], schema) for name, schema in schemas.items()}

@@ -88,7 +88,7 @@ def test_two_drivers_of_a_run_commit_each_recording_once(tmp_path: Path) -> None
     settings = wanted(tmp_path, run_id="one")
     plans = [planning.plan(settings) for _ in range(2)]
     for plan in plans:
-        plan.output.start(plan.about, planning.SAME)
+        plan.output.start(plan.about)
     first, second = map(Writer, plans)
     first.add(answers(plans[0]).slice(0, 2))
     first.flush()
@@ -106,7 +106,7 @@ def test_two_drivers_of_a_run_commit_each_recording_once(tmp_path: Path) -> None
 def test_what_a_stopped_driver_has_committed_is_resumed(tmp_path: Path) -> None:
     settings = wanted(tmp_path)
     stopped = planning.plan(settings)
-    stopped.output.start(stopped.about, planning.SAME)
+    stopped.output.start(stopped.about)
     writer = Writer(stopped)
     writer.add(answers(stopped).slice(0, 2))
     writer.flush()

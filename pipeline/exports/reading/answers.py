@@ -10,8 +10,8 @@ from typing import Any
 
 from pipeline.errors import JobError
 from pipeline.ledger import parts
+from pipeline.registry import ASK
 
-TASK = "ask"
 SHOWN = ["question_name", "question", "answer", "tool_calls", "parts", "flags", "outcome"]
 SHOWN += ["failure_code", "failure_detail", "model", "run_id"]
 
@@ -39,7 +39,7 @@ class Answers:
         keys = "place text, recording text, question text"
         self._database.execute(f"create table answers ({keys}, answer text, primary key (place, question, recording))")
         self._database.execute("create index by_recording on answers (recording)")
-        for report in parts.of_task(parts.reports(output), TASK):
+        for report in parts.of_task(parts.reports(output), ASK):
             for name in report["answers"]:
                 for row in parts.read_part(output, name).to_pylist():
                     # A group may have lost members since.

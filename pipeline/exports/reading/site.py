@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from pipeline import store, temporary
+from pipeline import identity, store, temporary
 from pipeline.exports.names import below_root
 from pipeline.exports.reading.answers import Answers
 from pipeline.exports.reading.audio import Places
@@ -22,7 +22,6 @@ from pipeline.exports.reading.page import SegmentKey, asset, page_facts, recordi
 from pipeline.exports.reading.sample import Sample
 from pipeline.ledger import parts
 from pipeline.settings import Audio
-from pipeline.tasks.transcribe.assemble import whole_id
 
 SAMPLE = "sample.json"  # beside the index: the strata, and the segments to review
 FOLDER = "recordings"  # of the pages
@@ -81,7 +80,7 @@ class Site:
         have no audio."""
         by_recording: dict[str, dict[SegmentKey, Row]] = defaultdict(dict)
         for one in segments:
-            whole = whole_id(one["recording_id"], one["channel"])
+            whole = identity.whole_id(one["recording_id"], one["channel"])
             by_recording[whole][one["channel"], one["segment_index"]] = one
         date, limits = datetime.fromisoformat(report["finished_at"]), _limits(report)
         for row, name in rows:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic_settings import SettingsConfigDict
 
 from pipeline.errors import ConfigurationError
+from pipeline.registry import ASK, TRANSCRIBE
 from pipeline.settings import TEXTS, Settings
 from pipeline.tasks.ask import questions
 from pipeline.tasks.ask.questions import Questions
@@ -32,7 +33,7 @@ class WithTask(Settings):
 
     @property
     def task_name(self) -> str:
-        return "ask" if self.task else "transcribe"
+        return ASK if self.task else TRANSCRIBE
 
     def questions(self) -> Questions:
         """What is asked.
@@ -73,7 +74,7 @@ class AskSettings(WithTask):
 
     @property
     def task_name(self) -> str:
-        return "ask"
+        return ASK
 
     def questions(self) -> Questions:
         given = {"--question": self.question, "--preset": self.preset, "--task": self.task}

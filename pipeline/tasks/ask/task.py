@@ -17,17 +17,19 @@ import pyarrow as pa
 from pipeline import models
 from pipeline.errors import ConfigurationError
 from pipeline.flags import settings_of
-from pipeline.models import family, vllm_arguments
+from pipeline.models import family
 from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.demand import Demand
 from pipeline.models.protocol import Model
+from pipeline.registry import ASK
 from pipeline.schema import RECORDING
 from pipeline.settings import Settings
 from pipeline.sources import groups, listing, manifest
 from pipeline.sources.columns import plain
 from pipeline.sources.kept import Keep
 from pipeline.sources.listing import Listing
+from pipeline.tasks import windows
 from pipeline.tasks.ask import numbers as answer_numbers
 from pipeline.tasks.ask import parts, transcripts, values, worker
 from pipeline.tasks.ask.answers import rows
@@ -50,7 +52,7 @@ class Asking:
     """Questions about recordings, groups of them, or their transcripts; the answers, and what became of each
     recording."""
 
-    name: ClassVar[str] = "ask"
+    name: ClassVar[str] = ASK
     requires: Sequence[Ability] = (Ability.CHAT,)  # and more where answers follow a schema
     carrying: Sequence[str] = ("answers", "recordings")
     answers: pa.Schema = REPLIED
@@ -123,20 +125,11 @@ class Asking:
         return Demand((settings.segmentation.max_window_s or 0.0) + padding_s, self._own_tokens(), self._audios)
 
     def fingerprint(self, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, Any]:
-        audio: Row = {
-            "max_duration_s": settings.audio.max_duration_s,
-            "segmentation": settings.segmentation.model_dump(),
-        }
-        if settings.engine.server and not self._over_texts:
-            audio["server_audio"] = settings.engine.server_audio
         return {
             "asking_version": ASKING_VERSION,
-            "family": checkpoint.family,
-            "model_revision": checkpoint.revision,
-            "dtype": settings.engine.resolved_dtype,
+            **windows.of_model(settings, checkpoint),
             "asked": self._questions.facts(),
-            **({"text_bytes": self._text_bytes} if self._over_texts else audio),
-            **vllm_arguments.in_texts(settings.engine),
+            **({"text_bytes": self._text_bytes} if self._over_texts else windows.of_audio(settings)),
         }
 
     def recordings(self, settings: Settings, keep: Keep | None = None) -> Listing:

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -16,11 +15,13 @@ import pyarrow.compute as pc
 from pipeline import store
 from pipeline.errors import ConfigurationError, RecordingError, failure
 from pipeline.ledger import parts
+from pipeline.ledger.newest import Newest
+from pipeline.registry import TRANSCRIBE
 from pipeline.schema import RECORDING, Outcome
+from pipeline.sources.columns import no_columns
 from pipeline.sources.kept import ROWS_AT_ONCE, Keep
 from pipeline.sources.listing import Listing
 
-TABLE = "transcripts"
 # Where a transcript lies: a part, relative to the output, and the number of its row.
 PLACE_OF_TEXT = [
     pa.field("part", pa.dictionary(pa.int32(), pa.string())),
@@ -37,23 +38,18 @@ def listing(output: str, limit: int | None, keep: Keep | None) -> Listing:
     Raises:
         ConfigurationError: there are none, or they cannot be read.
     """
-    try:
-        reports = parts.of_task(parts.reports(output), "transcribe")
-        with ThreadPoolExecutor(parts.READS_AT_ONCE) as pool:
-            names = (name for report in reports for name in report[TABLE])
-            tables = list(pool.map(partial(_rows, output), names))
-    except store.READ_ERRORS as error:
-        raise ConfigurationError(f"--input {output}: {store.explain(error)}") from error
+    with store.errors_as(ConfigurationError, f"--input {output}", store.READ_ERRORS):
+        newest = Newest(output, parts.of_task(parts.reports(output), TRANSCRIBE))
+        read = parts.read_ahead(lambda name: parts.read_recordings(output, name, _COLUMNS), newest.parts)
+        tables = [_rows(name, rows, pa.array(newest.parts[name])) for name, rows in read]
     if not tables:
         why = "no transcripts of a finished run there; --over transcripts takes the --output of jobs.transcribe"
         raise ConfigurationError(f"--input {output}: {why}")
-    every = pa.concat_tables(tables).unify_dictionaries()
-    last = dict(zip(every["place"].to_pylist(), range(len(every)), strict=True))  # the newest of a place comes last
-    found = every.take(pa.array(np.sort(np.fromiter(last.values(), np.int64))[:limit]))
+    found = pa.concat_tables(tables).unify_dictionaries().slice(0, limit)
     if keep:
         pieces = [found.slice(at, ROWS_AT_ONCE) for at in range(0, len(found), ROWS_AT_ONCE)]
         found = pa.concat_tables([one.take(np.flatnonzero(keep(one.select(RECORDING.names)))) for one in pieces])
-    return Listing(found, pa.table({"": pa.nulls(len(found))}).select([]))
+    return Listing(found, no_columns(len(found)))
 
 
 def texts(output: str, recordings: pa.Table) -> Iterator[str | RecordingError | None]:
@@ -70,8 +66,8 @@ def _texts(output: str, name: str) -> pa.ChunkedArray:
     return parts.read_part(output, name, ["text"])["text"]
 
 
-def _rows(output: str, name: str) -> pa.Table:
-    found = parts.read_recordings(output, name, _COLUMNS)
+def _rows(name: str, found: pa.Table, counts: pa.Array) -> pa.Table:
+    """What `listing` says of the recordings of a part that count."""
     own = {
         "part": pa.DictionaryArray.from_arrays(pa.array(np.zeros(len(found), np.int32)), [name]),
         "row": pa.array(np.arange(len(found))),
@@ -90,4 +86,4 @@ def _rows(output: str, name: str) -> pa.Table:
     for column in ("failure_code", "failure_detail"):
         at = table.schema.get_field_index(column)
         table = table.set_column(at, RECORDING.field(column), pc.if_else(failed, table[column], None))
-    return table.filter(pc.is_null(found["channel"]))
+    return table.filter(pc.and_(counts, pc.is_null(found["channel"])))

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from pipeline import identity
 from pipeline.rows import Turn
 from pipeline.schema import TRANSIENT, FailureCode, Flag, Outcome
 from pipeline.settings import Guards
@@ -60,16 +61,6 @@ def order_words(segments: Sequence[Segment]) -> list[Segment]:
     return ordered
 
 
-def channel_id(recording_id: str, channel: int | None) -> str:
-    """The recording_id of one channel's rows."""
-    return recording_id if channel is None else f"{recording_id}#{channel}"
-
-
-def whole_id(recording_id: str, channel: int | None) -> str:
-    """The inverse of `channel_id`: the recording_id of the recording's own rows."""
-    return recording_id if channel is None else recording_id.removesuffix(f"#{channel}")
-
-
 def transcripts(
     recording_id: str,
     segments: Sequence[Segment],
@@ -85,7 +76,11 @@ def transcripts(
         own = [segment for segment in segments if segment.channel == channel]
         row = transcript(own, guards, complete) | {"duration_s": segments[-1].duration_s}
         own_turns = None if turns is None else [turn for turn in turns if turn["speaker"] == speakers.name(channel)]
-        yield {"recording_id": channel_id(recording_id, channel), "channel": channel} | row | {"turns": own_turns}
+        yield (
+            {"recording_id": identity.channel_id(recording_id, channel), "channel": channel}
+            | row
+            | {"turns": own_turns}
+        )
 
 
 def transcript(segments: Sequence[Segment], guards: Guards, complete: bool = True) -> Row:

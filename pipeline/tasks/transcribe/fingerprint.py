@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pipeline.models import vllm_arguments
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.settings import Settings
+from pipeline.tasks import windows
 from pipeline.tasks.transcribe import voices
 
 TRANSCRIPTION_VERSION = 1
@@ -33,26 +33,17 @@ def passes(settings: Settings) -> dict[str, Any]:
 
 
 def of_texts(settings: Settings, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What changes texts.
-
-    The model is meant by its revision: a commit of the hub, or the digest of a folder, wherever that lies.
-    """
+    """What changes texts."""
     engine, language = settings.engine, settings.language
-    assert engine.device != "auto", "see flow.device"
     return {
         "transcription_version": TRANSCRIPTION_VERSION,
-        "family": checkpoint.family,
-        "model_revision": checkpoint.revision,
-        "dtype": engine.resolved_dtype,
+        **windows.of_model(settings, checkpoint),
+        **windows.of_audio(settings),
         "max_tokens_per_s": engine.max_tokens_per_s,
-        "max_duration_s": settings.audio.max_duration_s,
         "channels": settings.channels,
-        "segmentation": settings.segmentation.model_dump(),
         "language": {"expected": sorted(language.expected), "methods": sorted(set(language.methods))},
         "guards": settings.guards.model_dump(),
-        **({"server_audio": engine.server_audio} if engine.server else {}),
         **({"beams": engine.beams} if engine.beams > 1 else {}),
-        **vllm_arguments.in_texts(engine),
         **({"ask_every_window": True} if language.ask_every_window and "text" in language.methods else {}),
         **({"translate": True} if language.translate else {}),
     }

@@ -67,10 +67,8 @@ class KeptTexts(Transcription):
     def recordings(self, settings: Settings, keep: Keep | None = None) -> Listing:
         if not keep:
             return super().recordings(settings)
-        try:
+        with store.errors_as(ConfigurationError, f"--output {settings.output}", store.READ_ERRORS):
             published = texts.Published(settings.output, self.facts[TEXTS_FINGERPRINT])
-        except store.READ_ERRORS as error:
-            raise ConfigurationError(f"--output {settings.output}: {store.explain(error)}") from error
         without = 0
 
         def with_text(recordings: pa.Table) -> np.ndarray:

@@ -12,6 +12,7 @@ from pipeline import identity
 from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.protocol import Model
+from pipeline.registry import TRANSCRIBE
 from pipeline.settings import Settings
 from pipeline.tasks.protocol import Gather, Worker
 from pipeline.tasks.transcribe import aligners, assemble, fingerprint, speakers, voices, worker
@@ -27,7 +28,7 @@ Row = dict[str, Any]
 class Transcription(OverWindows):
     """Every window's text and language; segments, and the transcripts that they make."""
 
-    name: ClassVar[str] = "transcribe"
+    name: ClassVar[str] = TRANSCRIBE
     requires: Sequence[Ability] = (Ability.TRANSCRIBE, Ability.FIND_LANGUAGE)
     tables: Mapping[str, pa.Schema] = MappingProxyType({"segments": SEGMENT, "transcripts": TRANSCRIPT})
     carrying: Sequence[str] = ("transcripts",)
@@ -68,7 +69,7 @@ class Transcription(OverWindows):
             "segments": [
                 recording  # first: a column of the manifest may have the name of one of ours
                 | {name: getattr(segment, name) for name in SEGMENT_OWN}
-                | {"recording_id": assemble.channel_id(recording_id, segment.channel)}
+                | {"recording_id": identity.channel_id(recording_id, segment.channel)}
                 for segment in settled
             ],
             "transcripts": [recording | transcript for transcript in transcripts],

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline.digests import DigestTable, digests
-from pipeline.ledger import done, parts
+from pipeline.ledger import keys, parts
+from pipeline.registry import TRANSCRIBE
 from pipeline.schema import TRANSIENT, Outcome
 from pipeline.sources.listing import Listing
 from pipeline.tasks.transcribe.answers import Answer
@@ -53,7 +54,7 @@ class Published:
         Raises:
             store.READ_ERRORS: it cannot be read.
         """
-        reports = parts.of_task(parts.reports(output), "transcribe")
+        reports = parts.of_task(parts.reports(output), TRANSCRIBE)
         found = [report for report in reports if _of_texts(report) == fingerprint]
         self._passes: dict[str, list[str]] = {}  # what there is beside the texts of a part of segments
         for report in found:
@@ -66,7 +67,7 @@ class Published:
             rows = _usable(every)
             made_by = zip(*(rows[column].to_pylist() for column in PROVENANCE_OF_TEXT), strict=True)
             own = [sources.setdefault((segments[name], *one), len(sources)) for one in made_by]
-            content = digests(done.contents(rows))
+            content = digests(keys.contents(rows))
             self._rows.add(digests(rows["place"]), content[:, 0], content[:, 1], np.array(own, np.int32))
         self._rows.merge()
         self._sources = list(sources)
@@ -93,7 +94,7 @@ class Published:
 
     def _find(self, recordings: pa.Table) -> np.ndarray:
         known, high, low, source = self._rows.find(digests(recordings["place"]))
-        content = digests(done.contents(recordings))
+        content = digests(keys.contents(recordings))
         return np.where(known & (high == content[:, 0]) & (low == content[:, 1]), source, -1)
 
 
@@ -120,7 +121,7 @@ def read(output: str, recordings: pa.Table) -> Texts:
     for part in pc.unique(recordings[PART]).to_pylist():
         own = recordings.filter(pc.equal(recordings[PART], part))["recording_id"]
         rows = _part(output, part)
-        ids = done.whole_ids(rows)
+        ids = keys.whole_ids(rows)
         wanted = pc.is_in(ids, value_set=own)
         for name, row in zip(ids.filter(wanted).to_pylist(), rows.filter(wanted).to_pylist(), strict=True):
             found[name][row["segment_index"]] = row

@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline import identity
 from pipeline.ledger.parts import Output
 from pipeline.tasks.ask.schema import ASKED, answer_schema
-from pipeline.tasks.transcribe.assemble import SEGMENT_NAMES, channel_id
+from pipeline.tasks.transcribe.assemble import SEGMENT_NAMES
 from pipeline.tasks.transcribe.schema import SEGMENT, TRANSCRIPT
 
 FINISHED_AT = "2026-03-04T05:06:07+00:00"
@@ -56,7 +57,7 @@ def write_transcripts(output: Path | str, rows: Sequence[Row], source: str) -> N
     names = [name for row in rows for name in row if name not in TRANSCRIPT.names]
     schema = pa.schema([*TRANSCRIPT, *(pa.field(name, pa.string()) for name in dict.fromkeys(names))])
     segments = [
-        one | {"recording_id": channel_id(row["recording_id"], one["channel"]), "uri": row["uri"]} | PROVENANCE
+        one | {"recording_id": identity.channel_id(row["recording_id"], one["channel"]), "uri": row["uri"]} | PROVENANCE
         for row in rows
         for one in row["segments"]
     ]

@@ -217,7 +217,7 @@ def test_a_value_of_another_type_needs_another_output(tmp_path: Path) -> None:
     places = {"input": str(tmp_path / "in"), "output": str(tmp_path / "out")}
     plan = planning.plan(wanted(**places))
     tables = {name: schema.empty_table() for name, schema in plan.task.tables.items()}
-    plan.output.start(plan.about, planning.SAME)
+    plan.output.start(plan.about)
     plan.output.write(tables)
     numbers = {"numbers": plan.tally.facts(1.0), "finished_at": "1", "engines": 1, "tables": list(tables)}
     plan.output.publish(plan.about | numbers | plan.output.files)
