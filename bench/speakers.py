@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 
 from bench.conversations import windows
+from bench.diarization import DiarizationError, Spoken, diarization_error
 from pipeline.audio import media
 from pipeline.schema import SAMPLE_RATE_HZ
-from pipeline.scoring.diarization import DiarizationError, Spoken, diarization_error
 from pipeline.settings import Audio
 from pipeline.speakers.clustering import cluster
 from pipeline.speakers.embeddings import Embedder, Voice

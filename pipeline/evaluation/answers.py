@@ -39,6 +39,8 @@ class Answers:
 
     table: ClassVar[str] = "answers"
     lacking: ClassVar[str] = "not asked"
+    written: ClassVar[tuple[str, pa.Schema]] = ("answers", tables.ANSWER)
+    score_schema: ClassVar[pa.Schema] = tables.SCORE
 
     def __init__(self, plan: Plan, what: Input) -> None:
         self.what, self._questions = what, what.settings.questions()
@@ -106,16 +108,8 @@ class Answers:
             report["comparison"] |= {"lines": lines, "notes": notes}
         return report, answers
 
-    def files(self, report: Row, rows: Sequence[Row]) -> Mapping[str, bytes]:
-        said = {"dataset": report["corpus"]["dataset"], **report["asked"]}
-        said |= {name: report[name] for name in tables.SCORE.names if name in report}
-        scores = [{name: (said | line)[name] for name in tables.SCORE.names} for line in report["scores"]]
-        marked = [row | {"evaluation_id": report["evaluation_id"]} for row in rows]
-        return {
-            "answers.parquet": parts.parquet(pa.Table.from_pylist(marked, tables.ANSWER)),
-            "scores.parquet": parts.parquet(pa.Table.from_pylist(scores, tables.SCORE)),
-            "report.html": page.render(report, rows).encode(),
-        }
+    def page(self, report: Row, rows: Sequence[Row]) -> str:
+        return page.render(report, rows)
 
     def show(self, report: Row, log: Log) -> None:
         text.show(report, log)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline import __version__, estimate, planning, store
@@ -102,7 +103,15 @@ def of_corrections(wanted: Evaluation) -> tuple[Row, Transcripts]:
 
 
 def _write(output: str, by: Scored | Transcripts, report: Row, about_each: Sequence[Row]) -> None:
-    files = {**by.files(report, about_each), "report.json": parts.to_json(report)}
+    identity, (about, schema) = {"evaluation_id": report["evaluation_id"]}, by.written
+    said = report | report.get("asked", {}) | {"dataset": report["corpus"]["dataset"]}
+    rows, scores = [row | identity for row in about_each], [said | line for line in report["scores"]]
+    files = {
+        f"{about}.parquet": parts.parquet(pa.Table.from_pylist(rows, schema)),
+        "scores.parquet": parts.parquet(pa.Table.from_pylist(scores, by.score_schema)),
+        "report.html": by.page(report, about_each).encode(),
+        "report.json": parts.to_json(report),
+    }
     for name, data in files.items():
         store.replace(f"{output}/{FOLDER}/{report['evaluation_id']}/{name}", data)
 

@@ -21,6 +21,10 @@ class Scored(Protocol):
     """Of the task's tables the one whose rows are scored."""
     lacking: ClassVar[str]
     """Why a recording without such a row is not scored."""
+    written: ClassVar[tuple[str, pa.Schema]]
+    """The name and the schema of the table with what is said about each row."""
+    score_schema: ClassVar[pa.Schema]
+    """Of `scores`, with what they are of."""
     what: Input
 
     def __init__(self, plan: Plan, what: Input) -> None:
@@ -46,15 +50,15 @@ class Scored(Protocol):
 
     def score(self, rows: Sequence[Row]) -> tuple[Row, list[Row]]:
         """What the report says of rows of `table`, each with its recording's columns in the manifest, one at least:
-        `scores`, `comparison`, `failures` and more; and rows about each, for `files`.
+        `scores`, `comparison`, `failures` and more; and rows about each, for the table `written`.
 
         Raises:
             ConfigurationError: the references say nothing, or --baseline cannot be read.
         """
         ...
 
-    def files(self, report: Row, rows: Sequence[Row]) -> Mapping[str, bytes]:
-        """The tables and the page of an evaluation, by name."""
+    def page(self, report: Row, rows: Sequence[Row]) -> str:
+        """The page of an evaluation."""
         ...
 
     def show(self, report: Row, log: Log) -> None:

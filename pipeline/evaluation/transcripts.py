@@ -33,6 +33,8 @@ class Transcripts:
 
     table: ClassVar[str] = "transcripts"
     lacking: ClassVar[str] = "not transcribed"
+    written: ClassVar[tuple[str, pa.Schema]] = ("utterances", tables.UTTERANCE)
+    score_schema: ClassVar[pa.Schema] = tables.SCORE
 
     def __init__(self, plan: Plan, what: Input) -> None:
         self.what = what
@@ -75,16 +77,8 @@ class Transcripts:
         lines, notes = tables.compare(own, before, settings.max_regression / 100)
         return {"baseline": identity, "limit": settings.max_regression, "lines": lines, "notes": notes}
 
-    def files(self, report: Row, rows: Sequence[Row]) -> Mapping[str, bytes]:
-        said = {"evaluation_id": report["evaluation_id"], "dataset": report["corpus"]["dataset"]}
-        said |= {name: report[name] for name in tables.SCORE.names if name in report}
-        scores = [said | line for line in report["scores"]]
-        marked = [row | {"evaluation_id": report["evaluation_id"]} for row in rows]
-        return {
-            "utterances.parquet": parts.parquet(pa.Table.from_pylist(marked, tables.UTTERANCE)),
-            "scores.parquet": parts.parquet(pa.Table.from_pylist(scores, tables.SCORE)),
-            "report.html": page.render(report, rows).encode(),
-        }
+    def page(self, report: Row, rows: Sequence[Row]) -> str:
+        return page.render(report, rows)
 
     def show(self, report: Row, log: Log) -> None:
         text.show(report, log)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -64,7 +65,14 @@ def normalizer(name: NormalizerName) -> Normalizer:
     package = f"whisper-normalizer {version('whisper-normalizer')}"
     if name == "whisper":
         english, basic = EnglishTextNormalizer(), BasicTextNormalizer()
-        return Normalizer(name, package, lambda text, language: (english if language == "en" else basic)(text))
+
+        def apply(text: str, language: str) -> str:
+            if language == "en":
+                with suppress(AssertionError):  # of a number with more digits than Python reads, 4,300
+                    return english(text)
+            return basic(text)
+
+        return Normalizer(name, package, apply)
     if name == "marks":
         keeping = BasicTextNormalizer(preserve_marks=True)
         return Normalizer(name, package, lambda text, language: keeping(text))

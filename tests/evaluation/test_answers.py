@@ -14,7 +14,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.evaluation.answers import Answers
 from pipeline.evaluation.inputs import Input
 from pipeline.evaluation.settings import Evaluation
-from tests.test_evaluate_answers import CHOICES, SCHEMA, TOOLS
+from tests.jobs.test_evaluate_answers import CHOICES, SCHEMA, TOOLS
 
 
 @pytest.fixture

@@ -100,3 +100,9 @@ def test_the_alignment_tells_both_texts(said: list[str], heard: list[str], by_ch
     assert found.tokens == len(said)
     assert found.errors == 0 or any(not chunk.is_hit for chunk in found.alignment)
     assert found.tokens - found.deletions + found.insertions == len(heard)
+
+
+def test_a_number_that_python_does_not_read_is_a_word() -> None:
+    """A model that repeats a digit writes one."""
+    found = score("five", "5" * 4_301, "en", WHISPER, False)
+    assert (found.tokens, found.errors) == (1, 1)

@@ -12,12 +12,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from bench.diarization import diarization_error
 from demo.training.check import training_code_texts
 from jobs import transcribe
 from pipeline import store
 from pipeline.alignment.words import words_of
 from pipeline.audio import media
-from pipeline.scoring.diarization import diarization_error
 from pipeline.settings import Audio
 from pipeline.tasks.transcribe.schema import SEGMENT, TRANSCRIPT
 from tests.conftest import CANARY, DEMO, DEMO_ENGINE, JobRun, run_job

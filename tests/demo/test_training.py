@@ -24,7 +24,7 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> Prompts:
 
 def test_the_committed_tokenizer_is_the_one_of_the_training_code(tmp_path: Path) -> None:
     vocabulary.write(tmp_path)
-    committed = Path(__file__).parents[1] / "demo/model/tekken.json"
+    committed = Path(__file__).parents[2] / "demo/model/tekken.json"
     assert (tmp_path / "tekken.json").read_text() == committed.read_text()
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.scoring.diarization import DiarizationError, Spoken, diarization_error
+from bench.diarization import DiarizationError, Spoken, diarization_error
 
 REFERENCE: list[Spoken] = [(0.0, 4.0, "ann"), (3.0, 6.0, "ben"), (8.0, 9.0, "ann"), (9.0, 12.0, "cat")]
 HYPOTHESIS: list[Spoken] = [(0.2, 3.5, 0), (3.5, 7.0, 1), (8.1, 10.0, 2), (10.0, 11.5, 0)]
