@@ -13,13 +13,11 @@ import argparse
 import json
 import os
 import sys
-from typing import Any
 
 from jobs import shell
 from pipeline.errors import ConfigurationError
-from pipeline.exports import spoken
-from pipeline.ledger import history, lookup, text
 from pipeline.log import Log
+from pipeline.show import lookup, runs, text
 from pipeline.tasks.transcribe import speakers
 
 
@@ -36,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = parser.parse_args(arguments)
 
     def job(_: Log) -> int:
-        found = history.runs(wanted.output)
+        found = runs.runs(wanted.output)
         if not found:
             raise ConfigurationError(f"{wanted.output} has no runs: is it the --output of a job?")
         if wanted.run_id:
@@ -53,8 +51,6 @@ def main(arguments: list[str] | None = None) -> int:
         about = lookup.find(wanted.output, found, wanted.recording, ["answers"])
         for row in (row for one in about for row in one.rows if row.get("segments")):
             row["segments"] = speakers.of_segments(row["segments"], row.get("turns"))
-            if not wanted.json:
-                row["segments"] = _by_turns(row)
         if wanted.json:
             print(_json({"found": [{"run": one.run.as_json(), "rows": one.rows, **one.others} for one in about]}))
         else:
@@ -66,18 +62,6 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # who reads has enough: head, or a pager that was left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-
-
-def _by_turns(row: dict[str, Any]) -> list[dict[str, Any]]:
-    """The segments of a transcript, those in which several speak cut where another one begins."""
-    found = []
-    for segment, words in spoken.with_words(row["segments"], row.get("words")):
-        said = spoken.utterances([segment], words)
-        facts = ("start_s", "end_s", "text", "speaker")
-        found += (
-            [{**segment, **{name: getattr(one, name) for name in facts}} for one in said] if said[1:] else [segment]
-        )
-    return found
 
 
 def _positive(text: str) -> int:

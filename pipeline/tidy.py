@@ -62,7 +62,7 @@ class LeftOver:
 
 
 @dataclass(frozen=True)
-class Found:
+class LeftOvers:
     """What may go, in the order in which it must; and runs that stay though they are not finished: why, by run_id."""
 
     left_over: Sequence[LeftOver]
@@ -74,7 +74,7 @@ GIVEN_UP = "of the run that --run-id names"
 NOT_COMMITTED = "never committed"
 
 
-def find(settings: Tidy) -> Found:
+def find(settings: Tidy) -> LeftOvers:
     """Look below an output.
 
     Raises:
@@ -123,10 +123,10 @@ def find(settings: Tidy) -> Found:
             for file in of_run[run_id]
             if file.uri not in listed and file.modified_at <= before
         ]
-    return Found(left_over, kept)
+    return LeftOvers(left_over, kept)
 
 
-def remove(found: Found, output: str) -> None:
+def remove(found: LeftOvers, output: str) -> None:
     """Remove what was found.
 
     Raises:

@@ -39,7 +39,7 @@ NO_FAILURE, OTHER_FAILURE = -1, -2  # beside positions in CODES; the other is a 
 
 
 @dataclass(frozen=True)
-class Found:
+class Statuses:
     """What the rows that count say of N recordings, row by row."""
 
     status: np.ndarray  # int8 (N,): positions in STATUSES
@@ -86,7 +86,7 @@ class Index:
         """Say that all rows are there: `find` is quicker."""
         self._rows.merge()
 
-    def find(self, recordings: pa.Table) -> Found:
+    def find(self, recordings: pa.Table) -> Statuses:
         """What there is of N RECORDING rows."""
         known, high, low, own, failure = self._rows.find(digests(recordings["place"]))
         content = digests(keys.contents(recordings))
@@ -102,4 +102,4 @@ class Index:
         }
         numbers = np.array([STATUSES.index(one) for one in status], np.int8)
         codes = np.select(list(status.values()), list(numbers), np.int8(STATUSES.index(Status.NEW)))
-        return Found(codes.astype(np.int8), same, np.where(same, failure, np.int8(NO_FAILURE)))
+        return Statuses(codes.astype(np.int8), same, np.where(same, failure, np.int8(NO_FAILURE)))

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pipeline import store
 from pipeline.errors import ConfigurationError
 from pipeline.ledger import parts
-from pipeline.ledger.history import PUBLISHED, Run
+from pipeline.show.runs import PUBLISHED, Run
 
 NAMES = ["recording_id", "uri"]
 RANGE = ["range_start_s", "range_end_s"]
@@ -30,7 +30,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Found:
+class Said:
     """What one run says of a recording: the rows of its table of recordings (one, or with channels several), and those
     of its other tables that were asked for."""
 
@@ -46,7 +46,7 @@ class _Match:
     ids: dict[str, tuple[Any, ...]]  # URI and range by recording_id
 
 
-def find(output: str, runs: Sequence[Run], wanted: str, also: Sequence[str] = ()) -> list[Found]:
+def find(output: str, runs: Sequence[Run], wanted: str, also: Sequence[str] = ()) -> list[Said]:
     """What the newest of these runs of each task says of a recording, which is named by its recording_id, its URI, or a
     part of either that no other one has; with its rows in the tables `also`, where a run has them.
 
@@ -114,12 +114,12 @@ def _last(files: Row) -> str:
     return files[list(files)[-1]]
 
 
-def _read(output: str, match: _Match, also: Sequence[str]) -> Found:
+def _read(output: str, match: _Match, also: Sequence[str]) -> Said:
     ids = list(match.ids)
     names = {table: name for table, name in match.files.items() if table in also}
     others = {table: _rows(output, name, ids) for table, name in names.items()}
     rows = _rows(output, _last(match.files), ids)
-    return Found(match.run, rows, others)
+    return Said(match.run, rows, others)
 
 
 def _rows(output: str, name: str, ids: Sequence[str]) -> list[Row]:

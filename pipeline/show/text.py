@@ -7,9 +7,10 @@ from typing import Any
 
 import regex
 
-from pipeline.ledger.history import PUBLISHED, RUNNING, Run
-from pipeline.ledger.lookup import Found
+from pipeline.exports import spoken
 from pipeline.log import duration
+from pipeline.show.lookup import Said
+from pipeline.show.runs import PUBLISHED, RUNNING, Run
 
 HEADINGS = ("run", "began (UTC)", "task", "model", "ok", "partial", "failed", "audio", "speed", "state")
 NUMBERS = ("ok", "partial", "failed", "audio", "speed")  # right-aligned
@@ -54,7 +55,7 @@ def state(run: Run) -> str:
     return f"{done}, lease until {str(run.until)[11:16]} UTC" if run.state == RUNNING else done
 
 
-def of_recording(found: Found) -> str:
+def of_recording(found: Said) -> str:
     """What a run says of a recording."""
     whole = [row for row in found.rows if row.get("channel") is None] or found.rows
     return _plain("\n".join(line for row in whole for line in _lines(row, found)))
@@ -65,7 +66,7 @@ def _plain(text: str) -> str:
     return regex.sub(r"[\p{Cc}\u202a-\u202e\u2066-\u2069--\n\t]", "\N{REPLACEMENT CHARACTER}", text, flags=regex.V1)
 
 
-def _lines(row: Row, found: Found) -> Iterator[str]:
+def _lines(row: Row, found: Said) -> Iterator[str]:
     yield row["uri"]
     facts = {
         "recording_id": row["recording_id"],
@@ -82,13 +83,22 @@ def _lines(row: Row, found: Found) -> Iterator[str]:
     for name, value in facts.items():
         if value:
             yield f"  {name:<13} {value}"
-    for segment in row.get("segments") or []:
-        yield _segment(segment)
+    if row.get("segments"):
+        yield from map(_segment, _by_turns(row))
     if row.get("text") == "" and not row.get("failure_code"):
         yield "  (silence)"
     for answer in found.others.get("answers", []):
         yield f"  {answer['question_name']}"
         yield f"    {_answer(answer)}"
+
+
+def _by_turns(row: Row) -> Iterator[Row]:
+    """The segments of a transcript, those in which several speak cut where another one begins."""
+    for segment, words in spoken.with_words(row["segments"], row.get("words")):
+        said = spoken.utterances([segment], words)
+        facts = ("start_s", "end_s", "text", "speaker")
+        cut: list[Row] = [{**segment, **{name: getattr(one, name) for name in facts}} for one in said]
+        yield from cut if cut[1:] else [dict(segment)]
 
 
 def _range(row: Row) -> str | None:
