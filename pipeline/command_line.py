@@ -98,7 +98,10 @@ def given(kind: type[Job], facts: Mapping[str, Any]) -> Job:
     except ValidationError as error:
 
         def place(key: str) -> str:
-            return key if key.partition(".")[0] in facts else _variable(kind, key) or key
+            group, _, name = key.partition(".")
+            own = facts.get(group)
+            is_own = name in own if isinstance(own, Mapping) and name else group in facts
+            return key if is_own else _variable(kind, key) or key
 
         raise ConfigurationError(_explain(error, list(settings_of(kind)), place, str)) from error
 

@@ -81,14 +81,14 @@ class Estimate:
 
 
 def measured(reports: Sequence[Row], about: Row) -> Speed | None:
-    """The speed of the last published run of the model that a run is `about`. If there is any, it is of a run with the
-    same revision, of one that computed alike, and of a long one, in this order. A model that has moved is known by its
-    revision."""
+    """The speed of the last published run of the model that a run is `about`. If there is any, it is of a run that
+    computed alike, of one with the same revision, and of a long one, in this order. A model that has moved is known by
+    its revision."""
     model, revision = about["model"], about["model_revision"]
     found = [r for r in reports if r["numbers"]["speed"] and (r["model"] == model or r["model_revision"] == revision)]
     for is_closer in (
-        lambda report: report["model_revision"] == revision,
         lambda report: _computed(report) == _computed(about),
+        lambda report: report["model_revision"] == revision,
         lambda report: report["numbers"]["wall_s"] >= LONG_ENOUGH_S,
     ):
         found = list(filter(is_closer, found)) or found

@@ -122,6 +122,8 @@ def plan(settings: Settings, own_only: bool = False, tell: Callable[[str], objec
         output, tally = Output(settings.output, run_id, list(task.tables)), Tally(task.numbers(), of_recordings)
         if settings.run_id:
             output.refuse_published()
+        elif output.is_published():
+            raise parts.AlreadyPublished(run_id)
         if resumed := output.began_with(about):
             for part in output.catch_up():
                 own.add(keys.with_keys(part[of_recordings]))
@@ -138,7 +140,7 @@ def plan(settings: Settings, own_only: bool = False, tell: Callable[[str], objec
         found = rows.find(recordings)
         why.update(found.counts)
         tell(f"listing {settings.input}: {why.total()} recordings so far")
-        todo = found.failed_with(retried) if settings.retry else ~found.is_(Status.DONE)
+        todo = found.failed_with(retried) if settings.retry else ~found.is_(Status.DONE, Status.UNREACHABLE)
         return todo & ~own.find(recordings).same if resumed else todo
 
     found = task.recordings(settings, keep)

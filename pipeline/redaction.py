@@ -9,11 +9,11 @@ T = TypeVar("T")
 MASK = "***"
 # https://user:password@host, https://key@host; s3://id:secret@bucket, where a secret of AWS may hold slashes. What
 # follows the colon is a port, or an ARN, in other URLs.
-_OF_USER = re.compile(r"(?<=://)(?:[^\s/@]+|(?!arn:)[^\s/@:]+:(?!\d+/)[^\s@]+)@")
+_OF_USER = re.compile(r"(?<=://)(?:[^\s/@]+|(?!arn:)[^\s/@:]+:(?!\d+/)[^\s@]{1,1024})@")
 # token=..., X-Amz-Signature=..., "s3_secret_access_key": "...": what signed URLs, queries and arguments call a secret.
 _NAMED = re.compile(
     r"""((?:(?<![\w-])[\w-]*(?:token|signature|credential|password|passwd|api[_-]?key|access[_-]?key(?:[_-]?id)?)
-        |(?<![\w-])[\w-]*secret[\w-]*|(?<=[?&])(?:sig|key))
+        |(?<![\w-])(?=[\w-]*secret)[\w-]++|(?<=[?&])(?:sig|key))
         (?:=["']?|["']\s*:\s*["']))[^\s"'&,;)}\]]+?(?=:?(?:[\s"'&,;)}\]]|$))""",
     re.IGNORECASE | re.VERBOSE,
 )

@@ -61,6 +61,8 @@ def split(uri: str) -> tuple[str, str]:
         return scheme, os.path.abspath(path)
     if is_signed(uri):  # it would be in every row and report
         raise ConfigurationError(f"{uri}: leave the credentials out; they come from the usual AWS settings")
+    if "?versionId=" in path:  # s3fs would read the current one
+        raise ConfigurationError(f"{uri}: versions of objects are not supported; leave ?versionId= out")
     if not path.strip("/"):
         raise ConfigurationError(f"{uri} names no bucket")
     return scheme, path.lstrip("/")
@@ -120,6 +122,23 @@ def look(uri: str) -> None:
     if scheme == "s3":
         listing = {"Bucket": bucket, "Prefix": prefix, "MaxKeys": 1}
         filesystem(scheme).call_s3("list_objects_v2", **listing)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def names(scheme: str, folder: str) -> Iterator[str]:
+    """The paths of what lies in a folder or below a prefix, without what lies deeper. (Of an empty prefix s3fs's `ls`
+    lists all that lies beside it.)"""
+    files = filesystem(scheme)
+    if scheme == "file":
+        yield from files.ls(folder, detail=False)
+        return
+    bucket, _, key = folder.partition("/")
+    listing = {"Bucket": bucket, "Prefix": f"{key.rstrip('/')}/", "Delimiter": "/"}
+    while True:
+        page = files.call_s3("list_objects_v2", **listing)  # pyright: ignore[reportAttributeAccessIssue]
+        yield from (f"{bucket}/{each['Key']}" for each in page.get("Contents", []))
+        if not page.get("IsTruncated"):
+            return
+        listing["ContinuationToken"] = page["NextContinuationToken"]
 
 
 def content_version(info: dict[str, Any]) -> str | None:

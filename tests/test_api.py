@@ -93,7 +93,7 @@ def test_a_wrong_setting_is_one_line(wrong: dict[str, Any], said: str, monkeypat
 
 
 def test_settings_or_their_values() -> None:
-    with pytest.raises(ConfigurationError, match=r"^limit, dry_run: is given beside settings"):
+    with pytest.raises(ConfigurationError, match=r"^limit, dry_run: given beside settings"):
         transcribe(Settings(input="in", output="out"), limit=3, dry_run=True)
 
 

@@ -101,6 +101,11 @@ def allowed(kind: int, limit: int) -> int:
     return limit if most == resource.RLIM_INFINITY else min(limit, most)
 
 
+def _limit(kind: int, limit: int, setting: str) -> str:
+    """What a process has passed: the setting, or what this machine allows."""
+    return setting if allowed(kind, limit) == limit else f"this machine's own limit (ulimit) below {setting}"
+
+
 def end(process: subprocess.Popen[bytes]) -> None:
     """Kill a process that leads a session, and what it has started, even where it has ended itself."""
     if process.returncode is None:  # nobody has waited for it, so that its number is still its own
@@ -131,9 +136,11 @@ def passed_limit(tool: str, status: int, limits: Audio, folder: Path) -> Recordi
     """The limit that a process in a folder ended for, by its status and what it complained; None where it was none."""
     reason = None
     if -status in (signal.SIGXCPU, signal.SIGXFSZ, signal.SIGKILL):
-        reason = f"{tool} passed audio.cpu_limit_s = {limits.cpu_limit_s}, or what it may complain"
+        limit = _limit(resource.RLIMIT_CPU, limits.cpu_limit_s, f"audio.cpu_limit_s = {limits.cpu_limit_s}")
+        reason = f"{tool} passed {limit}, or what it may complain"
     elif any(words in last_complaint(folder) for words in OUT_OF_MEMORY):
-        reason = f"{tool} wanted more than audio.memory_limit_mb = {limits.memory_limit_mb}"
+        wanted = f"audio.memory_limit_mb = {limits.memory_limit_mb}"
+        reason = f"{tool} wanted more than {_limit(resource.RLIMIT_AS, limits.memory_limit_mb << 20, wanted)}"
     return RecordingError(FailureCode.DECODE_LIMIT, reason) if reason else None
 
 

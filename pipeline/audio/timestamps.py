@@ -7,6 +7,7 @@ there, allow; the samples are never dropped.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -129,9 +130,11 @@ def _seconds(value: str | None) -> float | None:
 
 
 def clock_s(time: str | None) -> float | None:
-    """Matroska's "00:01:02.5" for a stream, in seconds: a container may be longer than its audio."""
+    """Matroska's "00:01:02.5" for a stream, in seconds: a container may be longer than its audio. None for what is no
+    length."""
     try:
         hours, minutes, seconds = (time or "").split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    except ValueError:
+        found = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
+    except (ValueError, OverflowError):
         return None
+    return found if 0 <= found < math.inf else None

@@ -25,6 +25,7 @@ from pipeline.planning import Plan
 from pipeline.schema import PROVENANCE, Outcome
 from pipeline.scoring.answers import page, tables, text
 from pipeline.scoring.answers.right import Kind, scoring, wanted
+from pipeline.sources.columns import plain
 
 # What is read of a row of answers; the columns that a question's schema decides are not.
 COLUMNS = [
@@ -48,7 +49,7 @@ class Answers:
         asked = self._questions
         self._kind = Kind.TOOLS if asked.tools else Kind.SCHEMA if asked.answer_schema else Kind.TEXT
         if plan.count and plan.count == plan.why.total():
-            self._check(plan.listing.extra[what.reference].to_pylist())
+            self._check(plain(plan.listing.extra, what.reference))
 
     def _check(self, values: Sequence[Any]) -> None:
         """Raise ConfigurationError where none of the values is a reference: no engine need start for that."""

@@ -28,6 +28,7 @@ from pipeline.ledger import done, parts
 from pipeline.ledger.done import Status
 from pipeline.planning import Plan
 from pipeline.registry import ASK, TRANSCRIBE
+from pipeline.sources.columns import plain
 
 SCORED: dict[str, type[Scored]] = {TRANSCRIBE: Transcripts, ASK: Answers}  # by the name of the task
 FACTS = ("model", "model_revision", "fingerprint", "pipeline_version")
@@ -136,7 +137,10 @@ def _rows(plan: Plan, by: Scored) -> tuple[list[Row], list[Row], list[Row]]:
     status = index.find(listed.recordings).is_(Status.DONE, Status.FAILED_BEFORE).tolist()
     recordings = listed.recordings.select(["recording_id", "place", "uri"]).to_pylist()
     column, rows, not_scored = by.what.reference, [], []
-    for recording, own, answered in zip(recordings, listed.extra.to_pylist(), status, strict=True):
+    names = listed.extra.column_names
+    extras = zip(*(plain(listed.extra, name) for name in names), strict=True)
+    for recording, values, answered in zip(recordings, extras, status, strict=True):
+        own = dict(zip(names, values, strict=True))
         try:
             if not answered:
                 raise ValueError(by.lacking)

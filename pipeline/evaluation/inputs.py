@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -152,15 +151,9 @@ def read_baseline(wanted: Evaluation) -> tuple[str, list[Row]]:
 
 
 def _text(value: Any) -> str:
-    """A value of a manifest as people write it; of a column with values of several types, which holds JSON, the text
-    that was meant."""
+    """A value of a manifest (see sources.columns.plain) as people write it."""
     if value is None:
         return ""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)  # where others have decimals
     if isinstance(value, bool | int | float | list | dict):
         return json.dumps(value, ensure_ascii=False, default=str)
-    if isinstance(value, str) and value.startswith('"'):
-        with suppress(ValueError):
-            return str(json.loads(value))
     return str(value)

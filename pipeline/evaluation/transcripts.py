@@ -54,7 +54,8 @@ class Transcripts:
             "scores": tables.scores(utterances),
             "comparison": self._comparison(utterances) if settings.baseline else None,
             "failures": [
-                {name: row.get(name) for name in ("utterance_id", "uri", "failure_code", "failure_detail")}
+                {"utterance_id": row[self._named_by()]}
+                | {name: row[name] for name in ("uri", "failure_code", "failure_detail")}
                 for row in rows
                 if row["outcome"] == Outcome.FAILED
             ],
@@ -65,16 +66,22 @@ class Transcripts:
         """UTTERANCE rows: of each row one for each normaliser, in this order."""
         settings = self.what.settings
         by = [normalizer(name) for name in settings.normalizers]
-        named_by = "place" if settings.dataset == "manifest" else "utterance_id"  # which corpora's manifests have
-        return tables.utterances(rows, self.what.reference, by, settings.cer_languages, named_by)
+        return tables.utterances(rows, self.what.reference, by, settings.cer_languages, self._named_by())
+
+    def _named_by(self) -> str:
+        """The column with an utterance's name: manifests of corpora have one."""
+        return "place" if self.what.settings.dataset == "manifest" else "utterance_id"
 
     def _comparison(self, rows: Sequence[Row]) -> Row:
         settings, by = self.what.settings, normalizer(self.what.settings.normalizers[0])
         identity, before = read_baseline(settings)
         own = [row for row in rows if row["normalizer"] == by.name]
         before = [row for row in before if row["normalizer"] == before[0]["normalizer"]]
-        before = tables.scored_alike(before, own, by)
-        lines, notes = tables.compare(own, before, settings.max_regression / 100)
+        # Earlier versions named utterances by a column of the manifest.
+        shared = {row["utterance_id"] for row in own} & {row["utterance_id"] for row in before}
+        key = "utterance_id" if shared else "recording_id"
+        before = tables.scored_alike(before, own, by, key)
+        lines, notes = tables.compare(own, before, settings.max_regression / 100, key)
         return {"baseline": identity, "limit": settings.max_regression, "lines": lines, "notes": notes}
 
     def page(self, report: Row, rows: Sequence[Row]) -> str:

@@ -206,7 +206,9 @@ def _check_place_of_copies(settings: Export, inputs: Sequence[str]) -> None:
         return store.join(*store.split(place)).rstrip("/") + "/"
 
     for place in sorted(set(inputs)) if settings.copy_audio else ():
-        if folder(settings.output).startswith(folder(place)):
+        below = folder(settings.output).removeprefix(folder(place))
+        is_hidden = any(part.startswith((".", "_")) for part in below.split("/"))  # jobs leave such folders out
+        if below != folder(settings.output) and not is_hidden:
             raise ConfigurationError(
                 f"--output {settings.output}: is below {place}, whose next transcription would take the copies of"
                 " --copy-audio for recordings: choose another place"

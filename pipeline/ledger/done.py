@@ -25,9 +25,10 @@ from pipeline.schema import TRANSIENT, FailureCode
 
 
 class Status(StrEnum):
-    """What an earlier run has done of a recording; all but the first are to do."""
+    """What an earlier run has done of a recording; all but the first two are to do."""
 
     DONE = "done"
+    UNREACHABLE = "done, and not reachable now"
     NEW = "new"
     CONTENT_CHANGED = "content changed"
     SETTINGS_CHANGED = "model or settings changed"
@@ -35,6 +36,7 @@ class Status(StrEnum):
 
 
 STATUSES, CODES = list(Status), list(FailureCode)
+UNREAD = (FailureCode.NOT_FOUND, FailureCode.FORBIDDEN, FailureCode.STORAGE_ERROR)  # of a recording's look-up, too
 NO_FAILURE, OTHER_FAILURE = -1, -2  # beside positions in CODES; the other is a code of another version of ours
 
 
@@ -44,14 +46,15 @@ class Statuses:
 
     status: np.ndarray  # int8 (N,): positions in STATUSES
     same: np.ndarray  # bool (N,): there is a row, of whatever outcome, about the recording as it is now
-    failure: np.ndarray  # int8 (N,): of that row; a position in CODES, or NO_FAILURE, OTHER_FAILURE
+    # int8 (N,): of that row, or of one before which nothing was read; a position in CODES, or NO_FAILURE, OTHER_FAILURE
+    failure: np.ndarray
 
     def is_(self, *statuses: Status) -> np.ndarray:
         """Which recordings have one of these: bool (N,)."""
         return np.isin(self.status, [STATUSES.index(status) for status in statuses])
 
     def failed_with(self, codes: Collection[str]) -> np.ndarray:
-        """Which recordings, as they are now, failed with one of these codes: bool (N,)."""
+        """Which recordings failed, as they are now or before they were read, with one of these codes: bool (N,)."""
         return np.isin(self.failure, [CODES.index(FailureCode(code)) for code in codes])
 
     @property
@@ -93,13 +96,17 @@ class Index:
         same = known & (high == content[:, 0]) & (low == content[:, 1])
         own &= same
         passing = np.isin(failure, [CODES.index(code) for code in TRANSIENT])
+        # What failed before anything was read has no content to compare.
+        unread = known & np.isin(failure, [CODES.index(code) for code in UNREAD])
+        is_unread = pc.and_(pc.is_valid(recordings["failure_code"]), pc.is_null(recordings["content_version"]))
         # The first that holds.
         status = {
             Status.DONE: own & ~passing,
             Status.FAILED_BEFORE: own,
             Status.SETTINGS_CHANGED: same,
+            Status.UNREACHABLE: known & ~unread & is_unread.to_numpy(),
             Status.CONTENT_CHANGED: known,
         }
         numbers = np.array([STATUSES.index(one) for one in status], np.int8)
         codes = np.select(list(status.values()), list(numbers), np.int8(STATUSES.index(Status.NEW)))
-        return Statuses(codes.astype(np.int8), same, np.where(same, failure, np.int8(NO_FAILURE)))
+        return Statuses(codes.astype(np.int8), same, np.where(same | unread, failure, np.int8(NO_FAILURE)))

@@ -46,7 +46,9 @@ def reports(output: str) -> list[Row]:
     Raises:
         store.READ_ERRORS: one cannot be read.
     """
-    return sorted(facts_of(names_in(output, "runs").values()), key=lambda report: report["finished_at"])
+    found = facts_of(names_in(output, "runs").values())  # in a bucket of recordings there may be others' files, too
+    ours = [report for report in found if isinstance(report, dict) and {"run_id", "finished_at"} <= report.keys()]
+    return sorted(ours, key=lambda report: report["finished_at"])
 
 
 def facts_of(uris: Iterable[str]) -> list[Row]:
@@ -64,8 +66,7 @@ def files_in(output: str, folder: str, ending: str) -> list[str]:
     """URIs of the files in one of our folders whose names end so, in order."""
     scheme, path = store.split(f"{output.rstrip('/')}/{folder}")
     with suppress(FileNotFoundError, NotADirectoryError):
-        files = sorted(store.filesystem(scheme).ls(path, detail=False))
-        return [store.join(scheme, name) for name in files if name.endswith(ending)]
+        return [store.join(scheme, name) for name in sorted(store.names(scheme, path)) if name.endswith(ending)]
     return []
 
 

@@ -104,7 +104,8 @@ def _said(output: str, report: Row, others: list[str], at: int, rows: pa.Table) 
     for table in others:
         answers = parts.read_part(output, report[table][at], ["recording_id", *tables.ANSWERS])
         if set(tables.ANSWERS) <= set(answers.column_names):
-            filled = pa.table({"recording_id": answers["recording_id"], "answer": pc.fill_null(answers["answer"], "")})
+            texts = pa.array(map(tables.answer, answers.to_pylist()), pa.string())
+            filled = pa.table({"recording_id": answers["recording_id"], "answer": texts})
             lists = filled.group_by("recording_id", use_threads=False).aggregate([("answer", "list")])
             joined: Any = pc.binary_join(lists["answer_list"], "\n")
             return joined.take(pc.index_in(rows["recording_id"], value_set=lists["recording_id"].combine_chunks()))

@@ -26,7 +26,7 @@ COLUMNS = (
 ).split()
 TEXT, ANSWERS = (
     "text",
-    ["question_name", "answer"],
+    ["question_name", "answer", "tool_calls"],
 )  # what was said of a recording: a column of its own table; rows of another
 
 Row = dict[str, Any]
@@ -164,11 +164,17 @@ def said(output: str, report: Row, at: int, ids: Sequence[str]) -> dict[str, str
         rows = parts.read_part(output, report[table][at], ["recording_id", *columns])
         if set(columns) <= set(rows.column_names):
             for row in rows.filter(pc.is_in(rows["recording_id"], value_set=wanted)).to_pylist():
-                words = row[TEXT] if TEXT in row else f"{row['question_name']}: {row['answer'] or ''}"
+                words = row[TEXT] if TEXT in row else f"{row['question_name']}: {answer(row)}"
                 earlier = found[row["recording_id"]]
                 found[row["recording_id"]] = f"{earlier}\n{words or ''}" if earlier else words or ""
             break
     return found
+
+
+def answer(row: Row) -> str:
+    """What a row of answers says: a text, or the functions that it calls."""
+    calls = [f"{call['name']}({call['arguments']})" for call in row["tool_calls"] or ()]
+    return " ".join(filter(None, (row["answer"], *calls)))
 
 
 def _value_counts(column: pa.ChunkedArray) -> dict[str, int]:

@@ -131,15 +131,11 @@ def again(row: Row, by: Normalizer) -> Score:
     return score(row["reference"], row["hypothesis"], row["language"], by, row["metric"] == "cer")
 
 
-def scored_alike(baseline: Sequence[Row], rows: Sequence[Row], by: Normalizer) -> list[Row]:
+def scored_alike(baseline: Sequence[Row], rows: Sequence[Row], by: Normalizer, key: str = "utterance_id") -> list[Row]:
     """The UTTERANCE rows of a baseline with the counts that this normaliser gives, each as its utterance is scored
     among these rows: in that language, by words or characters."""
-    now = {row["utterance_id"]: {name: row[name] for name in ("language", "metric")} for row in rows}
-    return scored_again([row | now.get(row["utterance_id"], {}) for row in baseline], by)
-
-
-def scored_again(rows: Sequence[Row], by: Normalizer) -> list[Row]:
-    """UTTERANCE rows with the counts that another normaliser gives."""
+    now = {row[key]: {name: row[name] for name in ("language", "metric")} for row in rows}
+    rows = [row | now.get(row[key], {}) for row in baseline]
     counts = [again(row, by) for row in rows]
     return [row | {name: getattr(count, name) for name in COUNTS} for row, count in zip(rows, counts, strict=True)]
 

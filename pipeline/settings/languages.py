@@ -11,6 +11,7 @@ from pydantic_extra_types.language_code import LanguageAlpha2
 
 # The languages of Voxtral's model card.
 LANGUAGES = tuple(map(LanguageAlpha2, "en es fr pt hi de nl it".split()))
+OF_MODELS = {"nb": "no"}  # what models and detectors call a language that has two codes
 _ALPHA2 = TypeAdapter(LanguageAlpha2)  # what mistral_common accepts in a prompt
 
 
@@ -23,7 +24,8 @@ def primary_language(tag: Any) -> LanguageAlpha2:
     try:
         code = re.split("[-_]", tag.strip())[0].lower()
         found = pycountry.languages.get(alpha_3=code) if len(code) == 3 else None
-        return _ALPHA2.validate_python(getattr(found, "alpha_2", code))
+        code = getattr(found, "alpha_2", code)
+        return _ALPHA2.validate_python(OF_MODELS.get(code, code))
     except (AttributeError, ValidationError) as error:
         named = pycountry.languages.get(name=str(tag).strip().title())
         wanted = getattr(named, "alpha_2", "use ISO 639-1, such as en")

@@ -112,9 +112,10 @@ def _committed(output: str, run_id: str) -> list[Row]:
     """The files of a run without a report, part by part."""
     scheme, path = store.split(output)
     storage = store.filesystem(scheme)
-    folders = [entry["name"] for entry in storage.ls(path.rstrip("/"), detail=True) if entry["type"] == "directory"]
+    folders = [entry["name"] for entry in storage.ls(path.rstrip("/"), detail=True) if entry["type"] != "file"]
+    others = (PermissionError,) if scheme == "file" else ()  # lost+found: object storage answers for all of a bucket
     for folder in folders:
-        with suppress(FileNotFoundError, PermissionError):  # it is not one of ours
+        with suppress(FileNotFoundError, NotADirectoryError, *others):
             names = [str(name).rpartition("/")[2] for name in storage.ls(f"{folder}/run_id={run_id}", detail=False)]
             own = sorted(name for name in names if COMMITTING.fullmatch(name))
             if own:

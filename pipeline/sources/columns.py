@@ -103,6 +103,10 @@ def _plain(value: Any) -> Any:
         return value.decode("utf-8", "replace")
     if isinstance(value, float):
         return None if math.isnan(value) else int(value) if value.is_integer() else value
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):  # a key that others have is null in the column's type
+        return {key: _plain(each) for key, each in value.items() if each is not None}
     return value
 
 
@@ -115,7 +119,7 @@ def _array(values: list[Any], type_: pa.DataType | None) -> pa.Array | None:
     """None where Arrow has no one type for the values, or not this one."""
     try:
         return None if type_ is None and _mixes_booleans(values) else pa.array(values, type_)
-    except (pa.ArrowException, OverflowError, ValueError, TypeError):
+    except (pa.ArrowException, OverflowError, ValueError, TypeError, RecursionError):
         return None
 
 

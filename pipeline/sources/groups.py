@@ -40,11 +40,12 @@ def collapse(found: Listing, most: int) -> Listing:
     first: list[int] = []  # positions of the rows that stay
     groups: dict[str, list[int]] = {}
     for at, value in enumerate(plain(found.extra, GROUP_ID)):
+        name = str(value).encode("utf-8", "backslashreplace").decode()
         is_alone = value in NO_GROUP
-        if is_alone or str(value) not in groups:
+        if is_alone or name not in groups:
             first.append(at)
         if not is_alone:
-            groups.setdefault(str(value), []).append(at)
+            groups.setdefault(name, []).append(at)
     rows, at_first = found.take(np.array(first, np.int64)), {own[0]: group for group, own in groups.items()}
     members: list[list[Row] | None] = [None] * len(first)
     recordings = rows.recordings.to_pylist()

@@ -103,6 +103,8 @@ def _from_folder(source: str, output: str, limit: int | None, kept: Kept) -> Lis
     scheme, path = store.split(source)
     files = store.filesystem(scheme)
     store.look(source)
+    if scheme == "file" and not os.path.lexists(path):
+        raise FileNotFoundError(path)
     folder = path.rstrip("/")
     # A prefix ends at a folder's border: s3://bucket/call does not mean s3://bucket/callback/.
     single = not source.endswith("/") and files.isfile(path)
@@ -199,6 +201,9 @@ def _looked_up(entry: Entry, source: str, base: str, allow: Sequence[str], info_
     try:
         if entry.name:
             uri = _absolute(entry.name, base)
+        if uri != (shown := _shown(uri)):
+            uri = shown
+            raise ConfigurationError("its name is not UTF-8")
         if entry.error:
             raise ConfigurationError(entry.error)
         _check_allowed(uri, source, allow)

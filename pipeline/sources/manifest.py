@@ -80,7 +80,7 @@ class Manifest:
     def _readable(self) -> Iterator[None]:
         try:
             yield
-        except (pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
+        except (pa.ArrowException, ValueError, OverflowError, csv.Error) as error:
             raise ConfigurationError(f"--input {self._name}: not a readable manifest ({error})") from error
 
     def _is(self, ending: str) -> bool:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import struct
 import subprocess
 import sys
@@ -197,12 +198,23 @@ def seconds_with(path: Path, limits: Audio) -> float:
     return sum(len(block) for block in media.decode(path, limits)) / 16_000
 
 
-def test_a_limit_that_stops_the_look_is_told_as_such(tmp_path: Path) -> None:
-    path = write_wav(tmp_path / "a.wav", tone(1.0))
-    tiny = Audio.model_construct(**{**LIMITS.model_dump(), "memory_limit_mb": 32})
-    with pytest.raises(RecordingError, match=r"audio.memory_limit_mb = 32") as caught:
-        media.probe(path, tiny)
-    assert caught.value.code == FailureCode.DECODE_LIMIT
+@pytest.mark.parametrize(
+    ("status", "complaint", "said"),
+    [
+        (-signal.SIGXCPU, "", "ffprobe passed audio.cpu_limit_s = 60, or what it may complain"),
+        (127, "ffprobe: error while loading libicudata.so.72: failed to map segment", "audio.memory_limit_mb = 512"),
+        (1, "a.wav: Cannot allocate memory", "ffprobe wanted more than audio.memory_limit_mb = 512"),
+        (1, "a.wav: Invalid data found when processing input", None),
+    ],
+)
+def test_a_limit_that_ends_a_process_is_told_as_such(
+    status: int, complaint: str, said: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "stderr").write_text(complaint)
+    limits = Audio(cpu_limit_s=60, memory_limit_mb=512)
+    found = confined.passed_limit("ffprobe", status, limits, tmp_path)
+    assert (found and found.code) == (said and FailureCode.DECODE_LIMIT)
+    assert not said or said in str(found)
 
 
 def test_a_lower_limit_of_our_own_is_kept() -> None:

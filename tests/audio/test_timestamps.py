@@ -166,3 +166,14 @@ def test_no_audio_follows_the_last_packet(tmp_path: Path) -> None:
     ffmpeg("-i", write_wav(tmp_path / "tone.wav", tone(2.0)), "-c:a", "flac", path)
     assert timestamps.check(path, LIMITS, resumes_s=1.0) is None
     assert timestamps.check(path, LIMITS, resumes_s=30.0) is Flag.TIMESTAMPS_CORRECTED
+
+
+@pytest.mark.parametrize(
+    ("time", "length_s"),
+    [
+        ("00:01:02.5", 62.5),
+        *((wrong, None) for wrong in ("x", "00:00:nan", "00:00:inf", "-5:00:00", f"{'9' * 400}:00:00.5")),
+    ],
+)
+def test_what_is_no_length_is_none(time: str, length_s: float | None) -> None:
+    assert timestamps.clock_s(time) == length_s

@@ -141,3 +141,21 @@ def test_the_index_agrees_with_a_dictionary(
     assert [done.STATUSES[at] for at in found.status] == [status for status, _ in answers]
     for code in ("truncated", "storage_error"):
         assert found.failed_with([code]).tolist() == [failure == code for _, failure in answers]
+
+
+@pytest.mark.parametrize("failure", [FailureCode.NOT_FOUND, FailureCode.FORBIDDEN, FailureCode.STORAGE_ERROR])
+def test_what_cannot_be_reached_now_leaves_what_was_done(failure: FailureCode) -> None:
+    """Nobody transcribes a recording again since storage refused it once, nor puts a failure in place of its text."""
+    gone = recording("a", content_version=None, failure_code=failure.value)
+    found = index([row("a")]).find(pa.Table.from_pylist([gone, gone | {"place": "b"}], RECORDING))
+    assert [done.STATUSES[at] for at in found.status] == [Status.UNREACHABLE, Status.NEW]
+    failed = index([row("a", content_version=None, failure_code=failure.value, outcome="failed")])
+    (at,) = failed.find(pa.Table.from_pylist([gone], RECORDING)).status
+    assert done.STATUSES[at] == (Status.FAILED_BEFORE if failure in TRANSIENT else Status.DONE)
+
+
+def test_what_was_not_there_is_retried_once_it_is() -> None:
+    before = index([row("a", content_version=None, failure_code="not_found", outcome="failed")])
+    found = before.find(pa.Table.from_pylist([recording("a")], RECORDING))
+    assert found.failed_with(["not_found"]).tolist() == [True]
+    assert not found.failed_with(["truncated"]).any() and not found.same.any()

@@ -51,7 +51,8 @@ class Answers:
 
     def of(self, place: str, recording_id: str) -> list[Row]:
         """Those about a recording, and about the groups that it belongs to, in the order in which they were asked."""
-        query = "select answer from answers where (place = ? and recording = '') or recording = ? order by rowid"
+        # "+": else SQLite looks through all answers that are of no group.
+        query = "select answer from answers where (place = ? and +recording = '') or recording = ? order by rowid"
         with self._lock:
             found = self._database.execute(query, (place, recording_id)).fetchall()
         return [json.loads(answer) for (answer,) in found]

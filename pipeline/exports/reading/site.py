@@ -25,6 +25,7 @@ from pipeline.settings import Audio
 
 SAMPLE = "sample.json"  # beside the index: the strata, and the segments to review
 FOLDER = "recordings"  # of the pages
+LIMITS = ("max_object_gb", "max_duration_s", "stall_timeout_s", "cpu_limit_s")
 TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -117,8 +118,8 @@ class Site:
 
 
 def _limits(report: Row) -> Audio:
-    """Those of a run; of one that had other settings than there are now, the default."""
+    """What a run decoded of a recording at most; of a run that did not say so, the default."""
     try:
-        return Audio.model_validate(report["settings"]["audio"])
+        return Audio.model_validate({name: report["settings"]["audio"][name] for name in LIMITS})
     except (KeyError, ValidationError):
         return Audio()

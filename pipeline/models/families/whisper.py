@@ -45,14 +45,14 @@ class Whisper:
         return self._asking(language, TRANSLATE)
 
     def _asking(self, language: str | None, task: str) -> list[int]:
-        if (token := self._vocabulary.get(f"<|{language}|>")) is None:
+        if (token := self._vocabulary.get(_name(language))) is None:
             raise LanguageError(f"this Whisper does not know the language {language}")
         return [self._start, token, self._vocabulary[task], self._no_times]
 
     def language_questions(self, languages: Sequence[str]) -> Mapping[str, LanguageQuestion]:
-        if unknown := [language for language in languages if f"<|{language}|>" not in self._vocabulary]:
+        if unknown := [language for language in languages if _name(language) not in self._vocabulary]:
             raise ConfigurationError(f"--language.expected: this Whisper does not know {', '.join(unknown)}")
-        tokens = {language: [self._vocabulary[f"<|{language}|>"]] for language in languages}
+        tokens = {language: [self._vocabulary[_name(language)]] for language in languages}
         silent = next((self._vocabulary[name] for name in NO_SPEECH if name in self._vocabulary), None)
         candidates = Candidates(tokens | ({"": [silent]} if silent is not None else {}))
         return {"token": LanguageQuestion(lambda _: [self._start], candidates)}
@@ -69,6 +69,11 @@ class Whisper:
 
     def text(self, written: str) -> str:
         return written
+
+
+def _name(language: str | None) -> str:
+    """Of a language's token; that of Javanese has an older code."""
+    return f"<|{'jw' if language == 'jv' else language}|>"
 
 
 def matches(files: Files) -> bool:

@@ -22,11 +22,11 @@ Answer = TypeVar("Answer")
 
 class UnavailableError(Exception):
     """A server cannot answer now: it is gone, busy, or limits the rate. `retry_after_s`: when it wants to be asked
-    again, in seconds, None where it does not say."""
+    again, in seconds, None where it does not say. `timed_out`: it took too long for this request."""
 
-    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, reason: str, retry_after_s: float | None = None, timed_out: bool = False) -> None:
         super().__init__(reason)
-        self.retry_after_s = retry_after_s
+        self.retry_after_s, self.timed_out = retry_after_s, timed_out
 
 
 class BrokenError(Exception):
@@ -62,8 +62,9 @@ class Replicas(Generic[Client]):
         the request, or DeadModelError.
 
         Raises:
-            RequestError: it was refused, or servers failed at it TRIES times.
-            DeadModelError: no server answers any more.
+            RequestError: it was refused, or servers failed at it TRIES times; or it timed out as often while others
+                were answered.
+            DeadModelError: no server answers any more, or the only one refuses all requests.
         """
         if not self._waiting:
             self._since = time.monotonic()
@@ -75,7 +76,7 @@ class Replicas(Generic[Client]):
 
     async def _ask(self, send: Callable[[Client], Awaitable[Answer]]) -> Answer:
         failed: list[_Replica[Client]] = []
-        pause_s = 0.0
+        pause_s, timeouts = 0.0, 0
         while True:
             await asyncio.sleep(pause_s)  # outside of any server: one that is tried again takes one request
             replica, pause_s = await self._free(failed), 0.0
@@ -84,7 +85,15 @@ class Replicas(Generic[Client]):
             try:
                 answer = await send(replica.client)
             except UnavailableError as error:
+                timeouts += error.timed_out and self._since > began  # others were answered meanwhile
                 self._pause(replica, began, error.retry_after_s)
+                self._note(str(error))
+                if timeouts == TRIES:
+                    raise RequestError(f"timed out {TRIES} times: {error}") from error
+            except DeadModelError as error:
+                if len(self._replicas) == 1:
+                    raise
+                self._pause(replica, began, None)
                 self._note(str(error))
             except BrokenError as error:
                 self._note(str(error))

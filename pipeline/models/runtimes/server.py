@@ -39,6 +39,7 @@ LOOK_S, CONNECT_S = 30.0, 10.0
 MOST_BYTES = 4 << 20  # of an answer
 REFUSED = frozenset({400, 413, 415, 422})
 UNAVAILABLE = frozenset({408, 425, 429, 502, 503, 504, 529})
+GATEWAY_TIMEOUT = 504
 NOT_THERE = 501  # with this vLLM says that a model cannot do what is asked
 TOO_LONG = re.compile(r"context.?length|context window|maximum model length", re.IGNORECASE)
 
@@ -249,7 +250,7 @@ class ServerModel:
                 async with asyncio.timeout(self._timeout_s):  # the client's own is for each piece of an answer
                     return await send(client)
             except TimeoutError as error:
-                raise UnavailableError(f"{url}: no answer within {self._timeout_s:g} s") from error
+                raise UnavailableError(f"{url}: no answer within {self._timeout_s:g} s", timed_out=True) from error
             except (openai.APIStatusError, openai.APIConnectionError, wire.WireError, _TooLargeError) as error:
                 raise self._failure(error, url) from error
 
@@ -261,7 +262,7 @@ class ServerModel:
             case openai.APIStatusError():
                 return _refusal(error, f"{url}: {_said(error)}")
             case openai.APITimeoutError():
-                return UnavailableError(f"{url}: no answer within {self._timeout_s:g} s")
+                return UnavailableError(f"{url}: no answer within {self._timeout_s:g} s", timed_out=True)
             case openai.APIConnectionError() if not isinstance(error.__cause__, _TooLargeError):
                 return UnavailableError(f"{url}: {_cause(error)}")
             case wire.WireError():
@@ -273,7 +274,7 @@ class ServerModel:
 def _refusal(error: openai.APIStatusError, said: str) -> Exception:
     status = error.status_code
     if status in UNAVAILABLE:
-        return UnavailableError(said, wire.retry_after_s(error.response.headers))
+        return UnavailableError(said, wire.retry_after_s(error.response.headers), status == GATEWAY_TIMEOUT)
     if status in REFUSED:
         return (ContextError if TOO_LONG.search(said) else RequestError)(said)
     if status >= 500 and status != NOT_THERE:

@@ -235,7 +235,7 @@ class VllmModel:
         return await self._answer(self._prompts.prompt(ids, audio, request.audio_id), params, request.audio_id)
 
     async def _answer(self, prompt: dict[str, Any], params: SamplingParams, priority: int) -> RequestOutput:
-        params.output_kind = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY
+        params.output_kind, answer = self._vllm.sampling_params.RequestOutputKind.FINAL_ONLY, None
         try:
             async for output in self._llm.generate(
                 prompt,  # pyright: ignore[reportArgumentType]
@@ -244,19 +244,19 @@ class VllmModel:
                 priority=priority,
             ):
                 if output.finished:
-                    break
-            else:
-                raise RequestError("vLLM ended the request without an answer")
+                    answer = output
         except Exception as error:
             if self._llm.errored:
                 raise  # all of vLLM failed, not this request
             raise RequestError(f"{type(error).__name__}: {error}") from error
-        reason = output.outputs[0].finish_reason
+        if not answer:
+            raise RequestError("vLLM ended the request without an answer")
+        reason = answer.outputs[0].finish_reason
         if reason == "abort":  # nobody here aborts a request: vLLM is shutting down
             raise DeadModelError("vLLM was told to end")
         if reason == "error":  # a text that was cut, or none at all
             raise RequestError("vLLM failed within the request")
-        return output
+        return answer
 
 
 def version() -> str | None:

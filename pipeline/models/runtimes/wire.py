@@ -24,6 +24,9 @@ from pipeline.schema import SAMPLE_RATE_HZ
 _FORMATS = {"flac": ("FLAC", "PCM_16", "flac"), "opus": ("OGG", "OPUS", "ogg")}
 MOST_TOKENS = 2**31 - 1  # that a column holds
 MOST_RETRY_AFTER_S = 86_400.0
+# Of finish_reason: a call is an end like others, and Mistral's API says model_length. What vLLM says that is told to
+# end, and what hosted services say of answers that they keep back, is none.
+ENDS, CUT = {"tool_calls": "stop", "model_length": "length"}, ("abort", "error", "content_filter")
 
 Row = dict[str, Any]
 
@@ -123,11 +126,13 @@ def reply(body: bytes) -> Said:
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise WireError("no choices[0].message")
     reason, usage, content = choice.get("finish_reason"), found.get("usage"), message.get("content")
+    ended = None if reason is None else _text(reason, "finish_reason")
+    if ended in CUT:
+        raise WireError(f"an answer that was cut: finish_reason {ended}")
     return Said(
         text="" if content is None else _text(content, "content").strip(),
         calls=_calls(message.get("tool_calls")),
-        # A call is an end like others.
-        finish_reason="stop" if reason == "tool_calls" else None if reason is None else _text(reason, "finish_reason"),
+        finish_reason=ENDS.get(ended, ended) if ended else None,
         token_count=_count(usage, "completion_tokens"),
         prompt_tokens=_count(usage, "prompt_tokens"),
     )

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -76,6 +77,7 @@ class Asking:
         self.facts: Row = {"asked": {"name": self._questions.name, **self._questions.facts()}}
         self._most_audios = self._audios = 1  # of one prompt: what the model takes, and what it is given
         self._text_bytes: int | None = None  # of a transcript's part
+        self._longest_s = math.inf  # of audio that the context has room for
 
     def fit(self, settings: Settings, checkpoint: Checkpoint) -> Settings:
         if settings.channels == "split":
@@ -101,7 +103,8 @@ class Asking:
                     f" tokens, and the context has {context}: that leaves no room for what they are about"
                 )
             self._text_bytes = room * BYTES_PER_TOKEN
-            longest_s = min(longest_s, room // per_chunk * chunk_s if per_chunk else longest_s)
+            self._longest_s = room // per_chunk * chunk_s if per_chunk else math.inf
+            longest_s = min(longest_s, self._longest_s)
         elif self._over_texts:
             raise ConfigurationError(
                 "--over transcripts: the model does not tell how long its context is, by which transcripts are parted:"
@@ -121,8 +124,9 @@ class Asking:
         if self._over_texts:
             context = settings.engine.max_model_len or checkpoint.max_context or 0
             return Demand(0.0, context - self._around(family.family(checkpoint.family), 0.0))
-        padding_s = (self._audios - 1) * checkpoint.chunk_s  # each of a group's recordings is padded
-        return Demand((settings.segmentation.max_window_s or 0.0) + padding_s, self._own_tokens(), self._audios)
+        # Each of a group's recordings is padded. One for which there is no room then fails alone.
+        padded_s = (settings.segmentation.max_window_s or 0.0) + (self._audios - 1) * checkpoint.chunk_s
+        return Demand(min(padded_s, self._longest_s), self._own_tokens(), self._audios)
 
     def fingerprint(self, settings: Settings, checkpoint: Checkpoint) -> Mapping[str, Any]:
         return {

@@ -54,11 +54,13 @@ def listing(output: str, limit: int | None, keep: Keep | None) -> Listing:
 
 def texts(output: str, recordings: pa.Table) -> Iterator[str | RecordingError | None]:
     """The text of each row of `listing`, in order; why there is none where storage does not give it."""
+    failed: dict[str, RecordingError] = {}  # by part: one that cannot be read is not tried again for each row
     for name, row in zip(recordings["part"].to_pylist(), recordings["row"].to_pylist(), strict=True):
         try:
-            yield _texts(output, name)[row].as_py()
+            yield failed[name] if name in failed else _texts(output, name)[row].as_py()
         except store.READ_ERRORS as error:
-            yield failure(store.failure_code(error), f"{name}: {store.explain(error)}")
+            failed[name] = failure(store.failure_code(error), f"{name}: {store.explain(error)}")
+            yield failed[name]
 
 
 @lru_cache(maxsize=1)  # a worker is given the recordings of a part in many blocks

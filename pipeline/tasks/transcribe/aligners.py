@@ -19,14 +19,19 @@ def fit(settings: Settings) -> Settings:
     Raises:
         ConfigurationError: one is not there, cannot align, or takes shorter windows.
     """
-    named = settings.alignment.by_language
+    named, revision = settings.alignment.by_language, settings.alignment.revision
+    if revision and (None not in named) and (named or not settings.words):
+        raise ConfigurationError(
+            f"--alignment.revision {revision}: is of --alignment.model, with --words; --alignment.models takes"
+            " NAME@REVISION"
+        )
     if not settings.words:
         for language, one in named.items():
             raise ConfigurationError(f"{_flag(language)} {one.model}: is for --words, which is not there")
         return settings
     if settings.language.translate:
         raise ConfigurationError("--words: the words of a translation are not in the audio; leave it out")
-    named = named or {None: DEFAULT}
+    named = named or {None: DEFAULT._replace(revision=revision)}
     found = {language: _identified(settings, language, one) for language, one in named.items()}
     model, revision = found.pop(None, (None, None))
     models = tuple(f"{language}={one.model}@{one.revision}" for language, one in found.items())

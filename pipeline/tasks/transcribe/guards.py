@@ -16,13 +16,13 @@ DENSE = range(0x3040, 0xD7A4)  # kana, CJK, Hangul: a letter is a syllable or a 
 DENSE_LETTER = 3  # letters of other scripts that it is worth
 # Scripts by the first word of their letters' Unicode names; Latin letters may stand in any language.
 _SCRIPTS = {
-    "ARABIC": "ar fa ps sd ur",
+    "ARABIC": "ar fa ku ps sd ug ur",
     "ARMENIAN": "hy",
     "BENGALI": "as bn",
     "CJK": "ja ko yue zh",
     "CYRILLIC": "ba be bg kk mk mn ru sr tg tk tt uk uz",
     "DEVANAGARI": "hi mr ne sa",
-    "ETHIOPIC": "am",
+    "ETHIOPIC": "am ti",
     "GEORGIAN": "ka",
     "GREEK": "el",
     "GUJARATI": "gu",

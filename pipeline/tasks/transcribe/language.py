@@ -24,8 +24,21 @@ PRIOR_S = 30.0  # of speech in every language at once, which each recording is t
 MIXED_SHARE = 0.1  # of the speech that a second language holds in a recording that is called mixed
 
 
-# Labels of py3langid that are parts of languages, as ISO 639-3 has them, and its label for what is no language.
-WHOLES, NO_LANGUAGE = {"yue": "zh", "wuu": "zh", "arz": "ar", "ary": "ar"}, "zxx"
+# Labels of py3langid for parts of languages, or in another code than ISO 639-1; and its label for what is no language.
+WHOLES = {
+    "yue": "zh",
+    "wuu": "zh",
+    "arz": "ar",
+    "ary": "ar",
+    "sdh": "ku",
+    "uzs": "uz",
+    "kik": "ki",
+    "gug": "gn",
+    "fuv": "ff",
+    "ltg": "lv",
+    "nn": "no",
+}
+NO_LANGUAGE = "zxx"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +72,8 @@ def unexpected(text: str, expected: Sequence[str]) -> str | None:
         return None
     label, probability = _every_language().classify(text)
     language = WHOLES.get(label, str(label))
-    return language if probability >= SURE and language not in (*expected, NO_LANGUAGE) else None
+    known = {str(label), language} & {*expected, NO_LANGUAGE}
+    return language if probability >= SURE and not known else None
 
 
 @cache

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.models.runtimes import wire
+from pipeline.models.runtimes.wire import WireError
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None))  # surrogates too
 KEYS = "text usage output_tokens choices message content tool_calls function name arguments finish_reason data id root"
@@ -78,3 +79,17 @@ def test_calls_are_a_list_whatever_the_model_wrote(name: str, arguments: str) ->
 )
 def test_when_to_ask_again(said: str, seconds: float | None) -> None:
     assert wire.retry_after_s({"retry-after": said}) == seconds
+
+
+@pytest.mark.parametrize(
+    ("reason", "said"),
+    [("stop", "stop"), ("tool_calls", "stop"), ("model_length", "length"), (None, None)]
+    + [(cut, WireError) for cut in ("abort", "error", "content_filter")],
+)
+def test_how_an_answer_ended(reason: str | None, said: Any) -> None:
+    body = json.dumps({"choices": [{"message": {"content": "The customer wants to"}, "finish_reason": reason}]})
+    if said is WireError:
+        with pytest.raises(WireError, match=f"was cut: finish_reason {reason}"):
+            wire.reply(body.encode())
+    else:
+        assert wire.reply(body.encode()).finish_reason == said

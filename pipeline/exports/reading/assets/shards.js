@@ -30,7 +30,7 @@ const shards = (() => {
       waiting.set(`${kind}-${number}`, (value, madeAt) =>
         settle(() => {
           if (kind === "about" || madeAt === version) resolve(value);
-          else reject(new Error(`data/${name}.js is of another export: reload the page`));
+          else reject(new Error(`data/${name}.js is of another export: reload the page when that is complete, or export again`));
         }),
       );
       script.onerror = () => settle(() => reject(new Error(`data/${name}.js is missing`)));
