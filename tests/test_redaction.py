@@ -106,7 +106,7 @@ def test_nothing_that_a_run_writes_or_says_has_a_secret(
     assert not told(tmp_path / "out") and CANARY not in shown.out + shown.err
 
 
-LONG = [("a", 200_000), ("secre", 40_000), ("a-token", 30_000), ("toke_", 40_000), ("secret", 9_000), ("://a:b", 9_000)]
+LONG = [
     ("a", 200_000),
     ("secre", 40_000),
     ("a-token", 30_000),

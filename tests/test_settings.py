@@ -83,3 +83,7 @@ def test_numbers_are_finite() -> None:
     for flag in ("--max-hours", "--engine.start-timeout-s"):
         with pytest.raises(ConfigurationError, match=f"{flag} inf: must be"):
             command_line.load(["--input", "in", "--output", "out", flag, "inf"])
+
+
+def test_a_language_is_called_as_models_call_it() -> None:
+    assert [settings.primary_language(tag) for tag in ("nb-NO", "nob", "no", "nn", "zh-CN")] == "no no no nn zh".split()

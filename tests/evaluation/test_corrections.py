@@ -55,6 +55,16 @@ def score(output: Path, lines: list[Row], *arguments: str) -> tuple[Row, dict[st
     return report, {each["language"]: each for each in report["scores"] if each["normalizer"] == "whisper"}
 
 
+def test_words_that_the_detector_missed_are_errors(tmp_path: Path) -> None:
+    """The segment of a recording without speech has no text, and no flags."""
+    silent = segment(0, 0.0, 9.0, "") | {"flags": None}
+    write_transcripts(
+        tmp_path / "out", [transcript("/in/a.wav", [silent | {"flags": []}]) | {"segments": [silent]}], "/in"
+    )
+    _, scores = score(tmp_path / "out", [line(0, "Somebody spoke.", text="")])
+    assert scores["macro"]["error_rate"] == 1.0
+
+
 def test_rates_are_of_the_newest_corrections(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first = line(0, "nothing of it", corrected_at="2026-05-06T09:08:10+02:00")  # 07:08:10 UTC
     lines = [

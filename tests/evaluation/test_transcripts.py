@@ -15,8 +15,7 @@ PLAN: Any = None
 
 def test_references_are_texts_whatever_their_column_is() -> None:
     scored = Transcripts(PLAN, Input(Evaluation(input="m.jsonl", output="out"), "reference", {}, []))
-    given = ["Café crème", '"Caf\\u00e9 cr\\u00e8me"', 1998]  # the second of a column with texts and numbers
-    assert list(map(scored.reference, given)) == ["Café crème", "Café crème", "1998"]
+    assert list(map(scored.reference, ["Café crème", '"Café"', 1998])) == ["Café crème", '"Café"', "1998"]
     for nothing in (None, "", " "):
         with pytest.raises(ValueError, match="no reference"):
             scored.reference(nothing)

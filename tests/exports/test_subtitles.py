@@ -12,6 +12,7 @@ from hypothesis import given
 from pipeline.exports import subtitles
 from pipeline.exports.captions import captions
 from pipeline.exports.formats import PER_RECORDING
+from pipeline.exports.spoken import channel_alone, is_conversation, label
 from tests.exports.rows import row, said, segment, talks, word
 
 TURNS = row(
@@ -76,10 +77,12 @@ def test_a_name_cannot_break_a_cue() -> None:
 
 @given(talks())
 def test_no_text_breaks_subtitles(talk: dict[str, Any]) -> None:
-    found = captions(talk["segments"], talk["words"])
+    named = label if is_conversation(talk) else channel_alone
+    found = captions(talk["segments"], talk["words"], named)
     plain = cues(subtitles.srt(talk))
     assert len(plain) == len(found)
-    texts = [text.removeprefix(f"{one.speaker}: ") for text, one in zip(plain, found, strict=True)]
+    labels = [named(one.speaker, one.channel) for one in found]
+    texts = [text.removeprefix(own) for text, own in zip(plain, labels, strict=True)]
     assert squeezed("".join(texts)) == said(talk).replace("-->", "→").replace("\\", "＼")
     for kind in ("vtt", "vtt-words"):
         made = PER_RECORDING[kind].write(talk)

@@ -104,11 +104,11 @@ def expected(wanted: dict[str, Any], rows: list[dict[str, Any]]) -> tuple[str, s
     newest = {one["place"]: one for one in rows if one.get("channel") is None}
     if not (own := newest.get(wanted["place"])):
         return Status.NEW, None
+    failure = own.get("failure_code")
     content = ["uri", "content_version", "range_start_s", "range_end_s"]
     changed = any(own.get(name) != wanted.get(name) for name in content)
     if changed or own.get("declared_language") != wanted.get("language"):
-        return Status.CONTENT_CHANGED, None
-    failure = own.get("failure_code")
+        return Status.CONTENT_CHANGED, failure if failure in done.UNREAD else None
     if own["fingerprint"] != "f":
         return Status.SETTINGS_CHANGED, failure
     return Status.FAILED_BEFORE if failure in TRANSIENT else Status.DONE, failure

@@ -198,3 +198,19 @@ def test_a_wrong_output_is_named(s3: str, tmp_path: Path) -> None:
     for uri in ("s3://no-such-bucket/x", str(tmp_path / "file" / "below"), "gs://bucket/x", "s3://"):
         with pytest.raises(ConfigurationError, match=uri):
             check(uri)
+
+
+def test_files_of_others_are_no_reports(place: str) -> None:
+    """A bucket that is input and output may hold recordings in a folder of that name, and what belongs to them."""
+    opened = begin(place)
+    opened.write(part("a"))
+    finish(opened)
+    for name, data in (("call.json", b'{"customer": 5}'), ("list.json", b"[1, 2]"), ("deeper/call.json", b"{}")):
+        store.create(f"{place}/runs/{name}", data)
+    assert published(place) == ["a"]
+
+
+def test_of_a_prefix_that_is_empty_nothing_else_is_listed(place: str) -> None:
+    for name in ("a.wav", "runsheet.json", "runs.json"):
+        store.create(f"{place}/{name}", b"{}")
+    assert parts.reports(place) == [] and parts.files_in(place, "started", ".json") == []

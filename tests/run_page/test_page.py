@@ -13,7 +13,7 @@ import pytest
 
 from jobs import report as job
 from pipeline import store
-from pipeline.run_page import commits, page, tables
+from pipeline.run_page import against, commits, page, tables
 from tests.run_page.outputs import BEGAN, Row, asked, failed, segment, transcript, write
 
 ATTACKS = [
@@ -173,6 +173,19 @@ def test_two_runs_side_by_side(output: Path, capsys: pytest.CaptureFixture[str])
     (output / "elsewhere/runs/x.json").write_text("{")
     assert job.main(["--output", str(output), "--against", f"{output}/elsewhere/runs/x.json"]) == 2
     assert f"error: --against {output}/elsewhere/runs/x.json: " in capsys.readouterr().err
+
+
+def test_calls_of_functions_are_what_is_said(output: Path) -> None:
+    def calling(number: str) -> list[dict[str, list[Row]]]:
+        rows, whole = asked("a", [None], outcome="partial")
+        calls = [{"name": "dial", "arguments": f'{{"number": "{number}"}}'}]
+        return [{"answers": [row | {"tool_calls": calls} for row in rows], "recordings": [whole]}]
+
+    one, two = (write(output, name, calling(number)) for name, number in (("one", "1"), ("two", "2")))
+    html = page.render(str(output), two, (str(output), one))
+    assert "dial(" in html and "&#34;2&#34;" in html.partition("dial(")[2]
+    changed = against.changes(str(output), one, str(output), two)
+    assert (changed.same, changed.different) == (0, 1)
 
 
 def test_hostile_texts_stay_texts(output: Path) -> None:

@@ -25,7 +25,7 @@ ANSWER = pa.schema(
         pa.field("recording_id", pa.string(), nullable=False),
         pa.field("place", pa.string(), nullable=False),  # the same in every evaluation
         pa.field("uri", pa.string(), nullable=False),
-        pa.field("language", pa.string()),  # as the manifest has it
+        pa.field("language", pa.string()),  # ISO 639-1, where the manifest names one
         pa.field("question_name", pa.string(), nullable=False),
         pa.field("question", pa.string(), nullable=False),  # as it was asked
         pa.field("reference", pa.string(), nullable=False),

@@ -4,10 +4,11 @@ import asyncio
 from collections import Counter
 from unittest.mock import patch
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.models.protocol import RequestError
+from pipeline.models.protocol import DeadModelError, RequestError
 from pipeline.models.runtimes import replicas
 from pipeline.models.runtimes.replicas import BrokenError, Replicas, UnavailableError
 
@@ -81,3 +82,50 @@ def test_a_server_that_failed_is_left_alone_and_tried_with_one_request() -> None
 
     asyncio.run(every())
     assert log == ["in", "out", *["in"] * 4, *["out"] * 4]
+
+
+def test_a_request_that_alone_times_out_is_given_up() -> None:
+    """Others are answered meanwhile: it is not an outage, and a run must end."""
+
+    async def send(_: str, is_odd: bool) -> str:
+        if is_odd:
+            await asyncio.sleep(0.03)
+            raise UnavailableError("no answer", timed_out=True)
+        await asyncio.sleep(0.002)
+        return "answer"
+
+    async def every() -> str:
+        asked, odd = Replicas(["a", "b"], 4, 60.0), asyncio.Event()
+
+        async def others() -> None:
+            while not odd.is_set():
+                await asked.ask(lambda server: send(server, False))
+
+        busy = asyncio.create_task(others())
+        try:
+            return await asked.ask(lambda server: send(server, True))
+        finally:
+            odd.set()
+            await busy
+
+    with (
+        patch.multiple(replicas, FIRST_PAUSE_S=0.001, LONGEST_PAUSE_S=0.002),
+        pytest.raises(RequestError, match="timed out 4 times: no answer"),
+    ):
+        asyncio.run(asyncio.wait_for(every(), 30))
+
+
+def test_a_server_that_refuses_all_is_left_to_the_others() -> None:
+    async def send(server: str) -> str:
+        if server == "gone":
+            raise DeadModelError("the server refuses all requests")
+        return server
+
+    async def every(*servers: str) -> list[str]:
+        asked = Replicas(servers, 1, 60.0)
+        return await asyncio.gather(*(asked.ask(send) for _ in range(8)))
+
+    with patch.multiple(replicas, FIRST_PAUSE_S=0.001, LONGEST_PAUSE_S=0.002):
+        assert asyncio.run(every("gone", "a")) == ["a"] * 8
+        with pytest.raises(DeadModelError):
+            asyncio.run(every("gone"))
