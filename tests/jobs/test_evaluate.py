@@ -215,7 +215,7 @@ def test_references_are_those_of_today_and_what_is_left_out_is_named(
 def test_a_row_without_its_values_changes_no_other(shared_ray: None, tmp_path: Path) -> None:
     """Missing values that pandas wrote are NaN, a number among texts."""
     clips = sorted((DEMO / "held_out").glob("*.ogg"))[:3]
-    rows = [{"path": str(clip), "reference": "a b", "reference_language": "zh-CN"} for clip in clips]
+    rows: list[Row] = [{"path": str(clip), "reference": "a b", "reference_language": "zh-CN"} for clip in clips]
     rows[1] |= {"reference": float("nan"), "reference_language": float("nan")}
     rows[2] |= {"reference_language": float("nan")}
     (tmp_path / "list.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
