@@ -90,6 +90,8 @@ def explain(error: BaseException) -> str:
         return "no AWS credentials found (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role)"
     if isinstance(error, FileNotFoundError):
         return "it does not exist"
+    if _answer(error).get("Error", {}).get("Code") == "InvalidObjectState":
+        return "archived, in a storage class such as Glacier: restore it first"
     if isinstance(error, PermissionError):
         return "access denied"
     return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -7,6 +7,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from pipeline import store
+from pipeline.errors import ConfigurationError
 
 
 def test_create_never_overwrites(place: str) -> None:
@@ -79,3 +80,17 @@ def test_a_call_is_made_again_while_its_error_may_pass(monkeypatch: pytest.Monke
     calls.clear()
     with pytest.raises(PermissionError):
         store.patiently(refused, store.access_refused)
+
+
+def test_an_archived_object_is_told_as_such() -> None:
+    """To s3fs it is forbidden, and nobody who may read it would look there."""
+    answered = PermissionError("13")
+    answered.__cause__ = ClientError({"Error": {"Code": "InvalidObjectState"}}, "GetObject")
+    assert store.explain(answered).startswith("archived, in a storage class such as Glacier")
+    assert store.explain(PermissionError("13")) == "access denied"
+
+
+def test_versions_of_objects_are_refused() -> None:
+    """s3fs would leave the version out, and read the newest."""
+    with pytest.raises(ConfigurationError, match="versions of objects are not supported"):
+        store.split("s3://bucket/a.wav?versionId=3sL4kqtJlcpXroDTDmJ+rmSpXd3dIbrHY")

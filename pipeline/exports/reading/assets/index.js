@@ -9,7 +9,8 @@
   const state = { sort: "name", descending: false, page: 1, rows: [], wanted: [] };
   let about;
   let catalogue;
-  let change = 0; // what is still being loaded for an earlier change is not shown
+  let searches = 0; // an earlier one that is still at work shows nothing any more
+  let change = 0; // nor is shown what is still being loaded for rows that have gone
 
   const fill = (id, options) => {
     for (const [value, count, name] of options) {
@@ -71,12 +72,12 @@
   const number = (id, otherwise) => (byId(id).value === "" ? otherwise : Number(byId(id).value));
 
   const select = async () => {
-    const own = (change += 1);
+    const own = (searches += 1);
     const query = byId("query").value;
     state.wanted = search.terms(query, true);
     if (state.wanted.length) byId("status").textContent = "Searching…";
     const { rows: hits, whole } = await search.find(query, about);
-    if (own !== change) return;
+    if (own !== searches) return;
     const [language, outcome, flag, speaker, from, to] = ["language", "outcome", "flag", "speaker", "from", "to"].map(
       (id) => byId(id).value,
     );

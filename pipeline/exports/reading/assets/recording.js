@@ -69,7 +69,8 @@
         make(
           "p",
           { className: "part", dir: "auto" },
-          make("a", { href: `#t=${part.start_s.toFixed(2)}` }, clock(part.start_s)),
+          // A part of a transcript has no times.
+          part.end_s > part.start_s ? make("a", { href: `#t=${part.start_s.toFixed(2)}` }, clock(part.start_s)) : null,
           " ",
           part.answer ?? "–",
         ),
