@@ -84,6 +84,8 @@ def print_plan(plan: planning.Plan, log: Log) -> None:
         f"{plan.why.total()} recordings in {plan.settings.input}: {why.pop(Status.DONE, 0)} done already,"
         f" {todo} to do ({size / 1e6:,.1f} MB)"
     ]
+    if unreachable := why.pop(Status.UNREACHABLE, 0):
+        lines.append(f"{unreachable} cannot be reached now, and keep what they have")
     if set(why) - {Status.NEW}:
         lines.append("not done: " + ", ".join(f"{count} {name}" for name, count in why.most_common()))
     if plan.settings.keep_texts:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import __version__, estimate, identity, models, store, tasks
+from pipeline import __version__, estimate, identity, models, storage_errors, store, tasks
 from pipeline.audio import confined
 from pipeline.errors import ConfigurationError
 from pipeline.flow.device import device
@@ -109,7 +109,7 @@ def plan(settings: Settings, own_only: bool = False, tell: Callable[[str], objec
     (access.probe if settings.dry_run else access.check)(settings.output)
     rows, own = done.Index(about["fingerprint"], own_only), done.Index(about["fingerprint"])  # earlier runs; this one
     earlier_runs = f"--output {settings.output}: its earlier runs cannot be read"
-    with store.errors_as(ConfigurationError, earlier_runs, store.READ_ERRORS):
+    with storage_errors.errors_as(ConfigurationError, earlier_runs, storage_errors.READ_ERRORS):
         reports, same = parts.reports(settings.output), parts.same(about)
         if reports and reports[-1]["finished_at"] >= about["started_at"]:  # our clock is behind that of its driver
             began = datetime.fromisoformat(reports[-1]["finished_at"]) + timedelta(microseconds=1)
@@ -184,7 +184,7 @@ def claimed(plan: Plan) -> Plan:
     if plan.same_before is None or not plan.count:
         return plan
     uri = plan.output.uri
-    with store.errors_as(ConfigurationError, f"--output {uri}"):
+    with storage_errors.errors_as(ConfigurationError, f"--output {uri}"):
         run_id = starts.claim(uri, plan.same_before, plan.about, plan.output.run_id)
     output = Output(uri, run_id, list(plan.task.tables))
     return replace(plan, about=plan.about | {"run_id": run_id}, output=output, same_before=None)

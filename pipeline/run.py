@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
-from pipeline import planning, progress, store
+from pipeline import planning, progress, storage_errors
 from pipeline.errors import JobError
 from pipeline.flow.background import ticking
 from pipeline.flow.cluster import cluster
@@ -54,7 +54,7 @@ def _execute(plan: Plan, writer: Writer, log: Log) -> Row:
     output, tally, clock, first_rows_s = plan.output, plan.tally, time.monotonic(), None
     resumed, engines = tally.recordings, plan.settings.engine.count or 1
     served: Row = {}  # what the flow says of the engines
-    of_output = partial(store.errors_as, JobError, f"--output {output.uri}")
+    of_output = partial(storage_errors.errors_as, JobError, f"--output {output.uri}")
     output.start(plan.about)
     output.keep_trying(log)
     if plan.count:
@@ -89,7 +89,7 @@ def _execute(plan: Plan, writer: Writer, log: Log) -> Row:
                 at.phase = progress.WRITING
                 if isinstance(error, KeyboardInterrupt):
                     log.say("interrupted: what is finished is being written; a second Ctrl-C ends at once", "yellow")
-                with suppress(JobError, *store.STORAGE_ERRORS):  # the first trouble is the one to tell
+                with suppress(JobError, *storage_errors.STORAGE_ERRORS):  # the first trouble is the one to tell
                     writer.flush()
                 raise
             finally:

@@ -20,30 +20,16 @@ from typing import Any, BinaryIO, TypeVar
 
 import fsspec
 import pyarrow as pa
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    NoCredentialsError,
-    TokenRetrievalError,
-    UnauthorizedSSOTokenError,
-)
 from s3fs import S3FileSystem
 
-from pipeline.errors import ConfigurationError, JobError
+from pipeline import storage_errors
+from pipeline.errors import ConfigurationError
 from pipeline.redaction import is_signed
-from pipeline.schema import FailureCode
 
 T = TypeVar("T")
 SCHEMES = ("s3", "file")
 COPIED_BYTES = 2**24  # at once
 PATIENCE_S = 900.0  # with credentials that have expired: time enough to renew them
-EXPIRED_CODES = ("ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired")  # of AWS
-EXPIRED_ERRORS = (CredentialRetrievalError, TokenRetrievalError, UnauthorizedSSOTokenError)
-# What object storage throws at us, in s3fs's translation or in botocore's own words.
-STORAGE_ERRORS = (OSError, BotoCoreError, ClientError)
-# What reading reports and tables may raise: storage's troubles, and those with what lies there.
-READ_ERRORS = (*STORAGE_ERRORS, ValueError, KeyError, TypeError, pa.ArrowException)
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -82,39 +68,6 @@ def filesystem(scheme: str) -> fsspec.AbstractFileSystem:
         # Listings are not cached: a run must see what is there now.
         return fsspec.filesystem("s3", use_listings_cache=False, config_kwargs={"retries": retries})
     return fsspec.filesystem("file", auto_mkdir=True)
-
-
-def explain(error: BaseException) -> str:
-    """One line for a storage error."""
-    if isinstance(error, NoCredentialsError):
-        return "no AWS credentials found (set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or a role)"
-    if isinstance(error, FileNotFoundError):
-        return "it does not exist"
-    if _answer(error).get("Error", {}).get("Code") == "InvalidObjectState":
-        return "archived, in a storage class such as Glacier: restore it first"
-    if isinstance(error, PermissionError):
-        return "access denied"
-    return f"{type(error).__name__}: {error}".splitlines()[0]
-
-
-@contextmanager
-def errors_as(
-    kind: type[ConfigurationError | JobError], about: str, caught: tuple[type[Exception], ...] = STORAGE_ERRORS
-) -> Iterator[None]:
-    """Raise errors of storage as one line of a job's: `about` says which ("--output s3://b/x")."""
-    try:
-        yield
-    except caught as error:
-        raise kind(f"{about}: {explain(error)}") from error
-
-
-def failure_code(error: BaseException) -> FailureCode:
-    """What a storage error means for the recording that met it."""
-    if isinstance(error, FileNotFoundError):
-        return FailureCode.NOT_FOUND
-    if isinstance(error, PermissionError):
-        return FailureCode.FORBIDDEN
-    return FailureCode.STORAGE_ERROR
 
 
 def look(uri: str) -> None:
@@ -197,32 +150,13 @@ def create(uri: str, data: bytes) -> None:
             filesystem(scheme).pipe_file(path, data, mode="create")  # If-None-Match: *
         except OSError as error:
             # s3fs knows the refusal by a word of AWS's; other servers say the status alone.
-            if not isinstance(error, FileExistsError) and _status(error) not in (409, 412):
+            if not isinstance(error, FileExistsError) and storage_errors.status(error) not in (409, 412):
                 raise
             if read(uri) != data:  # else it is ours: the first try succeeded and its answer was lost
                 raise FileExistsError(f"{uri} exists") from error
         return
     with _written_beside(Path(path), data) as beside:
         os.link(beside, path)  # fails where the name is taken, unlike rename
-
-
-def _answer(error: BaseException) -> dict[str, Any]:
-    """What the server answered, of a storage error: s3fs keeps it below its own."""
-    return getattr(error, "response", None) or getattr(error.__cause__, "response", None) or {}
-
-
-def _status(error: BaseException) -> int | None:
-    return _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
-
-
-def credentials_expired(error: BaseException) -> bool:
-    """Whether a storage error speaks of credentials that are no longer valid, whatever the object."""
-    return isinstance(error, EXPIRED_ERRORS) or _answer(error).get("Error", {}).get("Code") in EXPIRED_CODES
-
-
-def access_refused(error: BaseException) -> bool:
-    """Whether storage refuses us: the credentials have expired, or do not allow what was asked."""
-    return credentials_expired(error) or isinstance(error, PermissionError) or _status(error) in (401, 403)
 
 
 def patiently(
@@ -234,7 +168,7 @@ def patiently(
     while True:
         try:
             return call()
-        except STORAGE_ERRORS as error:
+        except storage_errors.STORAGE_ERRORS as error:
             if not passes(error) or time.monotonic() + delay_s > deadline:
                 raise
             if warn and delay_s == 1.0:
@@ -260,7 +194,7 @@ def refuses_overwriting(uri: str) -> bool:
     try:
         filesystem(scheme).pipe_file(path, data, mode="create")
     except OSError as error:
-        if not isinstance(error, FileExistsError) and _status(error) not in (409, 412):
+        if not isinstance(error, FileExistsError) and storage_errors.status(error) not in (409, 412):
             raise
         return True
     return False

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from pipeline import store
+from pipeline import storage_errors, store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.ledger import parts, starts
 from pipeline.settings import JobSettings
@@ -81,7 +81,7 @@ def find(settings: Tidy) -> LeftOvers:
         ConfigurationError: it cannot be read, or --run-id names no stopped run.
     """
     output = store.join(*store.split(settings.output)).rstrip("/")
-    with store.errors_as(ConfigurationError, f"--output {settings.output}", store.READ_ERRORS):
+    with storage_errors.errors_as(ConfigurationError, f"--output {settings.output}", storage_errors.READ_ERRORS):
         reports = {report["run_id"]: report for report in parts.reports(output)}
         begun = {start["run_id"]: start for start in starts.begun(output, reports)}
         claims = starts.claims(output) if begun else {}
@@ -133,7 +133,7 @@ def remove(found: LeftOvers, output: str) -> None:
         JobError: a file cannot be removed.
     """
     for file in found.left_over:
-        with store.errors_as(JobError, f"--output {output}: {file.uri}"):
+        with storage_errors.errors_as(JobError, f"--output {output}: {file.uri}"):
             store.remove(file.uri)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from pipeline import store
+from pipeline import storage_errors, store
 from pipeline.errors import ConfigurationError
 
 
@@ -72,22 +72,22 @@ def test_a_call_is_made_again_while_its_error_may_pass(monkeypatch: pytest.Monke
             raise PermissionError("expired")
         return "answer"
 
-    assert store.patiently(refused, store.access_refused, warned.append) == "answer"
+    assert store.patiently(refused, storage_errors.access_refused, warned.append) == "answer"
     assert (len(calls), len(warned)) == (4, 1)
     with pytest.raises(FileNotFoundError):
-        store.patiently(lambda: Path("/no/such/file").read_bytes(), store.access_refused)  # pyright: ignore
+        store.patiently(lambda: Path("/no/such/file").read_bytes(), storage_errors.access_refused)  # pyright: ignore
     monkeypatch.setattr(store, "PATIENCE_S", 0.0)
     calls.clear()
     with pytest.raises(PermissionError):
-        store.patiently(refused, store.access_refused)
+        store.patiently(refused, storage_errors.access_refused)
 
 
 def test_an_archived_object_is_told_as_such() -> None:
     """To s3fs it is forbidden, and nobody who may read it would look there."""
     answered = PermissionError("13")
     answered.__cause__ = ClientError({"Error": {"Code": "InvalidObjectState"}}, "GetObject")
-    assert store.explain(answered).startswith("archived, in a storage class such as Glacier")
-    assert store.explain(PermissionError("13")) == "access denied"
+    assert storage_errors.explain(answered).startswith("archived, in a storage class such as Glacier")
+    assert storage_errors.explain(PermissionError("13")) == "access denied"
 
 
 def test_versions_of_objects_are_refused() -> None:

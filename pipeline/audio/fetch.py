@@ -12,7 +12,7 @@ from pathlib import Path, PurePosixPath
 
 import fsspec
 
-from pipeline import store, temporary
+from pipeline import storage_errors, store, temporary
 from pipeline.audio import confined
 from pipeline.errors import RecordingError, TransientError, failure
 from pipeline.schema import FailureCode
@@ -58,7 +58,7 @@ def local_copy(
         copy = folder / ("object" + (suffix if suffix.lower() in confined.NAMED else ""))
         with _as_recording_error(uri):
             fetched = partial(_fetch, uri, copy, version, size_bytes, max_bytes)
-            version = store.patiently(fetched, store.credentials_expired)
+            version = store.patiently(fetched, storage_errors.credentials_expired)
         yield LocalCopy(copy, version)
 
 
@@ -131,5 +131,5 @@ def _facts(files: fsspec.AbstractFileSystem, path: str) -> tuple[str | None, int
 def _as_recording_error(uri: str) -> Iterator[None]:
     try:
         yield
-    except store.STORAGE_ERRORS as error:
-        raise failure(store.failure_code(error), f"{uri}: {store.explain(error)}") from error
+    except storage_errors.STORAGE_ERRORS as error:
+        raise failure(storage_errors.failure_code(error), f"{uri}: {storage_errors.explain(error)}") from error

@@ -13,7 +13,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline import __version__, store
+from pipeline import __version__, storage_errors, store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.evaluation.settings import Evaluation
 from pipeline.ledger import parts
@@ -71,7 +71,7 @@ def compare(found: Sequence[tuple[Row, list[Row]]], settings: Evaluation, not_ev
         "report.html": page.render(report).encode(),
         "comparison.json": parts.to_json(report),
     }
-    with store.errors_as(JobError, f"--output {settings.output}"):
+    with storage_errors.errors_as(JobError, f"--output {settings.output}"):
         for name, data in files.items():
             store.replace(f"{settings.output.rstrip('/')}/{FOLDER}/{report['comparison_id']}/{name}", data)
     return report

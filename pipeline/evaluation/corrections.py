@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
-from pipeline import identity, store
+from pipeline import identity, storage_errors, store
 from pipeline.errors import ConfigurationError
 from pipeline.evaluation.inputs import Input
 from pipeline.evaluation.settings import Evaluation
@@ -104,7 +104,7 @@ def read(files: Sequence[str]) -> list[Correction]:
     """
     found: dict[SegmentKey, Correction] = {}
     for file in files:
-        with store.errors_as(ConfigurationError, f"--corrections {file}"):
+        with storage_errors.errors_as(ConfigurationError, f"--corrections {file}"):
             data = store.read(file)
         try:
             lines = data.decode("utf-8-sig").split("\n")
@@ -136,7 +136,7 @@ def fit(source: str, corrections: Sequence[Correction]) -> Corrected:
     """The corrected segments of an output, and weights where they are of a sample.
 
     Raises:
-        store.READ_ERRORS: its tables cannot be read.
+        storage_errors.READ_ERRORS: its tables cannot be read.
     """
     runs = {
         report["run_id"]: report

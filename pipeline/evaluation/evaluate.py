@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import __version__, estimate, planning, store
+from pipeline import __version__, estimate, planning, storage_errors, store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.evaluation import corrections
 from pipeline.evaluation.answers import Answers
@@ -64,7 +64,7 @@ def evaluate(planned: Planned) -> tuple[Row, list[Row]]:
         JobError: the output cannot be read or written.
     """
     plan, by = planned.plan, planned.by
-    with store.errors_as(JobError, f"--output {plan.output.uri}", store.READ_ERRORS):
+    with storage_errors.errors_as(JobError, f"--output {plan.output.uri}", storage_errors.READ_ERRORS):
         rows, not_scored, runs = _rows(plan, by)
         if not rows:
             why = "; ".join(_left_out(plan, not_scored))
@@ -86,7 +86,7 @@ def of_corrections(wanted: Evaluation) -> tuple[Row, Transcripts]:
         JobError: the output cannot be written.
     """
     by, lines = corrections.Corrections(wanted), corrections.read(wanted.corrections)
-    with store.errors_as(ConfigurationError, f"--input {wanted.input}", store.READ_ERRORS):
+    with storage_errors.errors_as(ConfigurationError, f"--input {wanted.input}", storage_errors.READ_ERRORS):
         found = corrections.fit(wanted.input, lines)
     left_out = _reasons(found.not_scored, len(lines), "corrections")
     if not found.rows:
@@ -98,7 +98,7 @@ def of_corrections(wanted: Evaluation) -> tuple[Row, Transcripts]:
     notes = [f"the texts are of {facts['model']}"] if ", " in facts["model"] else []
     report = facts | _facts(datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ"), by.what, found.reports) | scores
     report |= {"sample": found.sample, "problems": [*notes, *found.notes, *left_out], "not_scored": found.not_scored}
-    with store.errors_as(JobError, f"--output {wanted.output}"):
+    with storage_errors.errors_as(JobError, f"--output {wanted.output}"):
         _write(wanted.output.rstrip("/"), by, report, about_each)
     return report, by
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import store
+from pipeline import storage_errors, store
 from pipeline.errors import ConfigurationError
 from pipeline.evaluation.settings import OF_A_CORPUS, Evaluation, check_models, check_task
 from pipeline.ledger import access
@@ -61,7 +61,7 @@ def prepare(wanted: Evaluation) -> Input:
     corpus = CORPORA[wanted.dataset]
     if not wanted.configs:
         raise ConfigurationError(f"--configs is missing: which parts of {wanted.dataset}? (see --help)")
-    with store.errors_as(ConfigurationError, f"--input {wanted.input}"):
+    with storage_errors.errors_as(ConfigurationError, f"--input {wanted.input}"):
         access.check(wanted.output)
         reference = wanted.reference or corpus.reference
         corpora = [
@@ -75,7 +75,7 @@ def prepare(wanted: Evaluation) -> Input:
                 " name it there, or --declare-language"
             )
     sampling = Sampling(wanted.sample, wanted.one_per_sentence, wanted.declare_language)
-    with store.errors_as(ConfigurationError, f"--input {wanted.input}, --output {wanted.output}"):
+    with storage_errors.errors_as(ConfigurationError, f"--input {wanted.input}, --output {wanted.output}"):
         manifest = write_manifest(wanted.dataset, corpora, wanted.output, sampling)
     known = {part.config: corpus.counts.get((part.config, wanted.split)) for part in corpora}
     facts |= {
@@ -145,8 +145,8 @@ def read_baseline(wanted: Evaluation) -> tuple[str, list[Row]]:
         report = json.loads(store.read(f"{folder}/report.json"))
         rows = pq.read_table(pa.BufferReader(store.read(f"{folder}/{table}.parquet"))).to_pylist()
         return report["evaluation_id"], rows
-    except store.READ_ERRORS as error:
-        why = store.explain(error)
+    except storage_errors.READ_ERRORS as error:
+        why = storage_errors.explain(error)
         raise ConfigurationError(f"--baseline {baseline}: {folder} is no evaluation of {table} ({why})") from error
 
 

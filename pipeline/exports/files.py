@@ -15,7 +15,7 @@ import pyarrow as pa
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from pipeline import store
+from pipeline import storage_errors, store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.exports import manifests
 from pipeline.exports.formats import PER_EXPORT, PER_RECORDING, FormatName
@@ -101,7 +101,7 @@ def export(settings: Export) -> Exported:
         JobError: a file cannot be written.
     """
     _check_options(settings)
-    with store.errors_as(ConfigurationError, f"--input {settings.input}", store.READ_ERRORS):
+    with storage_errors.errors_as(ConfigurationError, f"--input {settings.input}", storage_errors.READ_ERRORS):
         found = parts.of_task(parts.reports(settings.input), TRANSCRIBE)
         reports = [report for report in found if settings.run_id in (None, report["run_id"])]
         newest = Newest(settings.input, reports)
@@ -133,7 +133,7 @@ def export(settings: Export) -> Exported:
     files, lines, failed, silent = Counter[str](), Counter[str](), 0, 0
     of_part = {name: report for report in reports for name in report["transcripts"]}
     with (
-        store.errors_as(JobError, f"--output {settings.output}"),
+        storage_errors.errors_as(JobError, f"--output {settings.output}"),
         ThreadPoolExecutor(WRITES_AT_ONCE) as pool,
         ExitStack() as opened,
     ):
@@ -141,7 +141,7 @@ def export(settings: Export) -> Exported:
         all_in_one = {kind: opened.enter_context(NamedTemporaryFile()) for kind in per_export}
         site = opened.enter_context(_site(settings, inputs, pool, sample)) if "html" in kinds else None
         for name, counts in newest.parts.items():
-            with store.errors_as(ConfigurationError, f"--input {settings.input}", store.READ_ERRORS):
+            with storage_errors.errors_as(ConfigurationError, f"--input {settings.input}", storage_errors.READ_ERRORS):
                 table = parts.read_recordings(settings.input, name)
                 segments = _segments(settings.input, table) if site else []
             rows = table.filter(pa.array(counts)).to_pylist()
@@ -167,7 +167,7 @@ def export(settings: Export) -> Exported:
 def _sample(settings: Export, newest: Newest, names: FileNames) -> Sample | None:
     if not settings.sample_for_review:
         return None
-    with store.errors_as(ConfigurationError, f"--input {settings.input}", store.READ_ERRORS):
+    with storage_errors.errors_as(ConfigurationError, f"--input {settings.input}", storage_errors.READ_ERRORS):
         return Sample(_whole(settings.input, newest), names.of, settings.sample_for_review)
 
 
@@ -182,7 +182,7 @@ def _whole(source: str, newest: Newest) -> Iterator[Row]:
 def _site(settings: Export, inputs: Sequence[str], pool: ThreadPoolExecutor, sample: Sample | None) -> Site:
     audio = (settings.audio_base, settings.sign_hours, settings.copy_audio)
     answers = settings.answers or settings.input
-    with store.errors_as(ConfigurationError, f"--answers {answers}", store.READ_ERRORS):
+    with storage_errors.errors_as(ConfigurationError, f"--answers {answers}", storage_errors.READ_ERRORS):
         return Site(Places(settings.output, roots(inputs), *audio), answers, pool, sample)
 
 
@@ -233,7 +233,7 @@ def _check_options(settings: Export) -> None:
     if len(given) > 1:
         raise ConfigurationError(f"{', '.join(given)}: pages take their audio from one place; give one of these")
     if settings.answers is not None:
-        with store.errors_as(ConfigurationError, f"--answers {settings.answers}", store.READ_ERRORS):
+        with storage_errors.errors_as(ConfigurationError, f"--answers {settings.answers}", storage_errors.READ_ERRORS):
             found = parts.of_task(parts.reports(settings.answers), ASK)
         if not found:
             raise ConfigurationError(

@@ -7,7 +7,7 @@ import secrets
 from contextlib import suppress
 from pathlib import Path
 
-from pipeline import store
+from pipeline import storage_errors, store
 from pipeline.errors import ConfigurationError
 
 PROBE = b"a dry run looks whether it may write here; you may delete this\n"
@@ -16,7 +16,7 @@ PROBE = b"a dry run looks whether it may write here; you may delete this\n"
 def check(output: str) -> None:
     """Raise ConfigurationError unless the place can be reached."""
     scheme, path = store.split(output)
-    with store.errors_as(ConfigurationError, f"--output {output}"):
+    with storage_errors.errors_as(ConfigurationError, f"--output {output}"):
         if scheme == "file":
             nearest = _nearest(path)
             if not nearest.is_dir() or not os.access(nearest, os.W_OK):
@@ -36,13 +36,13 @@ def probe(output: str) -> None:
     uri = f"{output.rstrip('/')}/started/probe"
     if scheme == "file":
         uri = str(_nearest(path) / f".probe-{secrets.token_hex(8)}")
-    with store.errors_as(ConfigurationError, f"--output {output}: it may not be written"):
+    with storage_errors.errors_as(ConfigurationError, f"--output {output}: it may not be written"):
         store.create(uri, PROBE)
         try:
             with suppress(FileNotFoundError):  # another probe has removed it
                 refuse_overwriting(output, uri, created=False)
         finally:
-            with suppress(*store.STORAGE_ERRORS):
+            with suppress(*storage_errors.STORAGE_ERRORS):
                 store.remove(uri)
 
 
@@ -52,7 +52,7 @@ def refuse_overwriting(output: str, uri: str, created: bool) -> None:
     if store.refuses_overwriting(uri):
         return
     if created:
-        with suppress(*store.STORAGE_ERRORS):
+        with suppress(*storage_errors.STORAGE_ERRORS):
             store.remove(uri)
     raise ConfigurationError(
         f"--output {output}: the server {store.endpoint()} ignores conditional writes (If-None-Match), so one driver"

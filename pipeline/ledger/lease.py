@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from pipeline import store
+from pipeline import storage_errors, store
 from pipeline.errors import ConfigurationError
 
 LEASE = "started/nightly.lock"
@@ -55,12 +55,12 @@ def lease(output: str) -> Iterator[None]:
 
     def renew() -> None:
         while not over.wait(RENEWED_S):
-            with suppress(*store.READ_ERRORS):  # there is time for more tries
+            with suppress(*storage_errors.READ_ERRORS):  # there is time for more tries
                 if not is_ours():
                     return  # it ran out, and another night took it over
                 write(first=False)
 
-    with store.errors_as(ConfigurationError, f"--output {output}", store.READ_ERRORS):
+    with storage_errors.errors_as(ConfigurationError, f"--output {output}", storage_errors.READ_ERRORS):
         try:
             write(first=True)
         except FileExistsError:
@@ -78,7 +78,7 @@ def lease(output: str) -> Iterator[None]:
     finally:
         over.set()
         renewing.join()
-        with suppress(*store.READ_ERRORS):  # it runs out by itself
+        with suppress(*storage_errors.READ_ERRORS):  # it runs out by itself
             if is_ours():
                 store.remove(uri)
 

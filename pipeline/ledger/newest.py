@@ -32,7 +32,7 @@ class Newest:
         """Of the runs of an output that have these reports.
 
         Raises:
-            store.READ_ERRORS: a part cannot be read.
+            storage_errors.READ_ERRORS: a part cannot be read.
         """
         last = DigestTable(np.int64)  # by place and channel, the number of the newest row
         runs = DigestTable(np.int64)  # by place, that of the newest run with a row about the whole recording

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline import store
+from pipeline import storage_errors, store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.ledger import access, keys
 from pipeline.log import Log
@@ -44,7 +44,7 @@ def reports(output: str) -> list[Row]:
     """The reports of the published runs below an output, the oldest first.
 
     Raises:
-        store.READ_ERRORS: one cannot be read.
+        storage_errors.READ_ERRORS: one cannot be read.
     """
     found = facts_of(names_in(output, "runs").values())  # in a bucket of recordings there may be others' files, too
     ours = [report for report in found if isinstance(report, dict) and {"run_id", "finished_at"} <= report.keys()]
@@ -170,7 +170,7 @@ class Output:
                 overwrite what another driver has committed.
         """
         created = False
-        with store.errors_as(ConfigurationError, f"--output {self.uri}"):
+        with storage_errors.errors_as(ConfigurationError, f"--output {self.uri}"):
             if self.is_published():
                 raise AlreadyPublished(self.run_id)
             try:
@@ -256,13 +256,13 @@ class Output:
         self._log = log
 
     def _insist(self, call: Callable[[], T]) -> T:
-        return store.patiently(call, store.access_refused, self._warn) if self._log else call()
+        return store.patiently(call, storage_errors.access_refused, self._warn) if self._log else call()
 
     def _warn(self, error: BaseException) -> None:
         assert self._log
         self._log.say(
-            f"attention: --output {self.uri}: {store.explain(error)}; credentials may have expired: it is tried again"
-            f" for {store.PATIENCE_S / 60:.0f} minutes",
+            f"attention: --output {self.uri}: {storage_errors.explain(error)}; credentials may have expired: it is"
+            f" tried again for {store.PATIENCE_S / 60:.0f} minutes",
             style="yellow",
             level="warning",
         )

@@ -57,7 +57,7 @@ def claim(output: str, before: int, facts: Row, run_id: str) -> str:
 
     Raises:
         ConfigurationError: its server would overwrite what another driver has committed.
-        store.STORAGE_ERRORS: the output may not be written.
+        storage_errors.STORAGE_ERRORS: the output may not be written.
     """
     digest = hashlib.sha256(json.dumps(parts.same(facts), sort_keys=True).encode()).hexdigest()[:16]
     for number in itertools.count(before):  # reports may have gone since, or come

@@ -43,7 +43,7 @@ def changes(output: str, before: Row, other_output: str, report: Row) -> Changes
     35 bytes for each recording of the earlier one are in memory.
 
     Raises:
-        store.READ_ERRORS: a part cannot be read.
+        storage_errors.READ_ERRORS: a part cannot be read.
     """
     known = DigestTable(np.int8, np.uint64, np.int32)
     for at, rows in _parts(other_output, before):

@@ -24,7 +24,7 @@ def speeds(output: str, report: Row, part_audio_s: Sequence[float]) -> list[tupl
     None where storage's times are not those of the run, as in a copy, or where its start is not there any more.
 
     Raises:
-        store.READ_ERRORS: the files cannot be looked at.
+        storage_errors.READ_ERRORS: the files cannot be looked at.
     """
     *_, last = parts.tables_of(report)
     if not report[last]:

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from pipeline import estimate, store
+from pipeline import estimate, storage_errors, store
 from pipeline.errors import ConfigurationError, JobError
 from pipeline.ledger import parts
 from pipeline.log import duration
@@ -62,20 +62,20 @@ def write(settings: Page) -> str:
     """
     output = settings.output.rstrip("/")
     against = f", --against {settings.against}" if settings.against else ""
-    with store.errors_as(ConfigurationError, f"--output {output}{against}", store.READ_ERRORS):
+    with storage_errors.errors_as(ConfigurationError, f"--output {output}{against}", storage_errors.READ_ERRORS):
         report = _report(output, settings.run_id, "--run-id")
         before = _before(output, settings.against) if settings.against else None
         html = render(output, report, before, settings.price_per_engine_hour)
     beside = f"-against-{before[1]['run_id']}" if before else ""
     uri = f"{output}/runs/{report['run_id']}{beside}.html"
-    with store.errors_as(JobError, f"--output {output}"):
+    with storage_errors.errors_as(JobError, f"--output {output}"):
         store.replace(uri, html.encode("utf-8", "replace"))
     return uri
 
 
 def _before(output: str, against: str) -> tuple[str, Row]:
     theirs, separator, name = against.rpartition("/runs/")
-    with store.errors_as(ConfigurationError, f"--against {against}", store.READ_ERRORS):
+    with storage_errors.errors_as(ConfigurationError, f"--against {against}", storage_errors.READ_ERRORS):
         if not separator:
             return output, _report(output, name, "--against")
         return theirs, _report(theirs, name.removesuffix(".json"), "--against")
@@ -96,7 +96,7 @@ def render(output: str, report: Row, before: tuple[str, Row] | None = None, pric
     """The page of a run, beside another one where there is one: that one's output and report.
 
     Raises:
-        store.READ_ERRORS: a part cannot be read.
+        storage_errors.READ_ERRORS: a part cannot be read.
     """
     found = tables.read(output, report)
     speeds = commits.speeds(output, report, found.part_audio_s)

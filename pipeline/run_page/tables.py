@@ -68,7 +68,7 @@ def read(output: str, report: Row) -> Contents:
     """Of a published run.
 
     Raises:
-        store.READ_ERRORS: a part cannot be read.
+        storage_errors.READ_ERRORS: a part cannot be read.
     """
     *others, last = parts.tables_of(report)
     found, best = Contents(), {why: list[Row]() for why in _REASONS}

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline import store
+from pipeline import storage_errors, store
 from pipeline.errors import ConfigurationError
 from pipeline.ledger import parts
 from pipeline.show.runs import PUBLISHED, Run
@@ -56,7 +56,9 @@ def find(output: str, runs: Sequence[Run], wanted: str, also: Sequence[str] = ()
         ConfigurationError: there is none, or several; or a table cannot be read.
     """
     ordered = sorted(runs, key=lambda run: (run.state == PUBLISHED, run.facts.get("finished_at", "")), reverse=True)
-    with store.errors_as(ConfigurationError, f"{output}: its tables cannot be read", store.READ_ERRORS):
+    with storage_errors.errors_as(
+        ConfigurationError, f"{output}: its tables cannot be read", storage_errors.READ_ERRORS
+    ):
         exact, partial = _matches(output, ordered, wanted)
         matches = exact or partial
         if not matches:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from pipeline import store
+from pipeline import storage_errors, store
 from pipeline.errors import ConfigurationError
 from pipeline.ledger import keys, parts, starts
 from pipeline.ledger.lease import LEASE
@@ -73,7 +73,7 @@ def runs(output: str) -> list[Run]:
     Raises:
         ConfigurationError: it cannot be read.
     """
-    with store.errors_as(ConfigurationError, f"{output}: its runs cannot be read", store.READ_ERRORS):
+    with storage_errors.errors_as(ConfigurationError, f"{output}: its runs cannot be read", storage_errors.READ_ERRORS):
         reports = {report["run_id"]: report for report in parts.reports(output)}
         begun = starts.begun(output, reports)
         with ThreadPoolExecutor(parts.READS_AT_ONCE) as pool:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from botocore.exceptions import NoCredentialsError
 
-from pipeline import identity, store
+from pipeline import identity, storage_errors, store
 from pipeline.digests import DigestTable, digests
 from pipeline.errors import ConfigurationError
 from pipeline.rows import Recording
@@ -93,7 +93,7 @@ def read(
     path = store.split(source)[1]
     for prefix in allow:
         store.split(prefix)
-    with store.errors_as(ConfigurationError, f"--input {source}"):
+    with storage_errors.errors_as(ConfigurationError, f"--input {source}"):
         if path.lower().endswith(manifest.FORMATS):
             return _from_manifest(source, limit, allow, taken, Kept(keep))
         return _from_folder(source, output, limit, Kept(keep))
@@ -216,8 +216,8 @@ def _looked_up(entry: Entry, source: str, base: str, allow: Sequence[str], info_
     except ConfigurationError as error:
         unusable = FailureCode.INVALID_ROW, str(error)
         return _recording(uri, {}, entry, failure=unusable, marks=(source, entry.number, entry.values))
-    except store.STORAGE_ERRORS as error:
-        return _recording(uri, {}, entry, failure=(store.failure_code(error), store.explain(error)))
+    except storage_errors.STORAGE_ERRORS as error:
+        return _recording(uri, {}, entry, failure=(storage_errors.failure_code(error), storage_errors.explain(error)))
 
 
 def _check_allowed(uri: str, source: str, allow: Sequence[str]) -> None:

@@ -233,4 +233,7 @@ def test_a_corpus_has_no_wanted_answers(folder: Folder, capsys: pytest.CaptureFi
     (folder.folder / "task.yaml").write_text(CHOICES)
     arguments = ["--task", str(folder.folder / "task.yaml"), "--output", folder.output, *SCRIPTED]
     assert evaluate_fleurs.main([*arguments, "--configs", "en_us"]) == 2
+    assert "--task: is not for this job" in capsys.readouterr().err
+    corpus = ["--dataset", "fleurs", "--configs", "en_us", "--input", str(folder.folder)]
+    assert evaluate.main([*arguments, *corpus]) == 2
     assert "with --task, answers are scored on a manifest" in capsys.readouterr().err

@@ -25,7 +25,7 @@ class Answers:
         """`folder` holds the temporary database.
 
         Raises:
-            store.READ_ERRORS: they cannot be read.
+            storage_errors.READ_ERRORS: they cannot be read.
             JobError: the temporary folder is full.
         """
         self._database = sqlite3.connect(folder / "answers", check_same_thread=False)

@@ -65,7 +65,7 @@ class Places:
         transcribed, and must neither decode nor sign what a manifest had no right to name.
 
         Raises:
-            store.STORAGE_ERRORS: a copy cannot be written.
+            storage_errors.STORAGE_ERRORS: a copy cannot be written.
         """
         no_file = None if _is_address(row["uri"]) else "This recording has no file."
         if why := WITHHELD.get(row["failure_code"], no_file):

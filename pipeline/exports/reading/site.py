@@ -43,7 +43,7 @@ class Site:
     """An index, and a page for each recording: add the parts of runs, then leave the context.
 
     Raises:
-        store.STORAGE_ERRORS: something cannot be written.
+        storage_errors.STORAGE_ERRORS: something cannot be written.
     """
 
     def __init__(self, places: Places, answers: str, pool: Executor, sample: Sample | None = None) -> None:
@@ -51,7 +51,7 @@ class Site:
         segments to review.
 
         Raises:
-            store.READ_ERRORS: answers cannot be read.
+            storage_errors.READ_ERRORS: answers cannot be read.
         """
         self._places, self._pool, self._sample = places, pool, sample
         self._opened = ExitStack()

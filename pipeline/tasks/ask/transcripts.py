@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline import store
+from pipeline import storage_errors
 from pipeline.errors import ConfigurationError, RecordingError, failure
 from pipeline.ledger import parts
 from pipeline.ledger.newest import Newest
@@ -38,7 +38,7 @@ def listing(output: str, limit: int | None, keep: Keep | None) -> Listing:
     Raises:
         ConfigurationError: there are none, or they cannot be read.
     """
-    with store.errors_as(ConfigurationError, f"--input {output}", store.READ_ERRORS):
+    with storage_errors.errors_as(ConfigurationError, f"--input {output}", storage_errors.READ_ERRORS):
         newest = Newest(output, parts.of_task(parts.reports(output), TRANSCRIBE))
         read = parts.read_ahead(lambda name: parts.read_recordings(output, name, _COLUMNS), newest.parts)
         tables = [_rows(name, rows, pa.array(newest.parts[name])) for name, rows in read]
@@ -58,8 +58,8 @@ def texts(output: str, recordings: pa.Table) -> Iterator[str | RecordingError | 
     for name, row in zip(recordings["part"].to_pylist(), recordings["row"].to_pylist(), strict=True):
         try:
             yield failed[name] if name in failed else _texts(output, name)[row].as_py()
-        except store.READ_ERRORS as error:
-            failed[name] = failure(store.failure_code(error), f"{name}: {store.explain(error)}")
+        except storage_errors.READ_ERRORS as error:
+            failed[name] = failure(storage_errors.failure_code(error), f"{name}: {storage_errors.explain(error)}")
             yield failed[name]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from pipeline import rows, store
+from pipeline import rows, storage_errors
 from pipeline.alignment.protocol import Aligner
 from pipeline.errors import ConfigurationError, failure
 from pipeline.models.abilities import Ability
@@ -67,7 +67,7 @@ class KeptTexts(Transcription):
     def recordings(self, settings: Settings, keep: Keep | None = None) -> Listing:
         if not keep:
             return super().recordings(settings)
-        with store.errors_as(ConfigurationError, f"--output {settings.output}", store.READ_ERRORS):
+        with storage_errors.errors_as(ConfigurationError, f"--output {settings.output}", storage_errors.READ_ERRORS):
             published = texts.Published(settings.output, self.facts[TEXTS_FINGERPRINT])
         without = 0
 
@@ -91,8 +91,8 @@ class KeptTexts(Transcription):
         found: texts.Texts = {}
         try:
             found = texts.read(settings.output, recordings)
-        except store.READ_ERRORS as error:
-            why = failure(store.failure_code(error), store.explain(error))
+        except storage_errors.READ_ERRORS as error:
+            why = failure(storage_errors.failure_code(error), storage_errors.explain(error))
             for name, value in (("failure_code", why.code.value), ("failure_detail", why.detail)):
                 at, field = RECORDING.get_field_index(name), RECORDING.field(name)
                 listed = listed.set_column(at, field, pa.array([value] * len(listed), pa.string()))

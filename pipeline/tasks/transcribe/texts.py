@@ -52,7 +52,7 @@ class Published:
         """Read what is published below an output; `fingerprint` is that of texts alone.
 
         Raises:
-            store.READ_ERRORS: it cannot be read.
+            storage_errors.READ_ERRORS: it cannot be read.
         """
         reports = parts.of_task(parts.reports(output), TRANSCRIBE)
         found = [report for report in reports if _of_texts(report) == fingerprint]
@@ -115,7 +115,7 @@ def read(output: str, recordings: pa.Table) -> Texts:
     """The segments of rows of `Published.beside`.
 
     Raises:
-        store.READ_ERRORS: they cannot be read.
+        storage_errors.READ_ERRORS: they cannot be read.
     """
     found: dict[str, dict[int, Row]] = defaultdict(dict)
     for part in pc.unique(recordings[PART]).to_pylist():
