@@ -85,7 +85,7 @@ def print_plan(plan: planning.Plan, log: Log) -> None:
         f" {todo} to do ({size / 1e6:,.1f} MB)"
     ]
     if unreachable := why.pop(Status.UNREACHABLE, 0):
-        lines.append(f"{unreachable} cannot be reached now, and keep what they have")
+        lines.append(f"{unreachable} cannot be reached now; what there is of them stays")
     if set(why) - {Status.NEW}:
         lines.append("not done: " + ", ".join(f"{count} {name}" for name, count in why.most_common()))
     if plan.settings.keep_texts:
