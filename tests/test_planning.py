@@ -63,6 +63,6 @@ def test_what_a_run_wrote_of_a_recording_that_is_gone_stays(
     write_wav(tmp_path / "c.wav", tone(0.1))
     again = planning.plan(wanted)
     assert again.why[Status.UNREACHABLE] == 1
-    assert {Path(uri).name for uri in again.listing.recordings["uri"].to_pylist()} == {"b.wav", "c.wav"}
+    assert {Path(str(uri)).name for uri in again.listing.recordings["uri"].to_pylist()} == {"b.wav", "c.wav"}
     running.print_plan(again, Log())
     assert "1 cannot be reached now; what there is of them stays" in capsys.readouterr().err
