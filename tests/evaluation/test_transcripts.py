@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from jobs import evaluate as job
+from pipeline.command_line import load
 from pipeline.errors import JobError
 from pipeline.evaluation.inputs import Input
 from pipeline.evaluation.settings import Evaluation
@@ -27,3 +28,8 @@ def test_too_many_failures_are_a_failure_of_the_job_whichever_run_they_are_of() 
     job._check_failures({"model": "m", "failures": []}, rows, settings)
     with pytest.raises(JobError, match="m: 50% of the recordings failed, --max-failed-share"):
         job._check_failures({"model": "m", "failures": [{}]}, rows, settings)
+
+
+def test_languages_are_codes_whatever_their_tags() -> None:
+    given = ["--input", "m.jsonl", "--output", "out", "--cer-languages", "zh-CN,ja,yue"]
+    assert load(given, Evaluation).cer_languages == ("zh", "ja", "yue")

@@ -36,7 +36,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a page says of its audio: where it is, relative to the page or absolute; else why there is none.
+    """What a page says of its audio: where it is, relative to the page or absolute; and why there is none, or not all.
 
     `offset_s` is the time on the recording's clock at which the file begins. `origin` is that of an absolute URL.
     """
@@ -89,7 +89,7 @@ class Places:
     def _copy(self, row: Row, page: str, above: str, limits: Audio) -> Source:
         name = f"{FOLDER}/{page.split('/', 1)[1].removesuffix('.html')}.opus"
         start_s, end_s = row["range_start_s"] or 0.0, row["range_end_s"]
-        data, reason = io.BytesIO(), "there is none"
+        data, reason = io.BytesIO(), None
         try:
             with fetch.local_copy(row["uri"], max_bytes=limits.max_object_gb * 1e9) as copy:
                 if row["content_version"] not in (None, copy.content_version):
@@ -98,9 +98,10 @@ class Places:
         except RecordingError as error:
             reason = str(error)
         if not data.getbuffer().nbytes:
-            return Source(why=f"The audio could not be copied: {reason}")
+            return Source(why=f"The audio could not be copied: {reason or 'there is none'}")
         store.replace(f"{self.output.rstrip('/')}/{name}", data.getvalue(), "audio/ogg")
-        return Source(above + quote(name), offset_s=start_s)
+        why = f"The copy of the audio ends early: {reason}" if reason else None
+        return Source(above + quote(name), why, offset_s=start_s)
 
 
 def _encode(copy: fetch.LocalCopy, limits: Audio, start_s: float, end_s: float | None, data: io.BytesIO) -> None:

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
+import numpy as np
 import pytest
 import soundfile
 
 from demo.s3 import upload
-from pipeline.audio import fetch
+from pipeline.audio import fetch, media
+from pipeline.errors import RecordingError
 from pipeline.exports.reading.audio import CHANGED, Places
+from pipeline.schema import FailureCode
 from pipeline.settings import Audio
 from tests.conftest import tone, write_wav
 
@@ -122,3 +126,19 @@ def test_a_copy_goes_as_far_as_the_run_went(tmp_path: Path) -> None:
     Places(str(tmp_path / "out"), [], copied="opus").source(row(str(path)), PAGE, Audio(max_duration_s=2.0))
     data, rate = soundfile.read(tmp_path / "out/audio/a/b c.opus")
     assert len(data) / rate == 2.0
+
+
+def test_a_copy_that_ends_early_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_wav(tmp_path / "a.wav", tone(3.0))
+    places = Places(str(tmp_path / "out"), [], copied="opus")
+    assert places.source(row(str(path)), PAGE, Audio()).why is None
+    decode = media.decode
+
+    def breaking_off(*given: Any) -> Iterator[np.ndarray]:
+        yield next(decode(*given))
+        raise RecordingError(FailureCode.DECODE_LIMIT, "ffmpeg passed a limit")
+
+    monkeypatch.setattr(media, "decode", breaking_off)
+    source = places.source(row(str(path)), PAGE, Audio())
+    assert source.url and source.why
+    assert source.why.startswith("The copy of the audio ends early: ") and "ffmpeg passed a limit" in source.why

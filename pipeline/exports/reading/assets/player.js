@@ -12,11 +12,11 @@ class Player {
     this.onLength = onLength;
     this.waiting_s = null; // where to go as soon as the audio can
     this.#measure();
+    if (source.why) this.#say(source.why);
+    byId("play").disabled = !source.url;
     if (source.url) {
       this.audio.src = source.url;
       this.#listen();
-    } else {
-      this.#silence(source.why);
     }
     byId("seek").oninput = () => this.seek(Number(byId("seek").value));
   }
@@ -48,10 +48,9 @@ class Player {
     this.onLength(this.offset_s, this.end_s);
   }
 
-  #silence(why) {
+  #say(why) {
     byId("no-audio").textContent = why;
     byId("no-audio").hidden = false;
-    byId("play").disabled = true;
   }
 
   #listen() {
@@ -72,7 +71,8 @@ class Player {
         "it is damaged",
         "it is not there, or in a format that this browser does not play",
       ];
-      this.#silence(
+      button.disabled = true;
+      this.#say(
         `The audio cannot be played: ${reasons[audio.error?.code] ?? ""}. With --copy-audio opus the export has copies for browsers.`,
       );
     };
