@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pipeline.errors import ConfigurationError
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.family import family as load_family
+from pipeline.models.protocol import ContextError
 from pipeline.settings import Engine, Settings
 
 SHORTEST_LIMIT = 8  # tokens of text that any window may have
@@ -22,18 +23,37 @@ class Demand:
     text_tokens: int
     audios: int = 1
 
+    def padded_s(self, checkpoint: Checkpoint) -> float:
+        """Seconds of audio that the model computes of it."""
+        return math.ceil(self.audio_s / checkpoint.chunk_s) * checkpoint.chunk_s
+
+
+def context(engine: Engine, checkpoint: Checkpoint) -> int | None:
+    """Tokens of the longest prompt with its text; None where neither the settings nor the model tell."""
+    return engine.max_model_len or checkpoint.max_context
+
+
+def room(prompt_tokens: int, tokens: int, text: str) -> int:
+    """Tokens of text that a prompt leaves room for in a context of so many tokens.
+
+    Raises:
+        ContextError: fewer than any text may have; `text` says what there is no room for.
+    """
+    if (left := tokens - prompt_tokens) < SHORTEST_LIMIT:
+        raise ContextError(f"a prompt of {prompt_tokens} tokens leaves no room for {text} in {tokens}")
+    return left
+
 
 def check(demand: Demand, engine: Engine, checkpoint: Checkpoint) -> None:
     """Raise ConfigurationError where the model's context has no room for the audio of a demand, and a text."""
     prompts = load_family(checkpoint.family).prompts
-    context = engine.max_model_len or checkpoint.max_context
-    if not prompts or not context:
+    tokens, padded_s = context(engine, checkpoint), demand.padded_s(checkpoint)
+    if not prompts or not tokens:
         return
-    padded_s = math.ceil(demand.audio_s / checkpoint.chunk_s) * checkpoint.chunk_s
-    if context < (needed := prompts.context(padded_s)) + SHORTEST_LIMIT:
+    if tokens < (needed := prompts.context(padded_s)) + SHORTEST_LIMIT:
         raise ConfigurationError(
             f"--segmentation.max-window-s: {padded_s:g} s of audio in one prompt take {needed} tokens, and text some"
-            f" more, and the context has {context}: choose shorter windows"
+            f" more, and the context has {tokens}: choose shorter windows"
             + (", or a larger --engine.max-model-len" if engine.max_model_len else "")
         )
 

@@ -249,9 +249,13 @@ class ServerModel:
             try:
                 async with asyncio.timeout(self._timeout_s):  # the client's own is for each piece of an answer
                     return await send(client)
-            except TimeoutError as error:
-                raise UnavailableError(f"{url}: no answer within {self._timeout_s:g} s", timed_out=True) from error
-            except (openai.APIStatusError, openai.APIConnectionError, wire.WireError, _TooLargeError) as error:
+            except (
+                TimeoutError,
+                openai.APIStatusError,
+                openai.APIConnectionError,
+                wire.WireError,
+                _TooLargeError,
+            ) as error:
                 raise self._failure(error, url) from error
 
         return await self._replicas.ask(told)
@@ -261,7 +265,7 @@ class ServerModel:
         match error:
             case openai.APIStatusError():
                 return _refusal(error, f"{url}: {_said(error)}")
-            case openai.APITimeoutError():
+            case openai.APITimeoutError() | TimeoutError():
                 return UnavailableError(f"{url}: no answer within {self._timeout_s:g} s", timed_out=True)
             case openai.APIConnectionError() if not isinstance(error.__cause__, _TooLargeError):
                 return UnavailableError(f"{url}: {_cause(error)}")

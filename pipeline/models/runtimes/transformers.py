@@ -13,12 +13,12 @@ import numpy as np
 from pipeline.errors import ConfigurationError
 from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.demand import SHORTEST_LIMIT, Demand, max_tokens
+from pipeline.models.demand import Demand, max_tokens, room
 from pipeline.models.family import Chats, asking
 from pipeline.models.family import family as load_family
 from pipeline.models.language_questions import chosen, scorer
 from pipeline.models.padding import PadOnce
-from pipeline.models.protocol import Chat, ContextError, Hypothesis, LanguageScorer, Reply, Request, RequestError
+from pipeline.models.protocol import Chat, Hypothesis, LanguageScorer, Reply, Request, RequestError
 from pipeline.models.runtime import Runtime
 from pipeline.models.runtimes.batches import Batches, Continuation, Prompt
 from pipeline.schema import SAMPLE_RATE_HZ
@@ -80,9 +80,8 @@ class TransformersModel:
         return Hypothesis.of_tokens(text, said.finish_reason, len(said.ids), said.logprobs, len(audio) / SAMPLE_RATE_HZ)
 
     def _most(self, ids: Sequence[int], request: Request) -> int:
-        if (room := self._context - len(ids)) < SHORTEST_LIMIT:
-            raise RequestError(f"a prompt of {len(ids)} tokens leaves no room for a text in {self._context}")
-        return min(max_tokens(request.duration_s, self._max_tokens_per_s), room)
+        left = room(len(ids), self._context, "a text")
+        return min(max_tokens(request.duration_s, self._max_tokens_per_s), left)
 
     async def chat(self, chat: Chat) -> Reply:
         """Answer in a conversation. Function calls are the model's own choice, and follow no schema.
@@ -94,9 +93,8 @@ class TransformersModel:
         prompts = cast(Chats, self._prompts)
         padded = [self._padded(clip) for clip in chat.clips]
         ids = prompts.chat(chat, padded)
-        if (room := self._context - len(ids)) < SHORTEST_LIMIT:
-            raise ContextError(f"a prompt of {len(ids)} tokens leaves no room for an answer in {self._context}")
-        prompt = Prompt(ids, padded, min(chat.max_tokens, room), chat.temperature, chat.top_p, chat.seed)
+        left = room(len(ids), self._context, "an answer")
+        prompt = Prompt(ids, padded, min(chat.max_tokens, left), chat.temperature, chat.top_p, chat.seed)
         order = min((clip.audio_id for clip in chat.clips), default=0)
         said = await self._batches.answer(prompt, self._key(prompt), order)
         text, calls = prompts.reply(said.ids)

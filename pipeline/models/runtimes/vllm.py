@@ -19,14 +19,13 @@ import numpy as np
 from pipeline.errors import ConfigurationError
 from pipeline.models import vllm_arguments
 from pipeline.models.checkpoint import Checkpoint
-from pipeline.models.demand import SHORTEST_LIMIT, Demand, max_tokens
+from pipeline.models.demand import Demand, max_tokens, room
 from pipeline.models.family import Chats, Frames, Prompts, asking
 from pipeline.models.family import family as load_family
 from pipeline.models.language_questions import chosen, scorer
 from pipeline.models.padding import PadOnce
 from pipeline.models.protocol import (
     Chat,
-    ContextError,
     DeadModelError,
     Hypothesis,
     LanguageScorer,
@@ -68,7 +67,7 @@ def arguments(settings: Settings, checkpoint: Checkpoint, demand: Demand) -> dic
     os.environ[END_WITH_PARENT] = "1"
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "info" if verbose else "error")
     on_cpu, ranks = engine.device == "cpu", engine.tensor_parallel_size or 1
-    padded_s = math.ceil(demand.audio_s / checkpoint.chunk_s) * checkpoint.chunk_s
+    padded_s = demand.padded_s(checkpoint)
     # Memory profiling assumes one recording of this length: no longer than a request needs.
     needed = math.ceil((prompts.context(padded_s) + demand.text_tokens) / 128) * 128
     max_model_len = engine.max_model_len or min(needed, checkpoint.max_context or needed)
@@ -164,15 +163,14 @@ class VllmModel:
         """
         audio = self._padded(request)
         prompt = asking(self._prompts, request, audio)
-        if (room := self._context - len(prompt)) < SHORTEST_LIMIT:
-            raise RequestError(f"a prompt of {len(prompt)} tokens leaves no room for a text in {self._context}")
+        left = room(len(prompt), self._context, "a text")
         most, pads = max_tokens(request.duration_s, self._max_tokens_per_s), frozenset[int]()
         if isinstance(self._prompts, Frames):
             most, pads = self._prompts.frames(audio) - len(prompt) - 1, self._prompts.pads
         params = self._vllm.SamplingParams(
             temperature=request.temperature,
             seed=0 if request.temperature else None,
-            max_tokens=min(most, room),
+            max_tokens=min(most, left),
             logprobs=0,
             # pads repeat themselves
             repetition_detection=None if pads else self._vllm.sampling_params.RepetitionDetectionParams(**LOOP),
@@ -198,14 +196,13 @@ class VllmModel:
         padded = [self._padded(clip) for clip in chat.clips]
         begun = [prompts.begin_calls] if chat.calls_schema else []
         ids = [*prompts.chat(chat, padded), *begun]
-        if (room := self._context - len(ids)) < SHORTEST_LIMIT:
-            raise ContextError(f"a prompt of {len(ids)} tokens leaves no room for an answer in {self._context}")
+        left = room(len(ids), self._context, "an answer")
         sampling, schema = self._vllm.sampling_params, chat.calls_schema or chat.schema
         params = self._vllm.SamplingParams(
             temperature=chat.temperature,
             top_p=chat.top_p if chat.temperature else 1.0,
             seed=chat.seed if chat.temperature else None,
-            max_tokens=min(chat.max_tokens, room),
+            max_tokens=min(chat.max_tokens, left),
             detokenize=False,
             repetition_detection=sampling.RepetitionDetectionParams(**LOOP),
             structured_outputs=sampling.StructuredOutputsParams(json=dict(schema)) if schema else None,

@@ -22,6 +22,7 @@ from pipeline.models import family
 from pipeline.models.abilities import Ability
 from pipeline.models.checkpoint import Checkpoint
 from pipeline.models.demand import Demand
+from pipeline.models.demand import context as context_of
 from pipeline.models.protocol import Model
 from pipeline.registry import ASK
 from pipeline.schema import RECORDING
@@ -93,7 +94,7 @@ class Asking:
         found = family.family(checkpoint.family)
         longest_s, chunk_s = found.abilities.longest_chat_s or 0.0, checkpoint.chunk_s
         self._most_audios = found.abilities.audios_per_chat
-        context, own = settings.engine.max_model_len or checkpoint.max_context, self._own_tokens()
+        context, own = context_of(settings.engine, checkpoint), self._own_tokens()
         if context:
             room = context - own - self._around(found, 0.0)
             per_chunk = self._around(found, chunk_s) - self._around(found, 0.0)
@@ -122,7 +123,7 @@ class Asking:
 
     def demand(self, settings: Settings, checkpoint: Checkpoint) -> Demand:
         if self._over_texts:
-            context = settings.engine.max_model_len or checkpoint.max_context or 0
+            context = context_of(settings.engine, checkpoint) or 0
             return Demand(0.0, context - self._around(family.family(checkpoint.family), 0.0))
         # Each of a group's recordings is padded. One for which there is no room then fails alone.
         padded_s = (settings.segmentation.max_window_s or 0.0) + (self._audios - 1) * checkpoint.chunk_s
