@@ -28,6 +28,7 @@ from pipeline.ledger.newest import Newest
 from pipeline.registry import ASK, TRANSCRIBE
 from pipeline.schema import Outcome
 from pipeline.settings import JobSettings
+from pipeline.sources.listing import is_hidden
 from pipeline.tasks.transcribe import speakers
 
 WRITES_AT_ONCE = 16
@@ -206,9 +207,8 @@ def _check_place_of_copies(settings: Export, inputs: Sequence[str]) -> None:
         return store.join(*store.split(place)).rstrip("/") + "/"
 
     for place in sorted(set(inputs)) if settings.copy_audio else ():
-        below = folder(settings.output).removeprefix(folder(place))
-        is_hidden = any(part.startswith((".", "_")) for part in below.split("/"))  # jobs leave such folders out
-        if below != folder(settings.output) and not is_hidden:
+        output, root = folder(settings.output), folder(place)
+        if output.startswith(root) and not is_hidden(output.removeprefix(root)):
             raise ConfigurationError(
                 f"--output {settings.output}: is below {place}, whose next transcription would take the copies of"
                 " --copy-audio for recordings: choose another place"

@@ -9,6 +9,8 @@ import pycountry
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from pydantic_extra_types.language_code import LanguageAlpha2
 
+from pipeline.text import writable
+
 # The languages of Voxtral's model card.
 LANGUAGES = tuple(map(LanguageAlpha2, "en es fr pt hi de nl it".split()))
 OF_MODELS = {"nb": "no"}  # what models and detectors call a language that has two codes
@@ -29,8 +31,7 @@ def primary_language(tag: Any) -> LanguageAlpha2:
     except (AttributeError, ValidationError) as error:
         named = pycountry.languages.get(name=str(tag).strip().title())
         wanted = getattr(named, "alpha_2", "use ISO 639-1, such as en")
-        shown = str(tag).encode("utf-8", "backslashreplace").decode()
-        raise ValueError(f"{shown:.80} is not a language code: {wanted}") from error
+        raise ValueError(f"{writable(str(tag)):.80} is not a language code: {wanted}") from error
 
 
 LanguageCode = Annotated[LanguageAlpha2, BeforeValidator(primary_language)]

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.sources.manifest import OURS, Entry, Manifest
+from pipeline.text import writable
 
 RENAMED = "manifest_"  # begins the name of a column that one of ours has
 JSON_TEXT = {b"values": b"json"}  # metadata of the field of a column that is kept as JSON text
@@ -68,7 +69,7 @@ class Columns:
     def __init__(self, types: Mapping[str, pa.DataType | None], taken: Collection[str]) -> None:
         self._own: dict[str, tuple[str, pa.DataType | None]] = {}  # by the name in the table
         for name, type_ in types.items():
-            free = name.encode("utf-8", "backslashreplace").decode()
+            free = writable(name)
             while free in taken or free in self._own or (free != name and free in types):
                 free = f"{RENAMED}{free}"
             self._own[free] = name, type_ if type_ and _can_be_written(type_) else None

@@ -20,6 +20,7 @@ from pipeline.schema import RECORDING, FailureCode
 from pipeline.sources.columns import plain
 from pipeline.sources.kept import take
 from pipeline.sources.listing import Listing
+from pipeline.text import writable
 
 GROUP_ID = "group_id"  # the manifest's column
 NO_GROUP = (None, "")
@@ -40,7 +41,7 @@ def collapse(found: Listing, most: int) -> Listing:
     first: list[int] = []  # positions of the rows that stay
     groups: dict[str, list[int]] = {}
     for at, value in enumerate(plain(found.extra, GROUP_ID)):
-        name = str(value).encode("utf-8", "backslashreplace").decode()
+        name = writable(str(value))
         is_alone = value in NO_GROUP
         if is_alone or name not in groups:
             first.append(at)

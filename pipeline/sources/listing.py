@@ -32,6 +32,7 @@ from pipeline.sources.ids import Ids
 from pipeline.sources.kept import ROWS_AT_ONCE, Keep, Kept, take
 from pipeline.sources.manifest import Entry
 from pipeline.sources.walk import walk
+from pipeline.text import writable
 
 # What lies beside recordings in a bucket. Names that begin with "." or "_" are left out too; all else is a recording.
 NOT_RECORDINGS = (
@@ -118,12 +119,12 @@ def _from_folder(source: str, output: str, limit: int | None, kept: Kept) -> Lis
             continue
         if isinstance(info, str):
             skipped[info] += 1
-            unlisted += [f"{_shown(name)} ({info})"][: UNLISTED_NAMED - len(unlisted)]
+            unlisted += [f"{writable(name)} ({info})"][: UNLISTED_NAMED - len(unlisted)]
             continue
         if info["type"] != "file":
             continue
         extension = os.path.splitext(name)[1].lower()
-        if any(part.startswith((".", "_")) for part in name.removeprefix(folder).split("/")):
+        if is_hidden(name.removeprefix(folder)):
             skipped["hidden"] += 1
         elif extension in NOT_RECORDINGS:
             skipped[extension] += 1
@@ -178,16 +179,14 @@ def _named(recordings: pa.Table) -> pa.Array | pa.ChunkedArray:
 
 def _found(uri: str, info: Info) -> Recording:
     """The recording behind a file of a folder."""
-    try:
-        uri.encode()
-    except UnicodeEncodeError:
-        return _recording(_shown(uri), info, failure=(FailureCode.INVALID_ROW, "its name is not UTF-8"))
+    if uri != (shown := writable(uri)):
+        return _recording(shown, info, failure=(FailureCode.INVALID_ROW, "its name is not UTF-8"))
     return _recording(uri, info)
 
 
-def _shown(name: str) -> str:
-    """The name of a file, which may be in another encoding, as text that can be written."""
-    return name.encode("utf-8", "backslashreplace").decode()
+def is_hidden(path: str) -> bool:
+    """Whether a file with this path below its input is no recording, whatever it holds."""
+    return any(part.startswith((".", "_")) for part in path.split("/"))
 
 
 def _info(uri: str) -> Info:
@@ -201,7 +200,7 @@ def _looked_up(entry: Entry, source: str, base: str, allow: Sequence[str], info_
     try:
         if entry.name:
             uri = _absolute(entry.name, base)
-        if uri != (shown := _shown(uri)):
+        if uri != (shown := writable(uri)):
             uri = shown
             raise ConfigurationError("its name is not UTF-8")
         if entry.error:

@@ -19,6 +19,7 @@ from typing import Any
 from pipeline.exports.reading.audio import Source
 from pipeline.schema import KEYS
 from pipeline.tasks.transcribe.schema import TRANSCRIPT
+from pipeline.text import writable
 
 OF_RECORDING = """recording_id uri outcome failure_code failure_detail flags language language_probability
     language_source unexpected_language languages declared_language duration_s speech_s range_start_s range_end_s
@@ -89,7 +90,7 @@ def inline_json(value: Any) -> str:
     text = json.dumps(_finite(value), ensure_ascii=False, separators=(",", ":"), default=str)
     for sign in "<>&\u2028\u2029":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return text.encode("utf-8", "backslashreplace").decode()
+    return writable(text)
 
 
 def _finite(value: Any) -> Any:

@@ -14,6 +14,7 @@ import pyarrow as pa
 from pipeline.tasks.ask import json_schemas
 from pipeline.tasks.ask.json_schemas import Schema
 from pipeline.tasks.ask.questions import Tool
+from pipeline.text import writable
 
 TOOL_CALLS: pa.DataType = pa.list_(pa.struct([("name", pa.string()), ("arguments", pa.string())]))
 PRIMITIVE = {"string": pa.string(), "integer": pa.int64(), "number": pa.float64(), "boolean": pa.bool_()}
@@ -30,7 +31,7 @@ class AnswerError(Exception):
     """An answer is not what was asked for. `detail` says how, in one line of less than 300 characters."""
 
     def __init__(self, detail: str) -> None:
-        line = " ".join(detail.encode("utf-8", "backslashreplace").decode().split())
+        line = " ".join(writable(detail).split())
         self.detail = line if len(line) <= MAX_DETAIL else f"{line[: MAX_DETAIL - 3]}..."
         super().__init__(self.detail)
 

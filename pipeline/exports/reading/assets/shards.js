@@ -30,7 +30,10 @@ const shards = (() => {
       waiting.set(`${kind}-${number}`, (value, madeAt) =>
         settle(() => {
           if (kind === "about" || madeAt === version) resolve(value);
-          else reject(new Error(`data/${name}.js is of another export: reload the page when that is complete, or export again`));
+          else {
+            const remedy = "reload the page when that is complete, or export again";
+            reject(new Error(`data/${name}.js is of another export: ${remedy}`));
+          }
         }),
       );
       script.onerror = () => settle(() => reject(new Error(`data/${name}.js is missing`)));
