@@ -63,8 +63,7 @@ def load(arguments: Sequence[str], kind: type[Job] = Settings) -> Job:
         source(args=list(arguments))
     except SettingsError as error:  # quotes or brackets that have no end
         raise ConfigurationError(f"{error} (see --help)") from error
-    named = {name.upper(): value for name, value in os.environ.items()}  # pydantic takes either case
-    path = source.env_vars.get("config") or named.get(variable_of(kind, "config"))
+    path = source.env_vars.get("config") or _environment().get(variable_of(kind, "config"))
     content = _content(Path(path)) if path and "config" in kind.model_fields else {}
     problems = [f"--config {path}: {problem}" for problem in _unknown_keys(content, settings)]
     problems += _unknown_variables(kind, settings)
@@ -137,7 +136,7 @@ def _unknown_variables(kind: type[JobSettings], settings: Sequence[Setting]) -> 
     prefix = kind.model_config.get("env_prefix", "")
     others = [each for each in JOB_PREFIXES if each != prefix and each.startswith(prefix)]
     known = {variable_of(kind, each.key): each.key for each in settings}
-    for name in sorted(map(str.upper, os.environ)):
+    for name in sorted(_environment()):
         if not name.startswith(prefix) or name.startswith(tuple(others)) or name in known or name in NO_SETTINGS:
             continue
         if not OF_KUBERNETES.fullmatch(name):
@@ -148,7 +147,12 @@ def _unknown_variables(kind: type[JobSettings], settings: Sequence[Setting]) -> 
 def _variable(kind: type[JobSettings], key: str) -> str | None:
     """The environment variable that holds a setting, where there is one."""
     name = variable_of(kind, key)
-    return name if name in map(str.upper, os.environ) else None
+    return name if name in _environment() else None
+
+
+def _environment() -> dict[str, str]:
+    """The environment, its names in upper case: pydantic takes either."""
+    return {name.upper(): value for name, value in os.environ.items()}
 
 
 def _explain(

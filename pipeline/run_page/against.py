@@ -18,6 +18,7 @@ from pipeline.digests import DigestTable, digests
 from pipeline.ledger import keys, parts
 from pipeline.run_page import tables
 from pipeline.schema import Outcome
+from pipeline.tasks.ask.schema import said as answer_of
 
 EXAMPLES = 10
 OUTCOMES = list(Outcome)
@@ -93,8 +94,7 @@ def _parts(output: str, report: Row) -> Iterator[tuple[int, pa.Table]]:
     """The whole recordings of each part, with a column `said`: the text, or all answers."""
     *others, last = parts.tables_of(report)
     for at, name in enumerate(report[last]):
-        rows = parts.read_recordings(output, name, ["outcome", tables.TEXT])
-        rows = keys.whole(rows)
+        rows = keys.whole(parts.read_recordings(output, name, ["outcome", tables.TEXT]))
         yield at, rows.append_column("said", _said(output, report, others, at, rows))
 
 
@@ -104,7 +104,7 @@ def _said(output: str, report: Row, others: list[str], at: int, rows: pa.Table) 
     for table in others:
         answers = parts.read_part(output, report[table][at], ["recording_id", *tables.ANSWERS])
         if set(tables.ANSWERS) <= set(answers.column_names):
-            texts = pa.array(map(tables.answer, answers.to_pylist()), pa.string())
+            texts = pa.array(map(answer_of, answers.to_pylist()), pa.string())
             filled = pa.table({"recording_id": answers["recording_id"], "answer": texts})
             lists = filled.group_by("recording_id", use_threads=False).aggregate([("answer", "list")])
             joined: Any = pc.binary_join(lists["answer_list"], "\n")

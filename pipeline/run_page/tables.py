@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from pipeline.ledger import keys, parts
 from pipeline.schema import Outcome
+from pipeline.tasks.ask.schema import said as answer_of
 
 EXAMPLES, FIRST = 3, 10  # failures of each code; recordings to look at first
 MISSED_S = 1.0  # of speech without text, from where on a recording is worth a look
@@ -73,8 +74,7 @@ def read(output: str, report: Row) -> Contents:
     *others, last = parts.tables_of(report)
     found, best = Contents(), {why: list[Row]() for why in _REASONS}
     for at, name in enumerate(report[last]):
-        rows = parts.read_part(output, name, COLUMNS)
-        rows = keys.whole(rows)
+        rows = keys.whole(parts.read_part(output, name, COLUMNS))
         _count(found, rows)
         rows = rows.append_column("mean_logprob", _mean_logprobs(output, report, others, at, rows["recording_id"]))
         for why, key in _REASONS.items():
@@ -164,17 +164,11 @@ def said(output: str, report: Row, at: int, ids: Sequence[str]) -> dict[str, str
         rows = parts.read_part(output, report[table][at], ["recording_id", *columns])
         if set(columns) <= set(rows.column_names):
             for row in rows.filter(pc.is_in(rows["recording_id"], value_set=wanted)).to_pylist():
-                words = row[TEXT] if TEXT in row else f"{row['question_name']}: {answer(row)}"
+                words = row[TEXT] if TEXT in row else f"{row['question_name']}: {answer_of(row)}"
                 earlier = found[row["recording_id"]]
                 found[row["recording_id"]] = f"{earlier}\n{words or ''}" if earlier else words or ""
             break
     return found
-
-
-def answer(row: Row) -> str:
-    """What a row of answers says: a text, or the functions that it calls."""
-    calls = [f"{call['name']}({call['arguments']})" for call in row["tool_calls"] or ()]
-    return " ".join(filter(None, (row["answer"], *calls)))
 
 
 def _value_counts(column: pa.ChunkedArray) -> dict[str, int]:

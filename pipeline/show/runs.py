@@ -101,8 +101,7 @@ def _unfinished(output: str, facts: Row) -> Run:
     run_id, outcomes, audio_s = facts["run_id"], Counter[str](), 0.0
     files = _committed(output, run_id)
     for names in files:
-        table = parts.read_part(output, names[list(names)[-1]], ["outcome", "duration_s", "channel"])
-        table = keys.whole(table)
+        table = keys.whole(parts.read_part(output, names[list(names)[-1]], ["outcome", "duration_s", "channel"]))
         outcomes.update(map(str, table["outcome"].to_pylist()))
         audio_s += pc.sum(table["duration_s"]).as_py() or 0.0
     return Run(run_id, UNFINISHED, facts, outcomes.total(), outcomes, audio_s, files)

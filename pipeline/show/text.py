@@ -11,6 +11,7 @@ from pipeline.exports import spoken
 from pipeline.log import duration
 from pipeline.show.lookup import Said
 from pipeline.show.runs import PUBLISHED, RUNNING, Run
+from pipeline.tasks.ask.schema import said
 
 HEADINGS = ("run", "began (UTC)", "task", "model", "ok", "partial", "failed", "audio", "speed", "state")
 NUMBERS = ("ok", "partial", "failed", "audio", "speed")  # right-aligned
@@ -135,8 +136,7 @@ def _segment(segment: Row) -> str:
 def _answer(answer: Row) -> str:
     if answer["failure_code"]:
         return f"failed: {_failure(answer)}"
-    calls = [f"{call['name']}({call['arguments']})" for call in answer.get("tool_calls") or []]
-    return " ".join(filter(None, (answer["answer"], *calls))) or "(nothing)"
+    return said({"tool_calls": None} | answer) or "(nothing)"
 
 
 def clock(seconds: float) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pyarrow as pa
 
@@ -142,3 +144,9 @@ ASKED = pa.schema(
         *PROVENANCE,
     ]
 )
+
+
+def said(row: Mapping[str, Any]) -> str:
+    """What a row of answers says: a text, or the functions that it calls."""
+    calls = [f"{call['name']}({call['arguments']})" for call in row["tool_calls"] or ()]
+    return " ".join(filter(None, (row["answer"], *calls)))

@@ -76,11 +76,8 @@ def transcripts(
         own = [segment for segment in segments if segment.channel == channel]
         row = transcript(own, guards, complete) | {"duration_s": segments[-1].duration_s}
         own_turns = None if turns is None else [turn for turn in turns if turn["speaker"] == speakers.name(channel)]
-        yield (
-            {"recording_id": identity.channel_id(recording_id, channel), "channel": channel}
-            | row
-            | {"turns": own_turns}
-        )
+        about = {"recording_id": identity.channel_id(recording_id, channel), "channel": channel}
+        yield about | row | {"turns": own_turns}
 
 
 def transcript(segments: Sequence[Segment], guards: Guards, complete: bool = True) -> Row:
