@@ -157,7 +157,8 @@ def long_recording(folder: Path, seconds: float, extension: str) -> Path:
     """The demo's lecture, over and over, in a container of choice."""
     path = folder / f"long.{extension}"
     command = ["ffmpeg", "-v", "error", "-y", "-stream_loop", "-1", "-i", LECTURE, "-t", str(seconds)]
-    subprocess.run([*command, "-c:a", CODECS[extension], path], check=True)
+    counted = "asetpts=N/SR/TB"  # each repetition leaves a gap of 0.1 s in the timestamps, which Ogg would keep
+    subprocess.run([*command, "-af", counted, "-c:a", CODECS[extension], path], check=True)
     return path
 
 

@@ -1,7 +1,8 @@
 """How long one waits for the first rows, beside vLLM's own start: `python -m bench.start [REPEATS] [NAMES]`.
 
-The job transcribes three of the demo's calls, and again with the processes that vLLM chooses by itself on a CPU
-("apart": the model in one of its own). Bare vLLM loads the same model with the same settings and those processes, and
+The job transcribes three of the demo's calls; again with the scheduler's process started as vLLM does it, when this one
+has imported vLLM ("spawned"), and with the processes that vLLM chooses by itself on a CPU ("apart": the model in one of
+its own). Bare vLLM loads the same model with the same settings and those processes, and
 transcribes nothing. Each is a new process, in turn; seconds are from its beginning, imports included. Without arguments
 all are started three times.
 """
@@ -26,6 +27,7 @@ from bench.speech import DEMO
 from demo.run import LANGUAGES, MODEL
 
 APART = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}  # what vLLM does by itself
+SPAWNED = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
 BARE = """
 from bench.contenders import settings_for
 from pathlib import Path
@@ -77,7 +79,7 @@ def job(folder: Path, **environment: str) -> dict[str, float]:
     return {"planned": planned_s, "first rows": planned_s + report["first_rows_s"], "end": took_s}
 
 
-CONTENDERS = {"bare": bare, "job": job, "job, apart": partial(job, **APART)}
+CONTENDERS = {"bare": bare, "job": job, "job, spawned": partial(job, **SPAWNED), "job, apart": partial(job, **APART)}
 
 
 def main() -> None:

@@ -187,6 +187,7 @@ def _pcm(name: Path, limits: Audio, start_s: float, channel: int | None) -> Gene
         ac=1,
         ar=SAMPLE_RATE_HZ,
         threads=1,
+        flush_packets=0,  # else each packet, of 20 ms in Opus, is a write of its own, and a read here
         af=timestamps.FILTER if channel is None else f"pan=mono|c0=c{channel},{timestamps.FILTER}",
         **{"bsf:a": "setts=ts=N"},  # else the muxer would complain of every packet behind a step back
     )

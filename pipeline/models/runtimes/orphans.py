@@ -11,20 +11,18 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
+from multiprocessing.process import BaseProcess
 
 END_WITH_PARENT = "VOXTRAL_END_WITH_PARENT"  # in the environment of vLLM's processes: "1"
-LOOK_EVERY_S = 0.5
 
 
 def end_with_parent() -> None:
     """Called by vLLM in each of its processes; watches only those that an engine of this package started."""
     parent = multiprocessing.parent_process()  # None in the process that vLLM was started from
     if parent and os.environ.get(END_WITH_PARENT) == "1":
-        threading.Thread(target=_watch, args=(parent.pid,), daemon=True).start()
+        threading.Thread(target=_watch, args=(parent,), daemon=True).start()
 
 
-def _watch(parent: int | None) -> None:
-    while os.getppid() == parent:
-        time.sleep(LOOK_EVERY_S)
+def _watch(parent: BaseProcess) -> None:
+    parent.join()
     os.kill(os.getpid(), signal.SIGKILL)

@@ -116,17 +116,17 @@ class VllmModel:
         """Load the model onto the visible GPUs, or onto the CPU where `settings.engine.device` is cpu. `overrides` are
         vLLM's own arguments in place of ours: for measurements."""
         given = arguments(settings, checkpoint, demand) | overrides
-        import vllm
-        from vllm.v1.engine.async_llm import AsyncLLM
+        with vllm_cpu.processes(given) if settings.engine.device == "cpu" else nullcontext():
+            import vllm
+            from vllm.v1.engine.async_llm import AsyncLLM
 
-        self._vllm, self._max_tokens_per_s = vllm, settings.engine.max_tokens_per_s
-        loggers: list[Any] | None = None
-        if in_ray:
-            from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
+            loggers: list[Any] | None = None
+            if in_ray:
+                from vllm.v1.metrics.ray_wrappers import RayPrometheusStatLogger
 
-            loggers = [RayPrometheusStatLogger]
-        with vllm_cpu.environment(given) if settings.engine.device == "cpu" else nullcontext():
+                loggers = [RayPrometheusStatLogger]
             self._llm = AsyncLLM.from_engine_args(vllm.AsyncEngineArgs(**given), stat_loggers=loggers)
+        self._vllm, self._max_tokens_per_s = vllm, settings.engine.max_tokens_per_s
         assert self._llm.model_config is not None
         self._context = self._llm.model_config.max_model_len
         family = load_family(checkpoint.family)

@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from multiprocessing import forkserver
 from typing import Any
 
-BOUND, PROCESSES = "VLLM_CPU_OMP_THREADS_BIND", "VLLM_ENABLE_V1_MULTIPROCESSING"
+BOUND, PROCESSES, METHOD = (
+    "VLLM_CPU_OMP_THREADS_BIND",
+    "VLLM_ENABLE_V1_MULTIPROCESSING",
+    "VLLM_WORKER_MULTIPROC_METHOD",
+)
+SCHEDULER = "vllm.v1.engine.core"  # what its process imports
+
+
+@contextmanager
+def processes(arguments: Mapping[str, Any]) -> Iterator[None]:
+    """Within it an engine with these arguments of vLLM's is started, and vLLM imported first."""
+    with environment(arguments), nullcontext() if _apart(arguments) or METHOD in os.environ else _importing_at_once():
+        yield
+
+
+@contextmanager
+def _importing_at_once() -> Iterator[None]:
+    """The scheduler's process is forked from one that imports vLLM while this one does. vLLM would start it afterwards,
+    to import everything anew: first rows would come after 64 s in place of 52 (docs/performance.md)."""
+    multiprocessing.set_forkserver_preload([SCHEDULER])
+    forkserver.ensure_running()
+    from vllm.v1.engine import utils
+
+    kept = utils.get_mp_context
+    utils.get_mp_context = lambda: multiprocessing.get_context("forkserver")
+    try:
+        yield
+    finally:
+        utils.get_mp_context = kept
 
 
 @contextmanager
@@ -23,8 +53,7 @@ def environment(arguments: Mapping[str, Any]) -> Iterator[None]:
     cpus, ranks = sorted(os.sched_getaffinity(0)), arguments["tensor_parallel_size"]
     # vLLM's sampler compiles a function even when eager, which takes a C++ compiler and its time
     wanted = {"TORCH_COMPILE_DISABLE": os.environ.get("TORCH_COMPILE_DISABLE", "1")}
-    apart = os.environ.get(PROCESSES, "0") != "0" or arguments.get("distributed_executor_backend") == "mp"
-    if apart or BOUND in os.environ:
+    if _apart(arguments):
         wanted[BOUND] = os.environ.get(BOUND) or shares(cpus, ranks)
     else:
         wanted |= {PROCESSES: "0", "OMP_NUM_THREADS": str(len(_computing(cpus, 1)))}
@@ -38,6 +67,12 @@ def environment(arguments: Mapping[str, Any]) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+def _apart(arguments: Mapping[str, Any]) -> bool:
+    """Whether vLLM computes in other processes than its scheduler's."""
+    wanted = os.environ.get(PROCESSES, "0") != "0" or arguments.get("distributed_executor_backend") == "mp"
+    return wanted or BOUND in os.environ
 
 
 def shares(cpus: Sequence[int], ranks: int) -> str:

@@ -3,14 +3,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
 
 from pipeline.models.runtimes.orphans import END_WITH_PARENT
 
-CHILD_WITH_PLUGIN = """
-import multiprocessing, os, threading, time
+PARENT = """
+import multiprocessing, os, sys, threading, time
 from importlib.metadata import entry_points
 
 def child():
@@ -19,14 +20,17 @@ def child():
     print(os.getpid(), threading.active_count() - 1, flush=True)
     time.sleep(300)
 
-multiprocessing.get_context("fork").Process(target=child).start()
+if __name__ == "__main__":
+    multiprocessing.get_context(sys.argv[1]).Process(target=child).start()
 """
 
 
-@pytest.mark.parametrize("ours", [True, False])
-def test_only_the_processes_of_our_engine_end_with_their_parent(ours: bool) -> None:
+@pytest.mark.parametrize(("ours", "method"), [(True, "fork"), (True, "spawn"), (True, "forkserver"), (False, "fork")])
+def test_only_the_processes_of_our_engine_end_with_their_parent(ours: bool, method: str, tmp_path: Path) -> None:
+    program = tmp_path / "parent.py"
+    program.write_text(PARENT)
     environment = os.environ | {END_WITH_PARENT: "1" if ours else ""}
-    parent = subprocess.Popen([sys.executable, "-c", CHILD_WITH_PLUGIN], env=environment, stdout=subprocess.PIPE)
+    parent = subprocess.Popen([sys.executable, program, method], env=environment, stdout=subprocess.PIPE)
     assert parent.stdout
     pid, watchers = map(int, parent.stdout.readline().split())
     child = psutil.Process(pid)

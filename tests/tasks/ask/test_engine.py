@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pytest
 
@@ -227,6 +228,13 @@ def test_a_recording_in_parts(ask: Any) -> None:
     wanted = [str(max(DIGITS[x["language"]].index(word) for word in x["reference"].split())) for x in long]
     assert any(len(row["parts"] or []) > 1 for row in answers)
     assert share([row["answer"] for row in answers], wanted) >= 0.6
+
+
+def test_the_scheduler_comes_from_a_process_that_has_imported_vllm(engine: Model) -> None:
+    children = psutil.Process().children()
+    server = next(child for child in children if any("forkserver" in word for word in child.cmdline()))
+    (scheduler,) = server.children()
+    assert not any(child.pid == scheduler.pid for child in children) and scheduler.create_time() > server.create_time()
 
 
 def test_an_engine_starts_for_transcripts() -> None:
