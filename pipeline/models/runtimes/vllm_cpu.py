@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from importlib import import_module
 from multiprocessing import forkserver
 from typing import Any
 
@@ -30,8 +31,7 @@ def _importing_at_once() -> Iterator[None]:
     to import everything anew: first rows would come after 64 s in place of 52 (docs/performance.md)."""
     multiprocessing.set_forkserver_preload([SCHEDULER])
     forkserver.ensure_running()
-    from vllm.v1.engine import utils
-
+    utils: Any = import_module("vllm.v1.engine.utils")
     kept = utils.get_mp_context
     utils.get_mp_context = lambda: multiprocessing.get_context("forkserver")
     try:
