@@ -2,7 +2,7 @@
 
 With --models: several models side by side. With --task: the share of right answers to questions. With --corrections:
 error rates of segments that people have corrected. Exit status: 0 done; 1 the job broke down, or one of several models
-did; 2 it was asked for something impossible; 3 it is worse than --baseline by more than --max-regression; 130 it was
+did, or too many recordings failed; 2 it was asked for something impossible; 3 it is worse than --baseline by more than --max-regression; 130 it was
 interrupted; 143 it was terminated.
 """
 

@@ -12,7 +12,7 @@ from pipeline.exports.spoken import Row, Word, label, spoken, together, with_wor
 LINE_CHARS = 42
 LINES = 2
 MIN_S, MAX_S = 1.0, 7.0
-SENTENCE_END = (".", "?", "!", "…", "।", "؟", "。")
+SENTENCE_END = (".", "?", "!", "…", "।", "؟", "。", "？", "！")
 SHORTEST_SENTENCE_CHARS = 20  # a sentence shorter than this shares its caption with the next
 
 Label = Callable[[str | None, int | None], str]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import PurePosixPath
@@ -87,8 +88,10 @@ class FileNames:
 
 
 def _mark(name: str) -> int:
-    """64 bits of a name whatever its case. Where two names shared them, both would be longer than they need be."""
-    return int.from_bytes(hashlib.blake2b(name.casefold().encode(), digest_size=8).digest())
+    """64 bits of a name, whatever its case and its form of Unicode, which some file systems take for one. Where two
+    names shared them, both would be longer than they need be."""
+    folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return int.from_bytes(hashlib.blake2b(folded.encode(), digest_size=8).digest())
 
 
 def _repeated(marks: np.ndarray) -> np.ndarray:

@@ -91,13 +91,15 @@ def spoken(segment: Row, own: Sequence[Row]) -> list[Word]:
     belong to the word before them."""
     found: list[Word] = []
     text, place = segment["text"], 0
-    for word, speaker in zip(own, _speakers(segment, own), strict=True):
+    without_times = [{"word": word, "start_s": None} for word in words_of(text)]
+    words = own or without_times
+    for word, speaker in zip(words, _speakers(segment, words), strict=True):
         begin = text.find(word["word"], place)
         gap, place = " " if text[place:begin].isspace() else "", begin + len(word["word"])
         found.append(Word(word["word"], 0.0, 0.0, gap, speaker))
     if any(word["start_s"] is not None for word in own):
         return _between_neighbours(found, segment, own)
-    return _over_spans(found or [Word(part, 0.0, 0.0, " ", segment.get("speaker")) for part in text.split()], segment)
+    return _over_spans(found, segment)
 
 
 def together(words: Sequence[Word]) -> str:

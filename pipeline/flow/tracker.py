@@ -136,6 +136,7 @@ class EngineTracker(CrashTracker):
         self._latest: dict[str, str] = {}  # engines by the actor that holds them
         self._served: dict[str, tuple[float, float | None]] = {}  # since when, and until when where it crashed
         self._start_failures: list[str] = []
+        self._gone = 0  # of the engines: those whose first start failed, which nobody starts again
 
     def suspects(self, worker: str, units: Sequence[str]) -> dict[str, int]:
         found = super().suspects(worker, units)
@@ -180,7 +181,8 @@ class EngineTracker(CrashTracker):
             self._crashed(engine)
             self._reason = reason
             return None
-        waited_for = self._starting if self._elastic else len(self._start_failures) < self._engines
+        self._gone += 1
+        waited_for = self._starting if self._elastic else self._gone < self._engines
         return None if self._served or waited_for else reason
 
     def states(self) -> EngineStates:

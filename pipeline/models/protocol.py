@@ -13,6 +13,8 @@ import numpy as np
 from pipeline.models.abilities import Abilities
 from pipeline.schema import SAMPLE_RATE_HZ
 
+_AUDIO_IDS = itertools.count()  # for requests and clips alike: one model may be given both
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
@@ -27,7 +29,7 @@ class Request:
     language: str | None = None
     temperature: float = 0.0
     translate: bool = False
-    audio_id: int = field(default_factory=itertools.count().__next__)
+    audio_id: int = field(default_factory=_AUDIO_IDS.__next__)
 
     @property
     def duration_s(self) -> float:
@@ -84,7 +86,7 @@ class Clip:
     """Audio in a conversation: int16 mono samples at 16 kHz; for `audio_id` see Request."""
 
     samples: np.ndarray
-    audio_id: int = field(default_factory=itertools.count().__next__)
+    audio_id: int = field(default_factory=_AUDIO_IDS.__next__)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import regex
 
 from pipeline.exports import spoken
 from pipeline.log import duration
+from pipeline.registry import TRANSCRIBE
 from pipeline.show.lookup import Said
 from pipeline.show.runs import PUBLISHED, RUNNING, Run
 from pipeline.tasks.ask.schema import said
@@ -69,6 +70,7 @@ def _plain(text: str) -> str:
 
 def _lines(row: Row, found: Said) -> Iterator[str]:
     yield row["uri"]
+    own = row if found.run.task == TRANSCRIBE else {}  # elsewhere these are a manifest's columns
     facts = {
         "recording_id": row["recording_id"],
         "range": _range(row),
@@ -78,15 +80,15 @@ def _lines(row: Row, found: Said) -> Iterator[str]:
         "failure": _failure(row),
         "duration": None if row.get("duration_s") is None else duration(row["duration_s"]),
         "speech": None if row.get("speech_s") is None else duration(row["speech_s"]),
-        "language": _language(row),
+        "language": _language(own),
         "flags": ", ".join(row.get("flags") or []),
     }
     for name, value in facts.items():
         if value:
             yield f"  {name:<13} {value}"
-    if row.get("segments"):
+    if own.get("segments"):
         yield from map(_segment, _by_turns(row))
-    if row.get("text") == "" and not row.get("failure_code"):
+    if own.get("text") == "" and not row.get("failure_code"):
         yield "  (silence)"
     for answer in found.others.get("answers", []):
         yield f"  {answer['question_name']}"

@@ -112,3 +112,11 @@ def test_one_speaker_says_a_caption(talk: dict[str, Any]) -> None:
     for caption in found:
         assert {word.speaker for word in caption.words} == {caption.speaker}
         assert caption.text.replace("\n", " ").startswith(f"{caption.speaker}: ")
+
+
+def test_scripts_without_spaces_are_cut_without_times_too() -> None:
+    found = captions.captions([segment("世界和平！" * 24, (0.0, 30.0))])
+    assert "".join(caption.text for caption in found).replace("\n", "") == "世界和平！" * 24
+    assert all(caption.text.endswith("！") for caption in found)
+    ends = [0.0, *(caption.end_s for caption in found)]
+    assert all(caption.start_s - end < 0.1 for caption, end in zip(found, ends, strict=False)), "no gaps in speech"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import unicodedata
 from typing import Any
 
 import pytest
@@ -95,3 +96,9 @@ def test_whatever_the_keys_names_are_apart_and_below_the_output(keys: set[str]) 
     for name in names:
         assert not {"", ".", ".."} & set(name.split("/"))
         assert not set(name) & set('\0<>:"\\|?*\n')
+
+
+def test_names_in_two_forms_of_unicode_part() -> None:
+    rows = [place(f"s3://b/in/{unicodedata.normalize(form, 'é')}.wav") for form in ("NFC", "NFD")]
+    found = FileNames(rows, ["s3://b/in/"])
+    assert len({unicodedata.normalize("NFC", found.of(row)) for row in rows}) == 2

@@ -38,3 +38,15 @@ def test_an_engine_that_was_killed_with_nothing_inside_counts_as_dead_once_its_a
     assert engines.states() == (1, 0)
     assert engines.suspects("three", ["a"]) == {"a": 1}, "it was inside, alone"
     assert engines.facts()["engine_deaths"] == 1, "it died once"
+
+
+def test_an_engine_that_starts_too_slowly_is_started_again_while_others_fail() -> None:
+    engines = EngineTracker(engines=2, elastic=False, max_deaths=9)
+    engines.starting("slow", "one")
+    assert engines.start_failed("slow", "it did not start in time", again=True) is None
+    engines.starting("slow again", "one")
+    engines.starting("wrong", "two")
+    assert engines.start_failed("wrong", "no weights", again=False) is None, "one engine is loading"
+    engines.starting("wrong too", "three")
+    assert engines.start_failed("wrong too", "no weights", again=False) == "no weights"
+    assert len(engines.facts()["engine_start_failures"]) == 3

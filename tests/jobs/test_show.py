@@ -49,7 +49,7 @@ def write(place: str, day: int, parts: list[list[Row]], publish: bool = True, **
         output.publish(facts | {"finished_at": DAY.format(day + 1), "numbers": numbers, "not_reached": 0, **tables})
 
 
-def ask(place: str, day: int, name: str) -> None:
+def ask(place: str, day: int, name: str, **of_manifest: Any) -> None:
     """A run with an answer about a recording."""
     answers, run_id = answer_schema(pa.string()), f"asked-{day}"
     output = Output(place, run_id, ["answers", "recordings"])
@@ -57,7 +57,10 @@ def ask(place: str, day: int, name: str) -> None:
     output.start(facts)
     said = row(name, run_id, question_name="topic", question="Which?", answer="the invoice")
     about = row(name, run_id, part_count=1, questions=1, answered=1)
-    output.write({"answers": pa.Table.from_pylist([said], answers), "recordings": pa.Table.from_pylist([about], ASKED)})
+    asked = pa.Table.from_pylist([about], ASKED)
+    for column, value in of_manifest.items():
+        asked = asked.append_column(column, pa.array([value]))
+    output.write({"answers": pa.Table.from_pylist([said], answers), "recordings": asked})
     numbers = {"recordings": 1, "ok": 1, "partial": 0, "failed": 0, "audio_s": 60.0, "speed": 3.0}
     tables = {"tables": ["answers", "recordings"], **output.files}
     output.publish(facts | {"finished_at": DAY.format(day), "numbers": numbers, "not_reached": 0, **tables})
@@ -196,3 +199,9 @@ def test_nothing_is_told_to_the_terminal(folder: str, said: Callable[..., str]) 
 def test_the_number_of_runs_is_one_or_more(folder: str) -> None:
     with pytest.raises(SystemExit):
         show.main([folder, "--last", "0"])
+
+
+def test_columns_of_a_manifest_are_no_transcript(folder: str, said: Callable[..., str]) -> None:
+    ask(folder, 1, "a", segments=12, language="en", language_probability="high", text="")
+    found = said(folder, "a.mp3")
+    assert "topic" in found and "silence" not in found

@@ -3,7 +3,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from pipeline import planning
+from pipeline import planning, store
 from pipeline.command_line import load
 from pipeline.ledger import parts, starts
 from tests.conftest import tone, write_wav
@@ -42,3 +42,10 @@ def test_commands_that_begin_together_have_one_run(tmp_path: Path) -> None:
     assert plans[0].output.run_id == first.about["run_id"] == second.about["run_id"] == second.output.run_id
     other = planning.claimed(planning.plan(load([*given, "--language.expected", "en"])))
     assert other.output.run_id != first.output.run_id
+
+
+def test_what_others_keep_below_started_is_no_run(place: str) -> None:
+    begin(place, "ours")
+    for name, said in {"list": b"[1]", "other": b'{"begun": "now"}'}.items():
+        store.create(f"{place}/started/{name}.json", said)
+    assert [run["run_id"] for run in starts.begun(place, [])] == ["ours"]

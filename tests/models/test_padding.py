@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.models.padding import PadOnce, padded
-from pipeline.models.protocol import Request
+from pipeline.models.protocol import Clip, Request
 
 
 def test_all_requests_for_a_window_share_one_padded_array() -> None:
@@ -16,6 +16,7 @@ def test_all_requests_for_a_window_share_one_padded_array() -> None:
     assert audio[0] == 0.5
     assert pad(replace(window, language="en")) is audio
     assert pad(Request(np.zeros(16_000, np.int16)))[0] == 0.0
+    assert Clip(np.zeros(16_000, np.int16)).audio_id != Request(np.zeros(16_000, np.int16)).audio_id
     held = weakref.ref(audio)
     del audio
     assert held() is None, "it goes with the last request that holds it"

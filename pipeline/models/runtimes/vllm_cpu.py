@@ -7,7 +7,9 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
+from importlib.util import find_spec
 from multiprocessing import forkserver
+from pathlib import Path
 from typing import Any
 
 BOUND, PROCESSES, METHOD = (
@@ -30,7 +32,8 @@ def _importing_at_once() -> Iterator[None]:
     """The scheduler's process is forked from one that imports vLLM while this one does. vLLM would start it afterwards,
     to import everything anew: first rows would come after 64 s in place of 52 (docs/performance.md)."""
     multiprocessing.set_forkserver_preload([SCHEDULER])
-    forkserver.ensure_running()
+    with _set({"TORCHINDUCTOR_COMPILE_THREADS": "1", "TORCHINDUCTOR_CPP_DYNAMIC_THREADS": "1", **_preloaded()}):
+        forkserver.ensure_running()
     utils: Any = import_module("vllm.v1.engine.utils")
     kept = utils.get_mp_context
     utils.get_mp_context = lambda: multiprocessing.get_context("forkserver")
@@ -38,6 +41,17 @@ def _importing_at_once() -> Iterator[None]:
         yield
     finally:
         utils.get_mp_context = kept
+
+
+def _preloaded() -> dict[str, str]:
+    """The libraries that vLLM preloads into processes that it starts on CPUs (vllm/platforms/cpu.py): PyTorch's OpenMP,
+    of which other packages bring their own, and tcmalloc where its build has it."""
+    torch, vllm = (Path(spec.origin).parent for name in ("torch", "vllm") if (spec := find_spec(name)) and spec.origin)
+    openmp = [*torch.parent.glob("torch.libs/libgomp*.so*"), *torch.glob("lib/libgomp*.so*")]
+    malloc = [*vllm.glob("libs/libtcmalloc_minimal*.so*"), *vllm.glob("libs/libtcmalloc.so*")]
+    given = [os.environ["LD_PRELOAD"]] if "LD_PRELOAD" in os.environ else []
+    libraries = [*map(str, malloc[:1]), *given, *map(str, openmp[:1])]
+    return {"LD_PRELOAD": ":".join(libraries)} if libraries else {}
 
 
 @contextmanager
@@ -57,6 +71,12 @@ def environment(arguments: Mapping[str, Any]) -> Iterator[None]:
         wanted[BOUND] = os.environ.get(BOUND) or shares(cpus, ranks)
     else:
         wanted |= {PROCESSES: "0", "OMP_NUM_THREADS": str(len(_computing(cpus, 1)))}
+    with _set(wanted):
+        yield
+
+
+@contextmanager
+def _set(wanted: Mapping[str, str]) -> Iterator[None]:
     kept = {name: os.environ.get(name) for name in wanted}
     os.environ |= wanted
     try:
