@@ -2,8 +2,8 @@
 
 With --models: several models side by side. With --task: the share of right answers to questions. With --corrections:
 error rates of segments that people have corrected. Exit status: 0 done; 1 the job broke down, or one of several models
-did, or too many recordings failed; 2 it was asked for something impossible; 3 it is worse than --baseline by more than --max-regression; 130 it was
-interrupted; 143 it was terminated.
+did, or too many recordings failed; 2 it was asked for something impossible; 3 it is worse than --baseline by more than
+--max-regression; 130 it was interrupted; 143 it was terminated.
 """
 
 from __future__ import annotations
