@@ -2,9 +2,8 @@
 
 The job transcribes three of the demo's calls; again with the scheduler's process started as vLLM does it, when this one
 has imported vLLM ("spawned"), and with the processes that vLLM chooses by itself on a CPU ("apart": the model in one of
-its own). Bare vLLM loads the same model with the same settings and those processes, and
-transcribes nothing. Each is a new process, in turn; seconds are from its beginning, imports included. Without arguments
-all are started three times.
+its own). Bare vLLM loads the same model with the same settings and those processes, and transcribes nothing. Each is a
+new process, in turn; seconds are from its beginning, imports included. Without arguments all are started three times.
 """
 
 from __future__ import annotations

@@ -46,12 +46,18 @@ def _importing_at_once() -> Iterator[None]:
 def _preloaded() -> dict[str, str]:
     """The libraries that vLLM preloads into processes that it starts on CPUs (vllm/platforms/cpu.py): PyTorch's OpenMP,
     of which other packages bring their own, and tcmalloc where its build has it."""
-    torch, vllm = (Path(spec.origin).parent for name in ("torch", "vllm") if (spec := find_spec(name)) and spec.origin)
-    openmp = [*torch.parent.glob("torch.libs/libgomp*.so*"), *torch.glob("lib/libgomp*.so*")]
-    malloc = [*vllm.glob("libs/libtcmalloc_minimal*.so*"), *vllm.glob("libs/libtcmalloc.so*")]
+    openmp = _first("torch", "../torch.libs/libgomp*.so*", "lib/libgomp*.so*")
+    malloc = _first("vllm", "libs/libtcmalloc_minimal*.so*", "libs/libtcmalloc.so*")
     given = [os.environ["LD_PRELOAD"]] if "LD_PRELOAD" in os.environ else []
-    libraries = [*map(str, malloc[:1]), *given, *map(str, openmp[:1])]
+    libraries = [*malloc, *given, *openmp]
     return {"LD_PRELOAD": ":".join(libraries)} if libraries else {}
+
+
+def _first(package: str, *patterns: str) -> list[str]:
+    """The first file of a package that is not imported yet; none where it has none, or is not installed."""
+    spec = find_spec(package)
+    folder = Path(spec.origin).parent if spec and spec.origin else None
+    return [str(file) for pattern in patterns for file in folder.glob(pattern)][:1] if folder else []
 
 
 @contextmanager
