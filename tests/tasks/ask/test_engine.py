@@ -234,7 +234,7 @@ def test_the_scheduler_comes_from_a_process_that_has_imported_vllm(engine: Model
     children = psutil.Process().children()
     server = next(child for child in children if any("forkserver" in word for word in child.cmdline()))
     (scheduler,) = server.children()
-    assert "libgomp" in scheduler.environ()["LD_PRELOAD"], "as vLLM starts it"
+    assert "libgomp" in server.environ()["LD_PRELOAD"], "as vLLM starts its processes"
     assert not any(child.pid == scheduler.pid for child in children) and scheduler.create_time() > server.create_time()
 
 
