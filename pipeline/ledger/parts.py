@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
@@ -46,20 +46,17 @@ def reports(output: str) -> list[Row]:
     Raises:
         storage_errors.READ_ERRORS: one cannot be read.
     """
-    found = facts_of(names_in(output, "runs").values())  # in a bucket of recordings there may be others' files, too
-    ours = [report for report in found if isinstance(report, dict) and {"run_id", "finished_at"} <= report.keys()]
-    return sorted(ours, key=lambda report: report["finished_at"])
+    found = facts_in(output, "runs", {"run_id", "finished_at"})
+    return sorted(found.values(), key=lambda report: report["finished_at"])
 
 
-def facts_of(uris: Iterable[str]) -> list[Row]:
-    """The JSON objects in files of ours."""
+def facts_in(output: str, folder: str, keys: Set[str], without: Collection[str] = ()) -> dict[str, Row]:
+    """The JSON objects with these keys in one of our folders, by run_id, but for those of some runs. In a bucket of
+    recordings there may be others' files, too."""
+    uris = {Path(uri).stem: uri for uri in files_in(output, folder, ".json") if Path(uri).stem not in without}
     with ThreadPoolExecutor(READS_AT_ONCE) as pool:
-        return [json.loads(data) for data in pool.map(store.read, uris)]
-
-
-def names_in(output: str, folder: str) -> dict[str, str]:
-    """URIs of the JSON files in one of our folders, by run_id."""
-    return {Path(uri).stem: uri for uri in files_in(output, folder, ".json")}
+        found = zip(uris, map(json.loads, pool.map(store.read, uris.values())), strict=True)
+        return {run_id: facts for run_id, facts in found if isinstance(facts, dict) and keys <= facts.keys()}
 
 
 def files_in(output: str, folder: str, ending: str) -> list[str]:

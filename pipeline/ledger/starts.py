@@ -21,10 +21,9 @@ Row = dict[str, Any]
 
 
 def begun(output: str, finished: Collection[str]) -> list[Row]:
-    """The facts with which runs began that are not among the finished ones, with their run_id. Others' JSON is none."""
-    names = {run_id: uri for run_id, uri in parts.names_in(output, "started").items() if run_id not in finished}
-    found = zip(names, parts.facts_of(names.values()), strict=True)
-    return [facts | {"run_id": x} for x, facts in found if isinstance(facts, dict) and "started_at" in facts]
+    """The facts with which runs began that are not among the finished ones, with their run_id."""
+    found = parts.facts_in(output, "started", {"started_at"}, finished)
+    return [facts | {"run_id": run_id} for run_id, facts in found.items()]
 
 
 def overtaken(start: Row, found: Iterable[Row]) -> bool:
