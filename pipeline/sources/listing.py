@@ -23,7 +23,7 @@ from pipeline import identity, storage_errors, store
 from pipeline.digests import DigestTable, digests
 from pipeline.errors import ConfigurationError
 from pipeline.rows import Recording
-from pipeline.schema import FailureCode
+from pipeline.schema import KEYS, FailureCode
 from pipeline.sources import manifest
 from pipeline.sources.columns import ColumnTypes
 from pipeline.sources.datasets import CORPORA
@@ -85,8 +85,8 @@ def read(
     keep: Keep | None = None,
 ) -> Listing:
     """List what `source` names; tables that runs wrote to `output` are left out. `allow` is settings.allow; `taken` are
-    names that columns of a manifest cannot keep, since columns of ours have them. `keep` is asked of each
-    ROWS_AT_ONCE RECORDING rows which to keep, as bool (N,): a source of millions need not fit into memory.
+    names that columns of a manifest cannot keep beside those of KEYS, since columns of ours have them. `keep` is asked
+    of each ROWS_AT_ONCE RECORDING rows which to keep, as bool (N,): a source of millions need not fit into memory.
 
     Raises:
         ConfigurationError: there is nothing there, or it may not be read.
@@ -96,7 +96,7 @@ def read(
         store.split(prefix)
     with storage_errors.errors_as(ConfigurationError, f"--input {source}"):
         if path.lower().endswith(manifest.FORMATS):
-            return _from_manifest(source, limit, allow, taken, Kept(keep))
+            return _from_manifest(source, limit, allow, {*taken, *KEYS.names}, Kept(keep))
         return _from_folder(source, output, limit, Kept(keep))
 
 

@@ -25,7 +25,7 @@ from pipeline.models.demand import Demand
 from pipeline.models.demand import context as context_of
 from pipeline.models.protocol import Model
 from pipeline.registry import ASK
-from pipeline.schema import KEYS, RECORDING
+from pipeline.schema import RECORDING
 from pipeline.settings import Settings
 from pipeline.sources import groups, listing, manifest
 from pipeline.sources.columns import plain
@@ -183,8 +183,7 @@ class Asking:
             yield "tools", values.calls_schema(asked.tools, asked.tool_choice)
 
     def _listed(self, settings: Settings, limit: int | None, keep: Keep | None) -> Listing:
-        names = (name for schema in (KEYS, *self.tables.values()) for name in schema.names)
-        taken = {COLUMNS, *names}  # by KEYS all tasks know what a row is about
+        taken = {COLUMNS, *(name for schema in self.tables.values() for name in schema.names)}
         return listing.read(settings.input, settings.output, limit, settings.allow, sorted(taken), keep=keep)
 
     def _own_tokens(self) -> int:
