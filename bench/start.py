@@ -24,9 +24,10 @@ from rich.table import Table
 
 from bench.speech import DEMO
 from demo.run import LANGUAGES, MODEL
+from pipeline.models.runtimes import vllm_cpu
 
-APART = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1"}  # what vLLM does by itself
-SPAWNED = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
+APART = {vllm_cpu.PROCESSES: "1"}  # what vLLM does by itself
+SPAWNED = {vllm_cpu.METHOD: "spawn"}
 BARE = """
 from bench.contenders import settings_for
 from pathlib import Path

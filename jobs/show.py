@@ -50,8 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(_json({"runs": [run.as_json() for run in shown]}) if wanted.json else text.of_runs(shown, len(found)))
             return 0
         about = lookup.find(wanted.output, found, wanted.recording, ["answers"])
-        transcripts = (row for one in about if one.run.task == TRANSCRIBE for row in one.rows)
-        for row in (row for row in transcripts if row.get("segments")):
+        transcripts = [one for one in about if one.run.task == TRANSCRIBE]
+        for row in (row for one in transcripts for row in one.rows if row.get("segments")):
             row["segments"] = speakers.of_segments(row["segments"], row.get("turns"))
         if wanted.json:
             print(_json({"found": [{"run": one.run.as_json(), "rows": one.rows, **one.others} for one in about]}))

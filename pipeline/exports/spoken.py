@@ -91,14 +91,13 @@ def spoken(segment: Row, own: Sequence[Row]) -> list[Word]:
     belong to the word before them."""
     found: list[Word] = []
     text, place = segment["text"], 0
-    without_times = [{"word": word, "start_s": None} for word in words_of(text)]
-    words = own or without_times
+    words = own or [{"word": word, "start_s": None} for word in words_of(text)]
     for word, speaker in zip(words, _speakers(segment, words), strict=True):
         begin = text.find(word["word"], place)
         gap, place = " " if text[place:begin].isspace() else "", begin + len(word["word"])
         found.append(Word(word["word"], 0.0, 0.0, gap, speaker))
-    if any(word["start_s"] is not None for word in own):
-        return _between_neighbours(found, segment, own)
+    if any(word["start_s"] is not None for word in words):
+        return _between_neighbours(found, segment, words)
     return _over_spans(found, segment)
 
 
